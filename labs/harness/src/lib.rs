@@ -1,0 +1,1 @@
+//! Runs containerlab topologies in network namespaces.

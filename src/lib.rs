@@ -1,0 +1,1 @@
+//! vipcast: a BGP/ECMP route-announcing service proxy for Kubernetes, on IPVS.
