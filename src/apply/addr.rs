@@ -1,0 +1,1 @@
+//! The dummy link and the local routes, over rtnetlink.

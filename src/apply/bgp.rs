@@ -1,0 +1,1 @@
+//! gobgpd, over gRPC.

@@ -1,0 +1,1 @@
+//! Virtual servers, over generic netlink.

@@ -1,0 +1,1 @@
+//! The kernel executor: hands each step to its target.

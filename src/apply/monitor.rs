@@ -1,0 +1,1 @@
+//! The kernel's notifications about what is ours.

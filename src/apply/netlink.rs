@@ -1,0 +1,1 @@
+//! Netlink messages: attributes, batches, errors by sequence number.

@@ -1,0 +1,1 @@
+//! The table `inet vipcast` and the classic SNAT rule.

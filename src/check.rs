@@ -1,0 +1,1 @@
+//! Is this node ready? What is missing, and how to get it.

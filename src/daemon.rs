@@ -1,0 +1,1 @@
+//! The deciding loop, and the only place that spawns.

@@ -1,0 +1,155 @@
+//! IPVS virtual servers and their destinations, as the kernel keeps them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// A transport protocol that a Service port can have (Kubernetes `spec.ports[].protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// The IP protocol number (IANA).
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
+    /// The protocol of an IP protocol number.
+    pub fn from_number(number: u8) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        })
+    }
+}
+
+/// What identifies a virtual server. Ordered by address first, so that a range of addresses is a range of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerKey {
+    /// The VIP.
+    pub address: IpAddr,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The port of the VIP.
+    pub port: u16,
+}
+
+impl fmt::Display for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", SocketAddr::new(self.address, self.port), self.protocol)
+    }
+}
+
+/// A scheduler by its kernel name (module `ip_vs_NAME`), at most 15 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scheduler(pub Arc<str>);
+
+impl Scheduler {
+    /// The scheduler called `name`.
+    pub fn new(name: &str) -> Scheduler {
+        Scheduler(Arc::from(name))
+    }
+
+    /// Does this scheduler rebuild a hash table on each change of its destinations (`ip_vs_mh.c`, `ip_vs_sh.c`)? Such a
+    /// virtual server is filled under the scheduler `none` first, so that the table is built once.
+    pub fn builds_table(&self) -> bool {
+        matches!(&*self.0, "mh" | "sh")
+    }
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Flags of a virtual server (`include/uapi/linux/ip_vs.h`); those that the kernel owns are never in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ServerFlags(pub u32);
+
+impl ServerFlags {
+    /// `IP_VS_SVC_F_HASHED`: set by the kernel, of no meaning to anybody else.
+    pub const KERNEL_OWNED: u32 = 0x2;
+    /// `IP_VS_SVC_F_SCHED_MH_FALLBACK`: a client whose destination has weight 0 goes to another one.
+    pub const MH_FALLBACK: u32 = 0x8;
+    /// `IP_VS_SVC_F_SCHED_MH_PORT`: hash the client's port too.
+    pub const MH_PORT: u32 = 0x10;
+}
+
+/// What a virtual server is, its destinations apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// How destinations are chosen.
+    pub scheduler: Scheduler,
+    /// Its flags.
+    pub flags: ServerFlags,
+    /// Persistence timeout in seconds; 0 where the virtual server is not persistent.
+    pub timeout: u32,
+}
+
+/// A virtual server with its destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualServer {
+    /// Its settings.
+    pub settings: ServerSettings,
+    /// Its destinations.
+    pub destinations: BTreeMap<DestinationKey, Destination>,
+}
+
+/// What identifies a destination within its virtual server. The order is the canonical one for `mh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestinationKey {
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// The endpoint's port.
+    pub port: u16,
+}
+
+impl fmt::Display for DestinationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+/// How packets reach a destination (`IP_VS_CONN_F_FWD_MASK`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forwarding {
+    /// NAT.
+    Masquerade,
+    /// To a local socket.
+    Local,
+    /// In a tunnel.
+    Tunnel,
+    /// By rewriting the link-layer address.
+    DirectRouting,
+    /// Past the virtual server.
+    Bypass,
+}
+
+/// A destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Destination {
+    /// Its share among the others; 0 takes no new connections.
+    pub weight: u32,
+    /// How packets reach it.
+    pub forwarding: Forwarding,
+}

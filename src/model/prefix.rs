@@ -1,0 +1,175 @@
+//! IP prefixes without host bits, and address families.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// A prefix in canonical form: no bit is set after its length. Ordered by address, then length, IPv4 first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+/// Why a text is no prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrefixError {
+    /// Not of the form address/length.
+    #[error("not a prefix such as 10.96.0.0/16 or fd00:10:96::/112")]
+    Malformed,
+    /// Bits are set after the length.
+    #[error("has host bits set; the prefix is {0}")]
+    HostBits(Prefix),
+}
+
+impl Prefix {
+    /// The prefix of `length` bits that holds `address`; `None` if the family has no such length.
+    pub fn containing(address: IpAddr, length: u8) -> Option<Prefix> {
+        let network = IpNetwork::new(address, length).ok()?;
+        Some(Prefix { address: network.network(), length })
+    }
+
+    /// The host prefix of `address`: /32 or /128.
+    pub fn host(address: IpAddr) -> Prefix {
+        Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The first address.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// The length in bits.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// The address family.
+    pub fn family(self) -> Family {
+        Family::of(self.address)
+    }
+
+    /// The last address.
+    pub fn last(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(first) => {
+                let host = u32::MAX.checked_shr(u32::from(self.length)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from(u32::from(first) | host))
+            }
+            IpAddr::V6(first) => {
+                let host = u128::MAX.checked_shr(u32::from(self.length)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from(u128::from(first) | host))
+            }
+        }
+    }
+
+    /// Is `address` inside?
+    pub fn contains(self, address: IpAddr) -> bool {
+        Family::of(address) == self.family() && self.address <= address && address <= self.last()
+    }
+
+    /// Is all of `other` inside?
+    pub fn covers(self, other: Prefix) -> bool {
+        self.length <= other.length && self.contains(other.address)
+    }
+
+    /// Do the two share an address?
+    pub fn overlaps(self, other: Prefix) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
+    /// Is it a single address?
+    pub fn is_host(self) -> bool {
+        self == Prefix::host(self.address)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Prefix, PrefixError> {
+        if !text.contains('/') {
+            return Err(PrefixError::Malformed);
+        }
+        let network: IpNetwork = text.parse().map_err(|_| PrefixError::Malformed)?;
+        let prefix = Prefix { address: network.network(), length: network.prefix() };
+        if network.ip() == prefix.address { Ok(prefix) } else { Err(PrefixError::HostBits(prefix)) }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_bits_are_refused_and_the_prefix_is_named() {
+        let cases = [
+            ("10.96.0.0/16", Ok("10.96.0.0/16")),
+            ("fd00::/112", Ok("fd00::/112")),
+            ("0.0.0.0/0", Ok("0.0.0.0/0")),
+            ("10.96.0.1/32", Ok("10.96.0.1/32")),
+            ("10.96.0.1/16", Err("has host bits set; the prefix is 10.96.0.0/16")),
+            ("10.96.0.0", Err("not a prefix such as 10.96.0.0/16 or fd00:10:96::/112")),
+            ("10.96.0.0/33", Err("not a prefix such as 10.96.0.0/16 or fd00:10:96::/112")),
+            ("010.96.0.0/16", Err("not a prefix such as 10.96.0.0/16 or fd00:10:96::/112")),
+        ];
+        for (text, expected) in cases {
+            let found = text.parse::<Prefix>().map(|p| p.to_string()).map_err(|e| e.to_string());
+            assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn contains_and_covers() {
+        let p = |text: &str| text.parse::<Prefix>().unwrap();
+        assert_eq!(p("10.96.0.0/16").last(), "10.96.255.255".parse::<IpAddr>().unwrap());
+        assert_eq!(p("fd00::/112").last(), "fd00::ffff".parse::<IpAddr>().unwrap());
+        assert_eq!(p("0.0.0.0/0").last(), "255.255.255.255".parse::<IpAddr>().unwrap());
+        assert!(p("10.96.0.0/16").covers(p("10.96.3.0/24")));
+        assert!(!p("10.96.3.0/24").covers(p("10.96.0.0/16")));
+        assert!(p("10.96.3.0/24").overlaps(p("10.96.0.0/16")));
+        assert!(!p("0.0.0.0/0").contains("::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,47 @@
+//! Every fact that decisions depend on enters as a [`Change`]: objects, outcomes of steps, notifications, commands.
+
+use std::net::IpAddr;
+
+use super::step::Report;
+use crate::model::Event;
+use crate::model::bgp::SessionState;
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A source told of an object.
+    Source(Event),
+    /// A step ended.
+    Report(Report),
+    /// The kernel notified that our link, our routes, our nftables table or the node's addresses changed, whoever
+    /// changed them; or that notifications were lost. What they are now has to be read.
+    HostMoved,
+    /// gobgpd can be reached; what it holds has to be read.
+    SpeakerUp,
+    /// gobgpd cannot be reached, for this reason; what it holds is unknown.
+    SpeakerDown(String),
+    /// A session of ours or somebody else's changed its state.
+    Session(IpAddr, Session),
+    /// The operator wants the agent to leave.
+    Leave(Leave),
+}
+
+/// A BGP session as gobgpd sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its state.
+    pub state: SessionState,
+    /// The last reason for its end that gobgpd knows.
+    pub reason: Option<String>,
+}
+
+/// How the agent leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Withdraw all routes, wait until peers had time to hear it; the data plane stays.
+    Withdraw,
+    /// Leave everything as it is.
+    Keep,
+    /// Withdraw, wait, and remove all that is ours (`vipcast cleanup`).
+    Remove,
+}

@@ -1,0 +1,194 @@
+//! Steps are data: what an executor is to do, and what it answers. An executor performs the steps that it is given in
+//! their order, each to its end, and reports on every one in the same order. It never decides.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::model::addr::{Addr, LocalRoute};
+use crate::model::bgp::{Bgp, Global, Path, Peer};
+use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
+use crate::model::nft::{Nft, Table};
+use crate::model::node::Host;
+use crate::model::sysctl::{Sysctl, Sysctls};
+use crate::model::{Family, Prefix};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write a kernel parameter.
+    SetSysctl(Sysctl, String),
+    /// Create the dummy link if it is missing, and set it up and NOARP.
+    EnsureLink,
+    /// Delete the dummy link.
+    DeleteLink,
+    /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
+    ReplaceTable(Table),
+    /// Delete the table `inet vipcast`.
+    DeleteTable,
+    /// Write the classic SNAT rule of a family, in our own iptables chain.
+    SetClassicSnat(Family),
+    /// Remove our iptables chain of a family and the jump to it.
+    DeleteClassicSnat(Family),
+    /// Create a virtual server without destinations.
+    AddServer(ServerKey, ServerSettings),
+    /// Change a virtual server's settings in place.
+    SetServer(ServerKey, ServerSettings),
+    /// Delete a virtual server with its destinations.
+    DeleteServer(ServerKey),
+    /// Add a destination.
+    AddDestination(ServerKey, DestinationKey, Destination),
+    /// Change a destination in place.
+    SetDestination(ServerKey, DestinationKey, Destination),
+    /// Delete a destination.
+    DeleteDestination(ServerKey, DestinationKey),
+    /// Add a local route, or replace the one of our protocol that is there.
+    SetRoute(Prefix, LocalRoute),
+    /// Delete a local route of our protocol.
+    DeleteRoute(Prefix),
+    /// Start gobgpd's BGP with this identity. Never sent to a gobgpd that runs BGP already: it would empty its table.
+    StartBgp(Global),
+    /// Stop gobgpd's BGP, ending all sessions; only where gobgpd is ours alone.
+    StopBgp,
+    /// Refuse all routes from all neighbours.
+    RejectImports,
+    /// Add a peer.
+    AddPeer(IpAddr, Peer),
+    /// Delete a peer of ours, ending its session.
+    DeletePeer(IpAddr),
+    /// Announce a path, in place of the one of ours that is there.
+    Announce(Prefix, Path),
+    /// Withdraw a path.
+    Withdraw(Prefix),
+    /// Read everything in the kernel that is ours but the virtual servers, and the facts about this node.
+    ReadHost,
+    /// List all virtual servers, without their destinations.
+    ListServers,
+    /// Read one virtual server with its destinations.
+    ReadServer(ServerKey),
+    /// Read gobgpd's identity, policy, peers and local paths.
+    ReadSpeaker,
+}
+
+/// Who performs a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// `/proc/sys`.
+    Sysctl,
+    /// The dummy link and its routes.
+    Addr,
+    /// Packet filter rules.
+    Nft,
+    /// Virtual servers.
+    Ipvs,
+    /// gobgpd.
+    Bgp,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Target; 5] = [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Bgp];
+
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Sysctl => "sysctl",
+            Target::Addr => "addr",
+            Target::Nft => "nft",
+            Target::Ipvs => "ipvs",
+            Target::Bgp => "bgp",
+        }
+    }
+}
+
+impl Step {
+    /// Who performs it. [`Step::ReadHost`], which reads several targets, counts as `addr`.
+    pub fn target(&self) -> Target {
+        match self {
+            Step::SetSysctl(..) => Target::Sysctl,
+            Step::EnsureLink | Step::DeleteLink | Step::SetRoute(..) | Step::DeleteRoute(_) | Step::ReadHost => {
+                Target::Addr
+            }
+            Step::ReplaceTable(_) | Step::DeleteTable | Step::SetClassicSnat(_) | Step::DeleteClassicSnat(_) => {
+                Target::Nft
+            }
+            Step::AddServer(..)
+            | Step::SetServer(..)
+            | Step::DeleteServer(_)
+            | Step::AddDestination(..)
+            | Step::SetDestination(..)
+            | Step::DeleteDestination(..)
+            | Step::ListServers
+            | Step::ReadServer(_) => Target::Ipvs,
+            Step::StartBgp(_)
+            | Step::StopBgp
+            | Step::RejectImports
+            | Step::AddPeer(..)
+            | Step::DeletePeer(_)
+            | Step::Announce(..)
+            | Step::Withdraw(_)
+            | Step::ReadSpeaker => Target::Bgp,
+        }
+    }
+
+    /// Does it only look?
+    pub fn is_read(&self) -> bool {
+        matches!(self, Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker)
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done; deleting what was not there is done too.
+    Done,
+    /// The world was not as the plan believed (EEXIST, ENOENT, ESRCH and their like): look again, then plan again.
+    Drifted(String),
+    /// It was refused, for this reason; the same step will be refused again until something changes.
+    Refused(String),
+    /// It could not be tried (no connection, a timeout): try again.
+    Later(String),
+    /// What a reading step found.
+    Read(Observation),
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// Answer to [`Step::ReadHost`].
+    Host(Box<HostReading>),
+    /// Answer to [`Step::ListServers`]: all virtual servers of the network namespace, whoever made them; those by
+    /// firewall mark are left out.
+    Servers(BTreeMap<ServerKey, ServerSettings>),
+    /// Answer to [`Step::ReadServer`].
+    Server(Option<VirtualServer>),
+    /// Answer to [`Step::ReadSpeaker`].
+    Speaker(Box<Bgp>),
+}
+
+/// Answer to [`Step::ReadHost`]. A part that could not be read is an error in words: it is unknown, not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostReading {
+    /// Kernel parameters: those that `plan::sysctl` knows.
+    pub sysctls: Result<Sysctls, String>,
+    /// Link and routes.
+    pub addr: Result<Addr, String>,
+    /// Packet filter rules.
+    pub nft: Result<Nft, String>,
+    /// Facts about the node.
+    pub host: Result<Host, String>,
+}
+
+/// The answer to one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The step.
+    pub step: Step,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Performs steps: the single writer of its side. Real ones live in `apply`, a model of them in `plan::rehearse`.
+pub trait Executor: Send {
+    /// Performs `steps` in their order and reports on each.
+    fn perform(&mut self, steps: Vec<Step>) -> impl Future<Output = Vec<Report>> + Send;
+}

@@ -1,0 +1,1 @@
+//! gobgpd's parent: a small process that outlives the agent.

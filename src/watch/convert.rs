@@ -1,0 +1,1 @@
+//! Kubernetes objects become model types here, and stop here.
