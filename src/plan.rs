@@ -18,6 +18,7 @@ pub mod planner;
 mod preconditions;
 pub mod ranges;
 pub mod rehearse;
+pub mod status;
 pub mod step;
 pub mod sysctl;
 
@@ -26,6 +27,7 @@ pub use news::News;
 pub use pass::Plan;
 pub use planner::Planner;
 pub use rehearse::ModelNode;
+pub use status::Status;
 pub use step::{Executor, Observation, Outcome, Report, Step};
 
 #[cfg(test)]

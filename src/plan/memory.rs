@@ -1,9 +1,11 @@
 //! What was tried: which keys have steps under way, which failed, and when they may be tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::model::addr::LINK;
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::sysctl::Sysctl;
 use crate::model::{Family, Prefix, Time};
@@ -66,6 +68,28 @@ impl Step {
             Step::ListServers => Key::Listing,
             Step::ReadServer(key) => Key::ServerReading(*key),
             Step::ReadSpeaker => Key::SpeakerReading,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Sysctl(name) => write!(f, "kernel parameter {name}"),
+            Key::Link => write!(f, "link {LINK}"),
+            Key::Table => f.write_str("nftables table inet vipcast"),
+            Key::ClassicSnat(family) => write!(f, "{family} iptables SNAT rule"),
+            Key::Server(server) => write!(f, "virtual server {server}"),
+            Key::Destination(server, name) => write!(f, "destination {name} of {server}"),
+            Key::Route(prefix) => write!(f, "local route {prefix}"),
+            Key::Global => f.write_str("BGP identity"),
+            Key::Imports => f.write_str("BGP import policy"),
+            Key::Peer(address) => write!(f, "BGP peer {address}"),
+            Key::Path(prefix) => write!(f, "route {prefix}"),
+            Key::HostReading => f.write_str("reading the host"),
+            Key::Listing => f.write_str("listing virtual servers"),
+            Key::ServerReading(server) => write!(f, "reading virtual server {server}"),
+            Key::SpeakerReading => f.write_str("reading gobgpd"),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
 //! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
 
+use std::time::Duration;
+
 use crate::model::addr::Link;
 use crate::model::nft::Table;
 use crate::model::settings::Snat;
@@ -27,6 +29,8 @@ pub struct Plan {
     pub wake_at: Option<Time>,
     /// What an operator wants to read.
     pub news: Vec<News>,
+    /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
+    pub latencies: Vec<Duration>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -43,6 +47,7 @@ const READ_WINDOW: usize = 256;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) steps: Vec<Step>,
+    latencies: Vec<Duration>,
     wake_at: Option<Time>,
 }
 
@@ -68,11 +73,13 @@ impl Planner {
         }
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
-        for next in [self.memory.next_alarm(), self.servers.held_until, Some(self.next_resync)].into_iter().flatten() {
+        let held = self.servers.held_until.filter(|_| self.servers.adopted);
+        for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
         }
         let finished = self.is_finished(now, &mut draft);
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news: std::mem::take(&mut self.news), finished }
+        let news = std::mem::take(&mut self.news);
+        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure.
@@ -275,7 +282,9 @@ impl Planner {
             }
         }
         let count = draft.steps.len() - before;
-        if count > 0 {
+        if count == 0 {
+            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
+        } else {
             debug_assert!(draft.steps[before..].iter().all(|step| server_of(step) == Some(key)));
             self.servers.busy.insert(key, count as u32);
         }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::bgp::SessionState;
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::node::Host;
 use crate::model::settings::Announce;
+use crate::model::sysctl::Sysctls;
 use crate::model::{Cluster, Event, Family, Prefix, ServiceKey, Settings, State, Time};
 
 use super::change::{Change, Leave, Session};
@@ -45,6 +47,8 @@ pub struct Planner {
 pub(super) struct HostBook {
     /// Facts about the node; `None` before the first reading.
     pub(super) facts: Option<Host>,
+    /// Kernel parameters as they were before the first write.
+    pub(super) found: Sysctls,
     /// Why a part could not be read the last time, by part.
     pub(super) unread: BTreeMap<Part, String>,
     /// Parts that were read at least once.
@@ -88,6 +92,8 @@ pub(super) struct ServerBook {
     pub(super) held: BTreeSet<ServerKey>,
     /// When those have to be looked at again.
     pub(super) held_until: Option<Time>,
+    /// Since when a change of the cluster waits to be in the kernel.
+    pub(super) changed: BTreeMap<ServerKey, Time>,
     /// Written since they were last read.
     pub(super) unread: BTreeSet<ServerKey>,
     /// To be read.
@@ -144,7 +150,7 @@ impl Planner {
     /// Takes in one fact.
     pub fn apply(&mut self, change: Change, now: Time) {
         match change {
-            Change::Source(event) => self.on_event(event),
+            Change::Source(event) => self.on_event(event, now),
             Change::Report(report) => self.on_report(report, now),
             Change::HostMoved => self.host.wanted = true,
             Change::SpeakerUp => {
@@ -158,7 +164,7 @@ impl Planner {
             Change::Leave(leave) => {
                 self.leaving = Some(leave);
                 self.touch_all_vips();
-                self.derive_ranges();
+                self.derive_ranges(now);
             }
         }
     }
@@ -166,6 +172,16 @@ impl Planner {
     /// Desired state as far as virtual servers go, for those who need it whole.
     pub fn desired_servers(&self) -> BTreeMap<ServerKey, VirtualServer> {
         self.ledger.servers().filter_map(|key| Some((*key, self.desired_server(key)?))).collect()
+    }
+
+    /// Is nothing under way, and nothing failing?
+    pub fn is_idle(&self) -> bool {
+        self.memory.in_flight().next().is_none() && self.memory.failures().next().is_none()
+    }
+
+    /// How long peers get to hear a withdrawal.
+    pub fn withdraw_delay(&self) -> Duration {
+        self.settings.withdraw_delay
     }
 
     /// When everything is read the next time, whatever happens.
@@ -203,22 +219,22 @@ impl Planner {
         exclusive || self.owns(prefix.address()) && self.owns(prefix.last())
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event, now: Time) {
         let complete_before = self.cluster.is_listed();
         let touched = self.cluster.apply(event);
         if !self.informed() {
             return;
         }
         if touched.node || touched.ranges || !complete_before {
-            self.derive_ranges();
+            self.derive_ranges(now);
         }
         for service in touched.services {
-            self.derive_claim(&service);
+            self.derive_claim(&service, now);
         }
     }
 
     /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
-    pub(super) fn derive_ranges(&mut self) {
+    pub(super) fn derive_ranges(&mut self, now: Time) {
         let Some(facts) = self.host.facts.as_ref().filter(|_| self.informed()) else { return };
         let candidates = self.node_ips();
         let present = |family| {
@@ -242,7 +258,7 @@ impl Planner {
         self.speaker.wanted = true;
         let claimed = self.ledger.services().cloned();
         let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
-        known.iter().for_each(|service| self.derive_claim(service));
+        known.iter().for_each(|service| self.derive_claim(service, now));
         self.touch_all_vips();
         self.servers.todo.extend(self.actual.ipvs.keys().copied());
     }
@@ -257,7 +273,7 @@ impl Planner {
         node.or_else(|| self.host.facts.as_ref().map(|facts| facts.default_addresses.clone())).unwrap_or_default()
     }
 
-    fn derive_claim(&mut self, service: &ServiceKey) {
+    fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
         let problems = self.ledger.problems(service);
         let claim = match self.cluster.service(service) {
             Some(object) if self.leaving != Some(Leave::Remove) => {
@@ -269,11 +285,12 @@ impl Planner {
         for key in touched {
             self.memory.forget_server(&key);
             self.servers.todo.insert(key);
+            self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);
         }
-        let now = self.ledger.problems(service);
-        if now != problems {
-            self.news.push(News::Service { service: service.clone(), problems: now });
+        let found = self.ledger.problems(service);
+        if found != problems {
+            self.news.push(News::Service { service: service.clone(), problems: found });
         }
     }
 
@@ -321,7 +338,7 @@ impl Planner {
                 self.on_done(&step, now);
             }
             Outcome::Read(observation) => {
-                self.on_observation(&step, observation);
+                self.on_observation(&step, observation, now);
                 if step == Step::ReadHost && !self.host.unread.is_empty() {
                     let reasons: Vec<&str> = self.host.unread.values().map(String::as_str).collect();
                     self.memory.failed(key, reasons.join("; "), now);
@@ -405,9 +422,9 @@ impl Planner {
         }
     }
 
-    fn on_observation(&mut self, step: &Step, observation: Observation) {
+    fn on_observation(&mut self, step: &Step, observation: Observation, now: Time) {
         match observation {
-            Observation::Host(reading) => self.on_host(*reading),
+            Observation::Host(reading) => self.on_host(*reading, now),
             Observation::Servers(found) => {
                 let ours = found.into_keys().filter(|key| self.owns(key.address)).collect::<BTreeSet<_>>();
                 self.servers.to_read.extend(ours);
@@ -438,10 +455,15 @@ impl Planner {
         }
     }
 
-    fn on_host(&mut self, reading: HostReading) {
+    fn on_host(&mut self, reading: HostReading, now: Time) {
         let HostReading { sysctls, addr, nft, host } = reading;
         let unread = std::mem::take(&mut self.host.unread);
-        self.take(Part::Sysctls, sysctls, |planner, value| planner.actual.sysctls = value);
+        self.take(Part::Sysctls, sysctls, |planner, value| {
+            if planner.host.found.is_empty() {
+                planner.host.found = value.clone();
+            }
+            planner.actual.sysctls = value;
+        });
         self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
@@ -451,7 +473,7 @@ impl Planner {
                 self.news.push(News::Unreadable { part: part.name(), reason: reason.clone() });
             }
         }
-        self.derive_ranges();
+        self.derive_ranges(now);
     }
 
     fn take<T>(&mut self, part: Part, value: Result<T, String>, store: impl FnOnce(&mut Planner, T)) {

@@ -107,11 +107,16 @@ impl Rig {
         self
     }
 
-    pub(crate) fn list(&mut self, events: impl IntoIterator<Item = Event>) -> &mut Rig {
-        Kind::ALL.into_iter().for_each(|kind| drop(self.tell(Event::Listing(kind))));
-        events.into_iter().for_each(|event| drop(self.tell(event)));
-        Kind::ALL.into_iter().for_each(|kind| drop(self.tell(Event::Listed(kind))));
+    pub(crate) fn tell_all(&mut self, events: impl IntoIterator<Item = Event>) -> &mut Rig {
+        for event in events {
+            self.tell(event);
+        }
         self
+    }
+
+    pub(crate) fn list(&mut self, events: impl IntoIterator<Item = Event>) -> &mut Rig {
+        let listing = Kind::ALL.into_iter().map(Event::Listing);
+        self.tell_all(listing.chain(events).chain(Kind::ALL.into_iter().map(Event::Listed)))
     }
 
     pub(crate) fn run(&mut self) -> Vec<Stage> {
@@ -178,7 +183,7 @@ fn a_restart_adopts_what_is_there_and_changes_nothing() {
 fn nothing_happens_before_the_first_complete_list() {
     let mut rig = Rig::new(dual_stack());
     rig.tell(Event::Listing(Kind::Service));
-    web().into_iter().for_each(|event| drop(rig.tell(event)));
+    rig.tell_all(web());
     let steps = rig.steps();
     let early: Vec<&String> = steps.iter().filter(|step| !step.contains("peer") && !step.contains("BGP")).collect();
     assert_eq!(early, Vec::<&String>::new());
