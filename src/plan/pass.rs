@@ -263,12 +263,11 @@ impl Planner {
             return 0;
         }
         let desired = self.desired_server(&key);
-        if desired.is_none() && self.actual.ipvs.contains_key(&key) {
-            if let Err(until) = self.released(key.address, now) {
-                self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
-                self.servers.held.insert(key);
-                return 0;
-            }
+        let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
+        if surplus && let Err(until) = self.released(key.address, now) {
+            self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
+            self.servers.held.insert(key);
+            return 0;
         }
         if self.memory.failure(&Key::Server(key)).is_some_and(|failure| failure.retry_at > now) {
             return 0;
@@ -333,16 +332,14 @@ impl Planner {
         if writing || !draft.steps.is_empty() {
             return false;
         }
+        let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
+        if let Some(heard) = heard.filter(|heard| *heard > now) {
+            draft.wake(heard);
+        }
         let withdrawn = || {
             let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
-            let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
             gone && heard.is_none_or(|heard| heard <= now)
         };
-        if let Some(heard) = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max() {
-            if heard > now {
-                draft.wake(heard);
-            }
-        }
         match leaving {
             Leave::Keep => true,
             Leave::Withdraw => withdrawn(),
