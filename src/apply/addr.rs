@@ -16,6 +16,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, Ro
 use rtnetlink::{LinkDummy, LinkUnspec};
 use rustix::io::Errno;
 
+pub(in crate::apply) use self::read::is_node_address;
 use self::rtnl::{Failure, Rtnl};
 use crate::model::addr::{Addr, LINK, LocalRoute, ROUTE_PROTOCOL};
 use crate::model::node::Host;
@@ -23,7 +24,7 @@ use crate::model::{Family, Prefix};
 use crate::plan::{Outcome, Step};
 
 /// `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h), the table that the kernel asks first.
-const LOCAL_TABLE: u8 = 255;
+pub(in crate::apply) const LOCAL_TABLE: u8 = 255;
 
 /// The link and the routes of the network namespace that it was made in.
 #[derive(Debug)]

@@ -145,6 +145,14 @@ fn forwarding_ends_advertisements(link: &str) -> bool {
     fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra")).is_ok_and(|value| value.trim() == "1")
 }
 
+/// Is it an address that others can reach the node by: neither a loopback nor a link-local one?
+pub(in crate::apply) fn is_node_address(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    }
+}
+
 /// A node address that can be used.
 struct Address {
     ip: IpAddr,
@@ -168,13 +176,9 @@ impl Address {
             }
         }
         let ip = ip?;
-        let local_only = match ip {
-            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
-        };
         let unusable = flags.contains(AddressFlags::Dadfailed)
             || (flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic));
-        if local_only || unusable {
+        if unusable || !is_node_address(ip) {
             return None;
         }
         // `IFA_F_TEMPORARY` and IPv4's `IFA_F_SECONDARY` are the same bit.
