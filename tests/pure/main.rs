@@ -1,0 +1,3 @@
+//! Tests that need no root and nothing but loopback: among them the real gobgpd (Debian package `gobgpd`).
+
+mod gobgpd;
