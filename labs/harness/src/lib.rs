@@ -3,6 +3,7 @@
 //! - [`vm`] finds or boots a kernel that has IPVS.
 //! - [`netns`] has network namespaces, for tests that need one or two.
 //! - [`clab`] reads topology files, and [`lab`] deploys them.
+//! - [`suites`] builds the test suites and runs them.
 //! - [`traffic`] sends packets through them, and counts.
 
 pub mod clab;
@@ -10,6 +11,7 @@ mod exec;
 pub mod folders;
 pub mod lab;
 pub mod netns;
+pub mod suites;
 pub mod traffic;
 pub mod vm;
 mod wait;

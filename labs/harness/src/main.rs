@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use vipcast_lab::suites::{self, Suite};
 use vipcast_lab::vm;
 
 /// Labs for vipcast: topologies in network namespaces, on this kernel or in a virtual machine.
@@ -23,6 +24,8 @@ enum Action {
     /// The machine sees this machine's files read-only, under the same paths, and its exit status is the command's: 124
     /// when it did not end in time, 125 when the machine failed.
     Vm(Machine),
+    /// Build the test suites and run them: all, or those named.
+    Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
 }
@@ -49,6 +52,16 @@ struct Machine {
     command: Vec<OsString>,
 }
 
+#[derive(clap::Args)]
+struct Tests {
+    /// The suites.
+    #[arg(value_enum, default_values_t = [Suite::Pure, Suite::Kernel, Suite::Lab])]
+    suites: Vec<Suite>,
+    /// Arguments for the test binaries, such as a part of a test's name.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
 /// The exit status of a failure that is not the command's.
 const MACHINE_FAILED: u8 = 125;
 
@@ -71,6 +84,7 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
+        Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());

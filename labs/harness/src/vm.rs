@@ -78,6 +78,11 @@ pub fn run(mut job: Job) -> Result<u8> {
     }
 }
 
+/// Installs what labs and tests need besides cargo, unless it is there.
+pub fn provide() -> Result<()> {
+    packages::provide_lab()
+}
+
 /// Downloads and unpacks the virtual machine's kernel, unless the cache has one.
 pub fn prepare_kernel() -> Result<Kernel> {
     packages::provide_machine()?;
