@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::plan::step::{Outcome, Target};
+use crate::plan::step::Target;
 use crate::plan::{Report, Status};
 
 /// The media type of the text format.
@@ -138,13 +138,10 @@ impl Metrics {
 
     /// A step came back.
     pub fn step(&self, report: &Report) {
-        let outcome = match report.outcome {
-            Outcome::Done => "done",
-            Outcome::Drifted(_) => "drifted",
-            Outcome::Refused(_) => "refused",
-            Outcome::Later(_) => "later",
-            Outcome::Read(_) => return,
-        };
+        if report.step.is_read() {
+            return;
+        }
+        let outcome = report.outcome.name();
         self.steps.get_or_create(&StepLabels { target: report.step.target().name(), outcome }).inc();
     }
 

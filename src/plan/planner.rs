@@ -174,6 +174,11 @@ impl Planner {
         self.ledger.servers().filter_map(|key| Some((*key, self.desired_server(key)?))).collect()
     }
 
+    /// Has the first list of all objects been told?
+    pub fn is_listed(&self) -> bool {
+        self.cluster.is_listed()
+    }
+
     /// Is nothing under way, and nothing failing?
     pub fn is_idle(&self) -> bool {
         self.memory.in_flight().next().is_none() && self.memory.failures().next().is_none()

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::model::bgp::{NextHop, SessionState};
 use crate::model::settings::Announce;
-use crate::model::{Kind, Prefix};
+use crate::model::{Family, Kind, Prefix};
 
 use super::memory::Key;
 use super::planner::Planner;
 use super::preconditions::Footing;
+use super::sysctl;
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -337,6 +338,17 @@ impl Planner {
                 now: self.actual.sysctls.get(&name).cloned(),
                 name: name.to_string(),
                 wanted,
+            })
+            .collect()
+    }
+
+    /// The kernel parameters that vipcast may have set, as they are.
+    pub fn known_sysctls(&self) -> Vec<SysctlStatus> {
+        let wanted = sysctl::desired(&Family::ALL.into()).into_iter();
+        wanted
+            .filter_map(|(name, wanted)| {
+                let now = Some(self.actual.sysctls.get(&name)?.clone());
+                Some(SysctlStatus { found: self.host.found.get(&name).cloned(), now, name: name.to_string(), wanted })
             })
             .collect()
     }

@@ -204,6 +204,28 @@ pub enum Outcome {
     Read(Observation),
 }
 
+impl Outcome {
+    /// Its name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Drifted(_) => "drifted",
+            Outcome::Refused(_) => "refused",
+            Outcome::Later(_) => "later",
+            Outcome::Read(_) => "read",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Done | Outcome::Read(_) => f.write_str(self.name()),
+            Outcome::Drifted(reason) | Outcome::Refused(reason) | Outcome::Later(reason) => f.write_str(reason),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
