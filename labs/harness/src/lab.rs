@@ -33,7 +33,7 @@ pub struct Options {
 }
 
 /// A running lab. Dropped, it ends every process in its namespaces, and nothing of it is left; if that happens while a
-/// test panics, evidence is kept first.
+/// test panics, evidence is kept first. A test that returns errors runs its body in [`attempt`](Lab::attempt).
 #[derive(Debug)]
 pub struct Lab {
     id: String,
@@ -74,6 +74,7 @@ impl Lab {
         for (a, b) in &self.links {
             let (here, there) = (self.find(&a.node)?.netns(), self.find(&b.node)?.netns());
             here.netlink(async |netlink| netlink.add_veth(&a.interface, &b.interface, there).await)?;
+            there.netlink(async |netlink| netlink.up(&b.interface).await)?;
         }
         for (name, spec) in topology.nodes() {
             let netns = self.find(name)?.netns();
@@ -136,6 +137,15 @@ impl Lab {
     pub fn remove_shared(&self, file: impl AsRef<Path>) -> Result<()> {
         let path = self.shared(file);
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+    }
+
+    /// Does some work, a test perhaps, and keeps evidence if it fails. (A panic keeps evidence by itself.)
+    pub fn attempt<R>(&self, work: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
+        let done = work(self);
+        if done.is_err() {
+            self.keep_evidence("error");
+        }
+        done
     }
 
     /// Starts a server for every pod of every worker (their label `vipcast.pods`), on all of the pod's addresses.

@@ -1,5 +1,7 @@
 //! `vipcast-lab`: runs labs, and commands on a kernel that has IPVS.
 
+mod shell;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +30,12 @@ enum Action {
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
+    /// Deploy a lab, say how to enter its nodes, and keep it until Ctrl-C. Needs a kernel that will do: see `vm`.
+    Shell {
+        /// The topology file.
+        #[arg(value_name = "LAB.clab.yml")]
+        topology: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -85,6 +93,7 @@ fn run(action: Action) -> Result<u8> {
             force,
         }),
         Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
+        Action::Shell { topology } => shell::run(&topology).map(|()| 0),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());

@@ -74,7 +74,8 @@ fn run_on_kernel(binaries: &[Binary], extra: &[OsString]) -> Result<u8> {
         let threads = if binary.suite == Suite::Lab { 1 } else { 2 };
         let file = binary.file.display();
         script += &format!("echo; echo '== suite {}'\n", binary.suite);
-        script += &format!("(cd '{}' && '{file}' --test-threads={threads} \"$@\") || failed=1\n", binary.folder.display());
+        script +=
+            &format!("(cd '{}' && '{file}' --test-threads={threads} \"$@\") || failed=1\n", binary.folder.display());
     }
     script += "exit $failed\n";
     let shell = ["sh", "-c", &script, "suites"].map(OsString::from);

@@ -83,6 +83,11 @@ pub fn provide() -> Result<()> {
     packages::provide_lab()
 }
 
+/// Can this machine's own kernel run labs? The error says what it lacks.
+pub fn probe() -> Result<(), String> {
+    host::probe()
+}
+
 /// Downloads and unpacks the virtual machine's kernel, unless the cache has one.
 pub fn prepare_kernel() -> Result<Kernel> {
     packages::provide_machine()?;

@@ -70,9 +70,17 @@ impl Lab {
         let test = thread::current().name().unwrap_or("main").chars().map(readable).collect::<String>();
         let reason = reason.chars().map(readable).collect::<String>();
         let folder = folders::evidence()?.join(format!("{}-{test}-{reason}", self.id));
-        for node in self.nodes() {
-            node.collect(&folder.join(node.name())).with_context(|| format!("evidence of {}", node.name()))?;
-        }
+        // Side by side, since it is a hundred processes. What one node cannot tell must not hide the others.
+        thread::scope(|scope| {
+            let collect = |node: &Node| {
+                if let Err(error) = node.collect(&folder.join(node.name())) {
+                    eprintln!("vipcast-lab: evidence of {}: {error:#}", node.name());
+                }
+            };
+            for node in self.nodes() {
+                scope.spawn(move || collect(node));
+            }
+        });
         Ok(folder)
     }
 }

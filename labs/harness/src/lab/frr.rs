@@ -4,13 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::unistd::{User, chown};
 
 use super::{Daemon, Node};
-use crate::wait_until;
+use crate::wait_for;
 
 /// Where Debian puts the daemons.
 const PROGRAMS: &str = "/usr/lib/frr";
+
+/// Whom they run as.
+const USER: &str = "frr";
 
 /// Starting a daemon means reading it from the host's files, on an emulated CPU.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,6 +24,9 @@ impl Node {
     pub(super) fn start_frr(&mut self) -> Result<()> {
         let (etc, run) = (self.path("etc/frr"), self.path("run/frr"));
         fs::create_dir_all(&run).with_context(|| format!("create {}", run.display()))?;
+        // The daemons give up root for a user of their own, and make their sockets after that.
+        let user = User::from_name(USER)?.with_context(|| format!("no user {USER}: install frr"))?;
+        chown(&run, Some(user.uid), Some(user.gid)).with_context(|| format!("chown {}", run.display()))?;
         let wanted = fs::read_to_string(etc.join("daemons"))
             .with_context(|| format!("{}: a router binds /etc/frr/daemons and /etc/frr/frr.conf", self.name()))?;
 
@@ -33,7 +40,9 @@ impl Node {
             let daemon = self.start_daemon_of_frr(name, &run)?;
             self.keep(daemon);
         }
-        self.wait_for_frr(&run)?;
+        for daemon in self.kept() {
+            wait_for_socket(daemon, &run.join(daemon.name()).with_extension("vty"))?;
+        }
         self.frr_shell().arg("-b").run().context("load frr.conf")?;
         Ok(())
     }
@@ -43,8 +52,7 @@ impl Node {
         ensure!(program.is_file(), "{} is not there: install frr", program.display());
         let mut command = self
             .command(program)
-            // Stay root: FRR's own user can neither read the node's folder nor change namespaces' routes.
-            .args(["-S", "--log", "stdout", "--log-level", "informational", "-A", "127.0.0.1"])
+            .args(["--log", "stdout", "--log-level", "informational", "-A", "127.0.0.1"])
             .arg("--vty_socket")
             .arg(run)
             .arg("-z")
@@ -60,22 +68,9 @@ impl Node {
         let daemon = self.spawn_daemon(name, command)?;
         if name == "zebra" {
             let socket = run.join("zserv.api");
-            wait_until(START_TIMEOUT, "zebra's socket", || alive(&daemon).map(|()| socket.exists()))?;
+            wait_for_socket(&daemon, &socket)?;
         }
         Ok(daemon)
-    }
-
-    fn wait_for_frr(&self, run: &Path) -> Result<()> {
-        wait_until(START_TIMEOUT, &format!("FRR's daemons in {}", self.name()), || {
-            for daemon in self.kept() {
-                alive(daemon)?;
-                let socket = run.join(daemon.name()).with_extension("vty");
-                if !socket.exists() {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
     }
 
     /// Asks the node's FRR, as in `vtysh -c COMMAND`.
@@ -95,17 +90,19 @@ impl Node {
     }
 }
 
-fn alive(daemon: &Daemon) -> Result<()> {
-    match daemon.ended()? {
-        Some(status) => bail!("{} ended with {status}:\n{}", daemon.name(), daemon.log()),
-        None => Ok(()),
-    }
+/// Waits until a daemon has opened a socket, or has ended instead.
+fn wait_for_socket(daemon: &Daemon, socket: &Path) -> Result<()> {
+    wait_for(START_TIMEOUT, &socket.display().to_string(), || match daemon.ended()? {
+        Some(status) => Ok(Ok(Err(anyhow!("{} ended with {status}:\n{}", daemon.name(), daemon.log())))),
+        None if socket.exists() => Ok(Ok(Ok(()))),
+        None => Ok(Err("not there")),
+    })?
 }
 
 /// The daemons with `NAME=yes`, besides zebra.
 fn enabled(daemons: &str) -> Vec<&str> {
     let lines = daemons.lines().filter_map(|line| line.trim().strip_suffix("=yes"));
-    lines.filter(|name| name.ends_with('d') && *name != "staticd").collect()
+    lines.filter(|name| !name.starts_with('#') && name.ends_with('d') && *name != "staticd").collect()
 }
 
 #[cfg(test)]

@@ -76,9 +76,10 @@ impl Netlink {
         self.handle.link().add(message).execute().await.with_context(|| format!("create dummy link {link}"))
     }
 
-    /// Creates a cable: `link` here, `peer` in another namespace, both up.
+    /// Creates a cable: `link` here, up, and `peer` in another namespace, down (the kernel does not let it be created up,
+    /// since it comes first and is not connected yet).
     pub async fn add_veth(&self, link: &str, peer: &str, peer_netns: &Netns) -> Result<()> {
-        let other_end = LinkUnspec::new_with_name(peer).setns_by_fd(peer_netns.file().as_raw_fd()).up().build();
+        let other_end = LinkUnspec::new_with_name(peer).setns_by_fd(peer_netns.file().as_raw_fd()).build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(link)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(other_end)))
