@@ -65,6 +65,7 @@ pub enum Object {
 }
 
 /// One thing that a source has to say. A source tells of each kind on its own, as the API server's watches do.
+/// `watch` has the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A list of this kind begins: whatever is not told before [`Event::Listed`] is gone then, and not before.
@@ -75,7 +76,8 @@ pub enum Event {
     Put(Object),
     /// The object is gone.
     Gone(ObjectRef),
-    /// The object is there, but cannot be understood: what was known of it stays in force.
+    /// The object is there, but cannot be understood: what was known of it stays in force. Right after a
+    /// [`Event::Put`] of the same object it says that a part of it was left out.
     Bad(ObjectRef, String),
     /// Something else than a single object is wrong (a file, a watch, the API server): `origin` names it, and `None`
     /// says that it is well again. Nothing is removed because of it.
@@ -199,7 +201,7 @@ impl Cluster {
     }
 
     fn put(&mut self, object: Object, touched: &mut Touched) {
-        self.bad.remove(&object.reference());
+        self.unmark_bad(&object.reference());
         let generation = self.generation(object.kind());
         match object {
             Object::Service(key, value) => {
@@ -233,7 +235,7 @@ impl Cluster {
     }
 
     fn remove(&mut self, object: &ObjectRef, touched: &mut Touched) {
-        self.bad.remove(object);
+        self.unmark_bad(object);
         match object.kind {
             Kind::Service => {
                 let key = ServiceKey::from(object.name.clone());
@@ -280,6 +282,16 @@ impl Cluster {
         self.bad.insert(object, Entry { value: problem, generation });
     }
 
+    /// Forgets the problem. Problems of the Node object are told under its real name, and there is but one Node here.
+    fn unmark_bad(&mut self, object: &ObjectRef) {
+        match object.kind {
+            Kind::Node => self.bad.retain(|bad, _| bad.kind != Kind::Node),
+            Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => {
+                self.bad.remove(object);
+            }
+        }
+    }
+
     /// Removes what the list that just ended did not tell of.
     fn sweep(&mut self, kind: Kind, touched: &mut Touched) {
         let current = self.generation(kind);
@@ -321,7 +333,7 @@ impl Object {
         }
     }
 
-    /// Its name. The Node object, of which there is one, goes by the empty name.
+    /// What names it. The Node object, of which there is one, goes by the empty name.
     pub fn reference(&self) -> ObjectRef {
         let name = match self {
             Object::Service(key, _) => key.name(),
@@ -331,3 +343,6 @@ impl Object {
         ObjectRef { kind: self.kind(), name }
     }
 }
+
+#[cfg(test)]
+mod tests;
