@@ -132,7 +132,7 @@ fn binary(message: Message) -> Option<Binary> {
     let is_test = target.kind.iter().any(|kind| kind == "test");
     let suite = match target.name.as_str() {
         "kernel" if is_test => Suite::Kernel,
-        "lab" if is_test => Suite::Lab,
+        "lab" | "rack" if is_test => Suite::Lab,
         _ => Suite::Pure,
     };
     Some(Binary { suite, file, folder })
