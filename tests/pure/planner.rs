@@ -1,5 +1,9 @@
 //! The planner against the model node: the main job, its order, and what must not happen.
 
+mod failures;
+mod gobgpd;
+mod ranges;
+
 use std::time::Duration;
 
 use vipcast::model::{Event, Kind};
