@@ -4,4 +4,5 @@
 mod support;
 
 mod gobgpd;
+mod laws;
 mod planner;
