@@ -180,7 +180,7 @@ async fn many_paths_travel_in_one_batch() {
 #[tokio::test]
 async fn a_running_gobgpd_is_not_started_again() {
     let gobgpd = Gobgpd::start().await;
-    gobgpd.gobgp("global as 65001 router-id 192.0.2.1 listen-port -1").await;
+    done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global rib add 10.96.0.0/16").await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
@@ -265,7 +265,6 @@ async fn the_import_policy_is_mended_whatever_became_of_it() {
     done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports]).await;
     for damage in [
         "global policy import del",
-        "policy neighbor del vipcast-all-neighbors ::/0",
         "policy statement vipcast-reject-imports add condition route-type local",
         "policy statement vipcast-reject-imports del action reject",
     ] {

@@ -118,7 +118,6 @@ async fn what_others_do_to_paths_is_noticed() {
     for doing in [
         "global rib del 10.96.0.0/16",
         "global rib add 10.96.0.0/16",
-        "global rib add 10.96.0.0/16 med 9",
         "global rib add 10.97.0.0/16",
         "global rib add fd00::/64 -a ipv6",
     ] {
