@@ -30,11 +30,18 @@ enum Action {
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
-    /// Deploy a lab, say how to enter its nodes, and keep it until Ctrl-C. Needs a kernel that will do: see `vm`.
+    /// Deploy a lab and look around in it.
+    ///
+    /// Without a command it says how to enter the nodes, and keeps the lab until Ctrl-C. A command finds the name of each
+    /// node's namespace in a variable of the node's name (`ip netns exec $tor …`), runs where the kernel will do (see
+    /// `vm`), and the lab ends with it.
     Shell {
         /// The topology file.
         #[arg(value_name = "LAB.clab.yml")]
         topology: PathBuf,
+        /// What to run in the lab.
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
     },
 }
 
@@ -93,7 +100,7 @@ fn run(action: Action) -> Result<u8> {
             force,
         }),
         Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
-        Action::Shell { topology } => shell::run(&topology).map(|()| 0),
+        Action::Shell { topology, command } => shell::run(&topology, command),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());
