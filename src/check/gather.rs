@@ -119,13 +119,15 @@ fn processes() -> BTreeMap<String, u32> {
     others.filter_map(|id| Some((text(format!("/proc/{id}/comm"))?.trim().to_owned(), id))).collect()
 }
 
+/// Counts the files that the source would read: `watch::manifests` goes by the same names.
 fn manifests(source: &Source) -> Result<usize, String> {
     let Source::Manifests(folder) = source;
     let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
     let mut count = 0;
     for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        count += usize::from(path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
+        let name = entry.map_err(|error| error.to_string())?.file_name().to_string_lossy().into_owned();
+        let is_manifest = [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+        count += usize::from(is_manifest && !name.starts_with('.'));
     }
     Ok(count)
 }

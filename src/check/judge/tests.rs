@@ -298,14 +298,14 @@ fn addresses_and_source() {
         BASE,
         |facts| facts.manifests = Err("No such file or directory (os error 2)".into()),
         &[
-            "E: folder /cluster: found No such file or directory (os error 2); wanted: a folder with YAML files of Services and EndpointSlices; create it, or correct source.manifests",
+            "E: folder /cluster: found No such file or directory (os error 2); wanted: a folder with manifests of Services and EndpointSlices; create it, or correct source.manifests",
         ],
     );
     assert_findings(
         BASE,
         |facts| facts.manifests = Ok(0),
         &[
-            "W: folder /cluster: found no file called *.yaml or *.yml; wanted: a folder with YAML files of Services and EndpointSlices; put manifests into it",
+            "W: folder /cluster: found no file called *.yaml, *.yml or *.json; wanted: a folder with manifests of Services and EndpointSlices; put them into it",
         ],
     );
 }
@@ -478,7 +478,7 @@ fn errors_come_first_and_decide() {
     let failed = Answer::new(judge(&config, &facts));
     assert!(!failed.ready);
     let expected = "ERROR    folder /cluster\n  found  gone\n  \
-                    wanted a folder with YAML files of Services and EndpointSlices\n  \
+                    wanted a folder with manifests of Services and EndpointSlices\n  \
                     do     create it, or correct source.manifests\n\nWARNING  kernel release\n";
     let table = failed.table();
     assert!(table.starts_with(expected), "{table}");
