@@ -43,7 +43,7 @@ pub struct Facts {
     pub virtual_servers: BTreeSet<ServerKey>,
     /// Packet filter chains of the families ip, ip6 and inet; why they were not read.
     pub chains: Result<Vec<Chain>, String>,
-    /// How many YAML files the source's folder holds; why it cannot be read.
+    /// How many manifests the source's folder holds; why it cannot be read.
     pub manifests: Result<usize, String>,
     /// Does somebody else's gobgpd answer at its address? `None`: gobgpd is ours, or there is no BGP.
     pub gobgpd: Option<Result<(), String>>,

@@ -119,13 +119,28 @@ fn processes() -> BTreeMap<String, u32> {
     others.filter_map(|id| Some((text(format!("/proc/{id}/comm"))?.trim().to_owned(), id))).collect()
 }
 
+/// Counts the files that the source would read.
 fn manifests(source: &Source) -> Result<usize, String> {
+    /// Deeper folders are not looked into: links could lead round in circles.
+    const DEPTH: usize = 8;
     let Source::Manifests(folder) = source;
-    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    count_manifests(folder, DEPTH).map_err(|error| error.to_string())
+}
+
+/// The manifests in `folder` and in the folders below, by the names that `watch::manifests` goes by.
+fn count_manifests(folder: &Path, depth: usize) -> std::io::Result<usize> {
     let mut count = 0;
-    for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        count += usize::from(path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            count += if depth > 0 { count_manifests(&path, depth - 1)? } else { 0 };
+        } else {
+            count += usize::from([".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)));
+        }
     }
     Ok(count)
 }
@@ -147,4 +162,50 @@ fn reach_gobgpd(gobgpd: &Gobgpd) -> Option<Result<(), String>> {
         }
     };
     Some(answer.map_err(|error| error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_are_counted_as_the_source_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        for name in ["x.yaml", "y.yml", "a/z.json", "a/b/w.yaml", ".git/v.yaml", ".x.yaml.swp", "x.yaml~", "README.md"]
+        {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(manifests(&Source::Manifests(folder.path().into())), Ok(4));
+        assert!(manifests(&Source::Manifests(folder.path().join("missing"))).is_err());
+    }
+
+    #[test]
+    fn programs_are_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tool");
+        let path = file.to_str().unwrap();
+        assert_eq!(find_program(path), Err(format!("there is no {path}")));
+        fs::write(&file, "").unwrap();
+        assert_eq!(find_program(path), Err(format!("{path} is not a program that can be run")));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find_program(path), Ok(()));
+        assert_eq!(find_program("sh"), Ok(()));
+        assert!(find_program("no-such-program").is_err_and(|trouble| trouble.contains("$PATH")));
+    }
+
+    #[test]
+    fn gobgpd_answers_or_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        let address = Gobgpd::Address(format!("unix:{}", path.display()));
+        assert!(reach_gobgpd(&address).is_some_and(|answer| answer.is_err()));
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(reach_gobgpd(&address), Some(Ok(())));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Gobgpd::Address(format!("http://{}", listener.local_addr().unwrap()));
+        assert_eq!(reach_gobgpd(&address), Some(Ok(())));
+        assert_eq!(reach_gobgpd(&Gobgpd::Spawn("/usr/bin/gobgpd".into())), None);
+    }
 }

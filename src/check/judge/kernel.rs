@@ -139,23 +139,44 @@ fn judge_rights(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 
 /// Kernel parameters, and the sizes of the kernel's tables.
 pub(super) fn judge_parameters(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
-    for (name, wanted) in needed::sysctls(config) {
+    judge_settings(config, facts, findings);
+    judge_sizes(facts, findings);
+}
+
+/// Parameters that are not as they should be do not matter where we can set them.
+fn judge_settings(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
+    let (mut found, mut wanted, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, value) in needed::sysctls(config) {
         match facts.sysctls.get(&name) {
-            Some(found) if found.value != wanted && !found.writable => findings.push(error(
-                format!("kernel parameter {name}"),
-                format!("{}, and it cannot be written", found.value),
-                &wanted,
-                format!("sysctl -w {name}={wanted} on the host, or mount /proc/sys writable (a privileged container)"),
-            )),
-            None if facts.sysctls_locked => findings.push(warning(
-                format!("kernel parameter {name}"),
-                "not there before its module is loaded, and /proc/sys cannot be written",
-                &wanted,
-                format!("load the module, then sysctl -w {name}={wanted} on the host"),
-            )),
+            Some(parameter) if parameter.value != value && !parameter.writable => {
+                found.push(format!("{name}={}", parameter.value));
+                wanted.push(format!("{name}={value}"));
+            }
+            None if facts.sysctls_locked => absent.push(format!("{name}={value}")),
             _ => {}
         }
     }
+    if !wanted.is_empty() {
+        let wanted = wanted.join(" ");
+        findings.push(error(
+            "kernel parameters",
+            format!("{}, which this process cannot write", found.join(" ")),
+            &wanted,
+            format!("mount /proc/sys writable (a privileged container), or on the host: sysctl -w {wanted}"),
+        ));
+    }
+    if !absent.is_empty() {
+        let absent = absent.join(" ");
+        findings.push(warning(
+            "kernel parameters",
+            "/proc/sys, which this process cannot write, without those of modules that are not loaded yet",
+            &absent,
+            format!("mount /proc/sys writable, or on the host, once ip_vs is loaded: sysctl -w {absent}"),
+        ));
+    }
+}
+
+fn judge_sizes(facts: &Facts, findings: &mut Vec<Finding>) {
     // A limit of 0 is none (`nf_conntrack_max` in `net/netfilter/nf_conntrack_core.c`).
     if let Some(conntrack) = facts.conntrack.filter(|conntrack| conntrack.max > 0) {
         let subject = "kernel parameter net/netfilter/nf_conntrack_max";

@@ -32,12 +32,12 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     }
     let Source::Manifests(folder) = &config.source;
     let subject = format!("folder {}", folder.display());
-    let wanted = "a folder with YAML files of Services and EndpointSlices";
+    let wanted = "a folder with manifests of Services and EndpointSlices";
     match &facts.manifests {
         Err(trouble) => {
             findings.push(error(subject, trouble, wanted, "create it, or correct source.manifests"));
         }
-        Ok(0) => findings.push(warning(subject, "no file called *.yaml or *.yml", wanted, "put manifests into it")),
+        Ok(0) => findings.push(warning(subject, "no file called *.yaml, *.yml or *.json", wanted, "put them into it")),
         Ok(_) => {}
     }
 }

@@ -223,10 +223,22 @@ fn kernel_parameters() {
         BASE,
         set("0", false),
         &[
-            "E: kernel parameter net/ipv4/vs/conntrack: found 0, and it cannot be written; wanted: 1; sysctl -w net/ipv4/vs/conntrack=1 on the host, or mount /proc/sys writable (a privileged container)",
+            "E: kernel parameters: found net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/vs/conntrack=1",
         ],
     );
     assert_findings(BASE, |facts| assert!(facts.sysctls.remove(&name()).is_some()), &[]);
+    let two = |facts: &mut Facts| {
+        set("0", false)(facts);
+        let forward = Parameter { value: "0".to_owned(), writable: false };
+        assert!(facts.sysctls.insert(Sysctl("net/ipv4/ip_forward".into()), forward).is_some());
+    };
+    assert_findings(
+        BASE,
+        two,
+        &[
+            "E: kernel parameters: found net/ipv4/ip_forward=0 net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1",
+        ],
+    );
     let locked = |facts: &mut Facts| {
         facts.sysctls.remove(&name());
         facts.sysctls_locked = true;
@@ -235,7 +247,7 @@ fn kernel_parameters() {
         BASE,
         locked,
         &[
-            "W: kernel parameter net/ipv4/vs/conntrack: found not there before its module is loaded, and /proc/sys cannot be written; wanted: 1; load the module, then sysctl -w net/ipv4/vs/conntrack=1 on the host",
+            "W: kernel parameters: found /proc/sys, which this process cannot write, without those of modules that are not loaded yet; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable, or on the host, once ip_vs is loaded: sysctl -w net/ipv4/vs/conntrack=1",
         ],
     );
     let conntrack = |count, max| move |facts: &mut Facts| facts.conntrack = Some(Conntrack { count, max });
@@ -286,14 +298,14 @@ fn addresses_and_source() {
         BASE,
         |facts| facts.manifests = Err("No such file or directory (os error 2)".into()),
         &[
-            "E: folder /cluster: found No such file or directory (os error 2); wanted: a folder with YAML files of Services and EndpointSlices; create it, or correct source.manifests",
+            "E: folder /cluster: found No such file or directory (os error 2); wanted: a folder with manifests of Services and EndpointSlices; create it, or correct source.manifests",
         ],
     );
     assert_findings(
         BASE,
         |facts| facts.manifests = Ok(0),
         &[
-            "W: folder /cluster: found no file called *.yaml or *.yml; wanted: a folder with YAML files of Services and EndpointSlices; put manifests into it",
+            "W: folder /cluster: found no file called *.yaml, *.yml or *.json; wanted: a folder with manifests of Services and EndpointSlices; put them into it",
         ],
     );
 }
@@ -466,7 +478,7 @@ fn errors_come_first_and_decide() {
     let failed = Answer::new(judge(&config, &facts));
     assert!(!failed.ready);
     let expected = "ERROR    folder /cluster\n  found  gone\n  \
-                    wanted a folder with YAML files of Services and EndpointSlices\n  \
+                    wanted a folder with manifests of Services and EndpointSlices\n  \
                     do     create it, or correct source.manifests\n\nWARNING  kernel release\n";
     let table = failed.table();
     assert!(table.starts_with(expected), "{table}");
