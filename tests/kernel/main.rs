@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds something else than it expects has failed")]
 
+mod host;
 mod ipvs;
 
 use std::io::Write;
