@@ -1,5 +1,6 @@
 //! `vipcast-lab`: runs labs, and commands on a kernel that has IPVS.
 
+mod demo;
 mod shell;
 
 use std::ffi::OsString;
@@ -26,6 +27,8 @@ enum Action {
     /// The machine sees this machine's files read-only, under the same paths, and its exit status is the command's: 124
     /// when it did not end in time, 125 when the machine failed.
     Vm(Machine),
+    /// Play the main job in the lab `rack`, and tell the story.
+    Demo,
     /// Build the test suites and run them: all, or those named.
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
@@ -99,6 +102,7 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
+        Action::Demo => demo::run(),
         Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
         Action::Shell { topology, command } => shell::run(&topology, command),
         Action::Kernel => {
