@@ -1,7 +1,7 @@
 //! The executor and the sensor of `apply::bgp` with the real gobgpd. What gobgpd holds is looked at with `gobgp`, its
 //! own command line, wherever what vipcast reads is itself in question.
 
-mod daemon;
+pub(crate) mod daemon;
 mod peering;
 mod watching;
 
@@ -17,7 +17,7 @@ use vipcast::plan::{Observation, Outcome, Step};
 use self::daemon::Gobgpd;
 
 /// An identity that listens nowhere.
-fn identity() -> Global {
+pub(crate) fn identity() -> Global {
     Global { asn: 65001, router_id: "192.0.2.1".parse().unwrap(), listen_port: None }
 }
 

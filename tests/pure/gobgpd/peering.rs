@@ -90,6 +90,15 @@ async fn peer(session: Session) {
     assert_eq!(found.peers.get(&address), Some(&peer));
     assert!(found.import_rejected);
     assert_eq!(found.paths, paths);
+
+    // A peer that changes is deleted and added, and its session comes back.
+    let peer = Peer { hold_time: Duration::from_secs(12), ..peer };
+    done(&mut near, [Step::DeletePeer(address), Step::AddPeer(address, peer.clone())]).await;
+    assert_eq!(read(&mut near).await.peers.get(&address), Some(&peer));
+    let rib = format!("global rib -a {family}");
+    until("our route goes", async || (!tor.gobgp(&rib).await.contains(arriving)).then_some(())).await;
+    until("our route comes back", async || tor.gobgp(&rib).await.contains(arriving).then_some(())).await;
+
     done(&mut far, [Step::StopBgp]).await;
     until("the session ends", async || (!lb.gobgp("neighbor").await.contains("Establ")).then_some(())).await;
     assert_eq!(read(&mut near).await.peers.get(&address), Some(&peer));
