@@ -136,6 +136,8 @@ impl Source {
 
     /// Reads what changed, and decides what there is to tell.
     async fn pass(&mut self) {
+        // As long as the folder is not believed, it is judged as a whole.
+        self.dirt.rescan |= self.phase != Phase::Live;
         for _ in 0..ROUNDS {
             if mem::take(&mut self.dirt.rescan) {
                 if let Err(problem) = self.look().await {

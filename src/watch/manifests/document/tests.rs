@@ -190,10 +190,10 @@ fn a_file_that_does_not_parse_holds_nothing() {
         ("x.json", "", "is empty"),
         ("x.yaml", "a: {", "unclosed bracket '{' at line 6, column 4"),
         ("x.yaml", "a:\n\tb: 1", "tabs disallowed within this context (block indentation) at line 7, column 2"),
-        ("x.yaml", "a: *b", "alias references unknown anchor at line 6, column 4"),
-        ("x.json", "{\"a\": 1", "EOF while parsing an object at line 1, column 7"),
-        ("x.json", "{\"a\": 1,}", "trailing comma at line 1, column 9"),
-        ("x.json", "[]", "invalid type: sequence, expected a Kubernetes object at line 1, column 0"),
+        ("x.yaml", "a: *b", "reference to unknown value at line 6, column 4"),
+        ("x.json", "{\"a\": 1", "EOF while parsing an object at line 1 column 7"),
+        ("x.json", "{\"a\": 1,}", "trailing comma at line 1 column 9"),
+        ("x.json", "[]", "invalid type: sequence, expected a Kubernetes object at line 1 column 1"),
     ];
     for (name, broken, expected) in cases {
         let text = match (name, broken) {
@@ -203,8 +203,7 @@ fn a_file_that_does_not_parse_holds_nothing() {
         };
         let content = content(name, &text);
         assert_eq!(content, Content { problem: content.problem.clone(), ..Content::default() }, "{text}");
-        let found = content.problem.unwrap_or_default().replace(" column", ", column").replace(",,", ",");
-        assert_eq!(found, expected, "{text}");
+        assert_eq!(content.problem.as_deref(), Some(expected), "{text}");
     }
     let not_text = {
         let mut file = tempfile::tempfile().unwrap();
