@@ -159,6 +159,7 @@ impl Planner {
                     self.news.push(News::SpeakerUp);
                 }
             }
+            Change::SpeakerMoved => self.speaker.wanted = true,
             Change::SpeakerDown(reason) => self.on_speaker_down(reason),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Leave(leave) => {

@@ -101,3 +101,18 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
     }
     (stages, now)
 }
+
+/// Lets `planner` read all of `node`, and performs nothing.
+pub fn look(planner: &mut Planner, node: &mut ModelNode, now: Time) {
+    for _ in 0..MOST_PASSES {
+        let steps = planner.plan(now).steps;
+        let mut readings = steps.into_iter().filter(Step::is_read).peekable();
+        if readings.peek().is_none() {
+            return;
+        }
+        for step in readings {
+            let outcome = node.perform_one(&step);
+            planner.apply(Change::Report(Report { step, outcome }), now);
+        }
+    }
+}
