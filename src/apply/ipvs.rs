@@ -114,9 +114,10 @@ impl Ipvs {
             Ok(verdicts) => verdicts,
             Err(error) => return vec![outcome::unreadable(&error.into()); steps.len()],
         };
-        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) {
-            // That may mean that the family went away with its module; its number is looked up again.
+        // The kernel answers ENOENT to a family that went away with its module, too.
+        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) && !connection.is_current() {
             self.connection = None;
+            return vec![outcome::unloaded(); steps.len()];
         }
         let mut verdicts = verdicts.into_iter();
         let outcome = |(step, fit): (&Step, Result<(), codec::Unfit>)| match fit {
@@ -155,6 +156,11 @@ impl Connection {
         let mut socket = Socket::open()?;
         let family = socket.resolve(codec::FAMILY, load)?.ok_or(IpvsError::Absent)?;
         Ok(Connection { socket, family })
+    }
+
+    /// Is the family's number still the one that we know?
+    fn is_current(&mut self) -> bool {
+        matches!(self.socket.resolve(codec::FAMILY, Load::Allowed), Ok(Some(family)) if family == self.family)
     }
 
     /// Asks for objects and parses each.
