@@ -302,7 +302,7 @@ fn virtual_servers_by_firewall_mark_are_passed_over_and_stay() {
     });
 }
 
-/// The kernel answers about a dead family number as about a missing object; reading must not take one for the other.
+/// The kernel lists the destinations of a virtual server that is not there as none, without an error.
 #[test]
 fn without_virtual_servers_the_list_is_empty_and_nothing_is_found() {
     in_namespace(|| {
