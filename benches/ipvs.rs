@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a measurement that goes wrong has no result")]
 
+mod agent;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -79,12 +81,13 @@ fn main() -> ExitCode {
     let measurements = [
         Measurement { name: "netlink floor", scale, run: netlink_floor },
         Measurement { name: "Ipvs::perform", scale, run: perform },
+        Measurement { name: "agent", scale, run: agent::cold_start },
         Measurement { name: "ipvsadm -R", scale: small, run: ipvsadm },
     ];
     // A namespace to be kept: tokio opens its sockets for signals in the first one that it is used in.
     let _first = Netns::new().unwrap();
     // Round by round, each begun by another, so that whatever else the machine does disturbs all alike.
-    let mut best = [Duration::MAX; 3];
+    let mut best = [Duration::MAX; 4];
     for round in 0..arguments.rounds as usize {
         for turn in 0..measurements.len() {
             let index = (round + turn) % measurements.len();
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         }
     }
     report(scale, &measurements, &best);
+    report_changes(scale);
     ExitCode::SUCCESS
 }
 
@@ -120,6 +124,19 @@ fn report(scale: Scale, measurements: &[Measurement], best: &[Duration]) {
             format!("  (extrapolated from {} services)", measurement.scale.services)
         };
         println!("{:<16} {total:>10.2} {:>14.1} {ratio:>8.2}{note}", measurement.name, each * 1e6);
+    }
+}
+
+/// Prints what one change costs with few Services and with many.
+fn report_changes(many: Scale) {
+    let few = Scale { services: 100.min(many.services), ..many };
+    println!("\none endpoint replaced, from the change until the kernel holds it (median)");
+    println!("{:<16} {:>10} {:>10} {:>8}", "services", "us", "messages", "ratio");
+    let mut base = None;
+    for scale in [few, many] {
+        let (time, messages) = in_empty_kernel(|| agent::one_change(scale));
+        let ratio = time.as_secs_f64() / *base.get_or_insert(time.as_secs_f64());
+        println!("{:<16} {:>10.0} {messages:>10} {ratio:>8.2}", scale.services, time.as_secs_f64() * 1e6);
     }
 }
 
@@ -202,7 +219,7 @@ fn nth(first: [u8; 4], number: u32) -> IpAddr {
 
 /// Measures in a fresh network namespace while no older one holds virtual servers: the kernel keeps those of all
 /// namespaces in one table, and takes its time to clear up behind a namespace.
-fn in_empty_kernel(measure: impl FnOnce() -> Duration + Send) -> Duration {
+fn in_empty_kernel<R: Send>(measure: impl FnOnce() -> R + Send) -> R {
     // Each virtual server holds its scheduler's module. A scheduler that is built in cannot be watched like this.
     let in_use = || fs::read_to_string("/sys/module/ip_vs_rr/refcnt").is_ok_and(|count| count.trim() != "0");
     let patience = Instant::now() + Duration::from_secs(120);

@@ -29,6 +29,12 @@ enum Action {
     Vm(Machine),
     /// Play the main job in the lab `rack`, and tell the story.
     Demo,
+    /// Build the benchmarks and run them.
+    Bench {
+        /// Arguments for the benchmarks.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
     /// Build the test suites and run them: all, or those named.
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
@@ -102,6 +108,7 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
+        Action::Bench { arguments } => suites::bench(&arguments),
         Action::Demo => demo::run(),
         Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
         Action::Shell { topology, command } => shell::run(&topology, command),
