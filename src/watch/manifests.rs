@@ -69,23 +69,7 @@ const ROUNDS: usize = 5;
 /// Tells what the manifests in `folder` hold, and from then on what changes, as [`watch`](super) promises. Of Node
 /// objects it tells the one called `node`. Returns when nobody listens any more.
 pub async fn watch(folder: PathBuf, node: String, changes: Sender<Change>) {
-    let source = Source {
-        folder: Arc::from(folder),
-        node: Arc::from(node),
-        changes,
-        notifier: None,
-        dirt: Dirt { rescan: true, ..Dirt::default() },
-        ledger: Ledger::default(),
-        stamps: BTreeMap::new(),
-        others: BTreeMap::new(),
-        unread: BTreeSet::new(),
-        unwatched: None,
-        identity: None,
-        phase: Phase::Unlisted,
-        staged: Changes::new(),
-        events: Vec::new(),
-    };
-    let Err(Closed) = source.run().await;
+    let Err(Closed) = Source::new(Arc::from(folder), Arc::from(node), changes).run().await;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +108,25 @@ struct Source {
 }
 
 impl Source {
+    fn new(folder: Arc<Path>, node: Arc<str>, changes: Sender<Change>) -> Source {
+        Source {
+            folder,
+            node,
+            changes,
+            notifier: None,
+            dirt: Dirt { rescan: true, ..Dirt::default() },
+            ledger: Ledger::default(),
+            stamps: BTreeMap::new(),
+            others: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            unwatched: None,
+            identity: None,
+            phase: Phase::Unlisted,
+            staged: Changes::new(),
+            events: Vec::new(),
+        }
+    }
+
     async fn run(mut self) -> Result<Infallible, Closed> {
         loop {
             self.pass().await;
