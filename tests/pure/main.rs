@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod contract;
 mod gobgpd;
 mod speaker;
+mod tidy;
