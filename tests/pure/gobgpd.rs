@@ -306,11 +306,11 @@ async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
     let gobgpd = Gobgpd::start().await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
-    gobgpd.freeze(true);
+    gobgpd.freeze(true).await;
     let steps = vec![Step::Announce(prefix("10.96.0.0/16"), plain()), Step::RejectImports, Step::ReadSpeaker];
     let reports = speaker.perform([steps.clone(), steps].concat()).await;
     assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Later(_))), "{reports:?}");
-    gobgpd.freeze(false);
+    gobgpd.freeze(false).await;
     done(&mut speaker, [Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
     assert_eq!(read(&mut speaker).await.paths.len(), 1);
 }

@@ -10,26 +10,10 @@ use tokio::process::{Child, Command};
 use vipcast::apply::bgp::{Endpoint, Speaker};
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Outcome, Step};
-use vipcast::speaker::{self, SpeakerOptions};
+use vipcast::speaker;
 
 use crate::gobgpd::daemon::{GOBGPD, until};
 use crate::gobgpd::identity;
-
-/// What tells [`process`] its options.
-const FOLDER: &str = "VIPCAST_TEST_RUNTIME_DIR";
-const PROGRAM: &str = "VIPCAST_TEST_GOBGPD";
-
-#[test]
-#[ignore = "no test, but the speaker that the tests start"]
-fn process() {
-    let options = SpeakerOptions {
-        gobgpd: std::env::var_os(PROGRAM).unwrap().into(),
-        runtime_dir: std::env::var_os(FOLDER).unwrap().into(),
-    };
-    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(speaker::run(&options)).unwrap();
-}
 
 /// A runtime folder with whatever runs in it; all of that is killed when it is dropped.
 struct Folder {
@@ -52,10 +36,19 @@ impl Folder {
     /// Starts a speaker.
     fn speaker(&self, gobgpd: &str) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "speaker::process", "--nocapture"])
-            .env(FOLDER, self.path())
-            .env(PROGRAM, gobgpd)
+        let config = self.temporary.path().join("vipcast.yaml");
+        let text = format!(
+            "runtimeDir: {}\n\
+             source: {{manifests: .}}\n\
+             bgp: {{asn: 65001, gobgpd: {{spawn: {gobgpd}}}, peers: [{{address: 127.0.0.2, asn: 65000}}]}}\n",
+            self.path().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_vipcast"))
+            .arg("speaker")
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)

@@ -64,13 +64,15 @@ impl Ledger {
     /// gobgpd told that the path of `prefix` is this now. Is that news which calls for reading gobgpd? It is so once
     /// until the next read.
     pub(crate) fn is_news(&self, prefix: Prefix, path: Option<&Path>) -> bool {
-        self.with(|belief| match belief {
-            Belief::Known(known) if known.accounts_for(prefix, path) => false,
-            Belief::Unknown { said: true } => false,
-            Belief::Known(_) | Belief::Unknown { said: false } => {
+        self.with(|belief| {
+            let news = match belief {
+                Belief::Known(known) => !known.accounts_for(prefix, path),
+                Belief::Unknown { said } => !*said,
+            };
+            if news {
                 *belief = Belief::Unknown { said: true };
-                true
             }
+            news
         })
     }
 
