@@ -1,6 +1,6 @@
 //! What the kernel says of changes in the folder (inotify(7)), turned into files to read again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -99,7 +99,7 @@ pub(super) struct Notifier {
     stream: EventStream<Vec<u8>>,
     /// The same queue, to ask it whether it is empty: `stream` learns only later what is in there.
     queue: OwnedFd,
-    dirs: HashMap<WatchDescriptor, Dir>,
+    dirs: BTreeMap<WatchDescriptor, Dir>,
 }
 
 impl Notifier {
@@ -107,12 +107,12 @@ impl Notifier {
     pub(super) fn new() -> io::Result<Notifier> {
         let inotify = Inotify::init()?;
         let queue = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Notifier { stream: inotify.into_event_stream(vec![0; BUFFER])?, queue, dirs: HashMap::new() })
+        Ok(Notifier { stream: inotify.into_event_stream(vec![0; BUFFER])?, queue, dirs: BTreeMap::new() })
     }
 
     /// What adds watches; those that are there already stay as they are.
     pub(super) fn watcher(&self) -> Watcher {
-        Watcher { watches: self.stream.watches(), added: HashMap::new() }
+        Watcher { watches: self.stream.watches(), added: BTreeMap::new() }
     }
 
     /// Watches just what `watcher` added, which are the directories `dirs`.
@@ -165,7 +165,7 @@ impl Notifier {
 /// Adds watches, from whatever thread looks over the folder.
 pub(super) struct Watcher {
     watches: Watches,
-    added: HashMap<WatchDescriptor, PathBuf>,
+    added: BTreeMap<WatchDescriptor, PathBuf>,
 }
 
 impl Watcher {
