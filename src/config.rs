@@ -1,1 +1,220 @@
-//! The configuration file, validated into types.
+//! The configuration file, validated into types. No strings past here: whoever holds a [`Config`] need not check again.
+//!
+//! [`load`] reads the file as a tree of values that know their places (`yaml`), walks it key by key (`item` has the ways
+//! to read a value), and stops at the first mistake with one message: file, line, column, key, what was found and what
+//! is allowed. `deploy/vipcast.yaml` shows every key with its default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::Settings;
+use crate::model::ipvs::Scheduler;
+use crate::model::settings::Snat;
+use crate::plan::change::Leave;
+
+use item::{Item, Mistake, Table};
+
+mod bgp;
+mod item;
+mod node;
+mod password;
+mod ranges;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+/// What the operator asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file that says so, absolute.
+    pub file: PathBuf,
+    /// What decisions depend on.
+    pub settings: Settings,
+    /// The folder of sockets and state; one per agent.
+    pub runtime_dir: PathBuf,
+    /// Where the cluster's objects come from.
+    pub source: Source,
+    /// Where gobgpd is; `None` exactly if `settings.bgp` is.
+    pub gobgpd: Option<Gobgpd>,
+    /// What to do on SIGTERM.
+    pub shutdown: Leave,
+    /// Where the read-only HTTP interface listens.
+    pub admin: SocketAddr,
+}
+
+/// Where the cluster's objects come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of YAML files.
+    Manifests(PathBuf),
+}
+
+/// Where gobgpd is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gobgpd {
+    /// The speaker runs this program as its child.
+    Spawn(PathBuf),
+    /// Somebody else runs it, with its gRPC interface here: `unix:/PATH` or `http://HOST:PORT`.
+    Address(String),
+}
+
+/// Why there is no configuration. The text is one line that names everything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {reason}", file.display())]
+    Unreadable {
+        /// The file, as it was asked for.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What the file says is not a configuration.
+    #[error("{}:{line}:{column}: {problem}", file.display())]
+    Mistaken {
+        /// The file, as it was asked for.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// The key path, what was found and what is allowed.
+        problem: String,
+    },
+}
+
+/// Reads and validates the file at `path`, and the password files that it names. `env` looks up environment variables:
+/// `NODE_NAME`, and those named by `passwordEnv`.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let unreadable = |error: std::io::Error| ConfigError::Unreadable { file: path.into(), reason: error.to_string() };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let file = std::path::absolute(path).map_err(unreadable)?;
+    let context = Context { folder: file.parent().unwrap_or(Path::new("/")).to_owned(), env };
+    let config = yaml::parse(&text).and_then(|tree| read(&Item::root(&tree), file, &context));
+    config.map_err(|mistake| ConfigError::Mistaken {
+        file: path.into(),
+        line: mistake.at.line,
+        column: mistake.at.column,
+        problem: mistake.text,
+    })
+}
+
+/// What values depend on beside the file's text.
+struct Context<'e> {
+    /// The file's folder, which relative paths start from.
+    folder: PathBuf,
+    /// The environment.
+    env: &'e dyn Fn(&str) -> Option<String>,
+}
+
+impl Context<'_> {
+    /// A path, absolute.
+    fn path(&self, item: &Item, allowed: &str) -> Result<PathBuf, Mistake> {
+        item.parse(allowed, |text| (!text.is_empty() && !text.contains('\0')).then(|| self.folder.join(text)))
+    }
+}
+
+/// The whole file.
+fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake> {
+    let top = root.table(&[
+        "node",
+        "nodeIPs",
+        "runtimeDir",
+        "source",
+        "ranges",
+        "dataplane",
+        "bgp",
+        "shutdown",
+        "withdrawDelay",
+        "resync",
+        "admin",
+    ])?;
+    let node = node::name(&top, context)?;
+    let (node_ips, mut taken) = node::addresses(&top)?;
+    let runtime_dir = top.read("runtimeDir", |item| runtime_dir(item, context))?;
+    let source = source(&top, context)?;
+    let ranges = top.read("ranges", ranges::read)?.flatten();
+    let (scheduler, snat) = dataplane(top.get("dataplane"))?;
+    let section = top.read("bgp", |item| bgp::read(item, context, &node_ips))?;
+    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
+    if let Some(ranges) = &ranges {
+        ranges::check_taken(ranges, &taken)?;
+        if let Some(section) = &section {
+            ranges::check_announceable(ranges, &section.settings)?;
+        }
+    }
+    let shutdown = top.read("shutdown", |item| item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep)]))?;
+    let withdraw_delay = top.read("withdrawDelay", |item| {
+        value::duration(item, Duration::ZERO..=Duration::from_secs(600), "a time such as 2s, from 0s to 10m")
+    })?;
+    let resync = top.read("resync", |item| {
+        let range = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+        value::duration(item, range, "a time such as 5m, from 1s to 24h")
+    })?;
+    let admin = admin(top.get("admin"))?;
+    let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
+    let settings = Settings {
+        node,
+        node_ips,
+        cluster_ips: ranges.map(ranges::settings),
+        scheduler,
+        snat,
+        bgp,
+        withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
+        resync: resync.unwrap_or(Duration::from_secs(300)),
+    };
+    Ok(Config {
+        file,
+        settings,
+        runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/vipcast")),
+        source,
+        gobgpd,
+        shutdown: shutdown.unwrap_or(Leave::Withdraw),
+        admin,
+    })
+}
+
+/// `source`: exactly one.
+fn source(top: &Table, context: &Context) -> Result<Source, Mistake> {
+    const MANIFESTS: &str = "a folder of Service, EndpointSlice, Node and ServiceCIDR YAML";
+    let table =
+        top.require("source", "where the cluster's objects come from: {manifests: FOLDER}")?.table(&["manifests"])?;
+    context.path(table.require("manifests", MANIFESTS)?, MANIFESTS).map(Source::Manifests)
+}
+
+/// `dataplane`: the scheduler, and how the client's address is replaced.
+fn dataplane(item: Option<&Item>) -> Result<(Scheduler, Snat), Mistake> {
+    let default = Scheduler::new("rr");
+    let Some(item) = item else { return Ok((default, Snat::Nftables)) };
+    let table = item.table(&["scheduler", "snat", "snatRule"])?;
+    let scheduler = table.read("scheduler", value::scheduler)?.unwrap_or(default);
+    let masquerade = table.read("snat", |item| item.choice(&[("masquerade", true), ("none", false)]))?.unwrap_or(true);
+    let rule =
+        table.read("snatRule", |item| item.choice(&[("nftables", Snat::Nftables), ("ipvs-match", Snat::IpvsMatch)]))?;
+    Ok((scheduler, if masquerade { rule.unwrap_or(Snat::Nftables) } else { Snat::None }))
+}
+
+/// `admin`: where to listen.
+fn admin(item: Option<&Item>) -> Result<SocketAddr, Mistake> {
+    let listen = match item {
+        Some(item) => item.table(&["listen"])?.read("listen", |item| {
+            item.parse("ADDRESS:PORT, such as 127.0.0.1:9180 or [::1]:9180", |text| {
+                text.parse().ok().filter(|listen: &SocketAddr| listen.port() != 0)
+            })
+        })?,
+        None => None,
+    };
+    Ok(listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9180))))
+}
+
+/// `runtimeDir`.
+fn runtime_dir(item: &Item, context: &Context) -> Result<PathBuf, Mistake> {
+    // sockaddr_un (unix(7)) has 108 bytes for a path with its NUL; the rest is for the sockets' names.
+    const LONGEST: usize = 80;
+    let allowed = "a folder for sockets and state, with a path of at most 80 bytes";
+    let path = context.path(item, allowed)?;
+    if path.as_os_str().len() <= LONGEST { Ok(path) } else { Err(item.refuse(allowed)) }
+}

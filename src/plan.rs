@@ -1,7 +1,34 @@
 //! What to do next: claims become desired state, and what differs from actual becomes steps. Pure: no IO, no clock.
+//!
+//! [`Planner`] holds everything known. [`Planner::apply`] takes in one [`Change`]; [`Planner::plan`] answers with the
+//! steps whose preconditions hold now and when it wants to be asked again. Outcomes of steps come back as changes. What
+//! a step needs is looked up in *actual*, so order never depends on a list running to its end, and a step that failed
+//! blocks just what depends on it.
 
+pub mod announce;
+pub mod bgp;
 pub mod change;
+pub mod claims;
+pub mod enact;
+pub mod ipvs;
+pub mod memory;
+pub mod news;
+pub mod pass;
+pub mod planner;
+mod preconditions;
+pub mod ranges;
+pub mod rehearse;
+pub mod status;
 pub mod step;
+pub mod sysctl;
 
 pub use change::Change;
-pub use step::{Observation, Outcome, Report, Step};
+pub use news::News;
+pub use pass::Plan;
+pub use planner::Planner;
+pub use rehearse::ModelNode;
+pub use status::Status;
+pub use step::{Executor, Observation, Outcome, Report, Step};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,1 +1,181 @@
-//! The table `inet vipcast` and the classic SNAT rule.
+//! Packet filter rules: the table `inet vipcast`, through `nft`, and the classic SNAT rule, through iptables.
+//!
+//! The table is replaced as a whole in one transaction, so it is always one that was meant. Reads are frequent and
+//! programs are slow to start, so the kernel is asked first (`probe`) whether anything of ours exists and whether any
+//! rule changed.
+
+mod classic;
+mod listing;
+pub(in crate::apply) mod probe;
+mod shape;
+mod tool;
+mod writing;
+
+use std::fs;
+
+use self::tool::{Program, ToolError};
+use crate::model::Family;
+use crate::model::nft::{Nft, Table};
+use crate::plan::{Outcome, Step};
+
+/// The name of our table.
+pub(in crate::apply) const TABLE_NAME: &str = "vipcast";
+/// The table of iptables that our chain is in, and the chain.
+pub(in crate::apply) const CLASSIC: (&str, &str) = ("nat", classic::CHAIN);
+
+const NFT: Program = Program { name: "nft", package: "nftables" };
+
+/// The packet filter rules of the network namespace of the thread that uses it.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// What was last read, and the generation of the namespace's rules that it is at least as new as.
+    last: Option<(u32, Nft)>,
+}
+
+impl Rules {
+    /// Performs `steps` in their order; their outcomes. Steps of other targets are refused.
+    pub async fn perform(&self, steps: &[Step]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(steps.len());
+        for step in steps {
+            let done = match step {
+                Step::ReplaceTable(table) => nft(&writing::replacement(table)).await,
+                Step::DeleteTable => delete_table().await,
+                Step::SetClassicSnat(family) => set_classic(*family).await,
+                Step::DeleteClassicSnat(family) => delete_classic(*family).await,
+                other => {
+                    outcomes.push(Outcome::Refused(format!("{other:?} is no step for packet filter rules")));
+                    continue;
+                }
+            };
+            outcomes.push(done.map_or_else(|error| error.outcome(), |()| Outcome::Done));
+        }
+        outcomes
+    }
+
+    /// Reads back what is ours. Where no rule of the namespace changed since the last time, that is asked of the kernel
+    /// and nothing else.
+    ///
+    /// # Errors
+    /// In words, when it cannot be read.
+    pub async fn read(&mut self) -> Result<Nft, String> {
+        // Before the rules, so that a change while they are read is a new generation the next time.
+        let generation = probe::generation()?;
+        // What iptables legacy holds has no generation.
+        let legacy = Family::ALL.into_iter().any(legacy_table_exists);
+        match &self.last {
+            Some((read_at, nft)) if !legacy && generation == Some(*read_at) => Ok(nft.clone()),
+            _ => {
+                let nft = read().await?;
+                self.last = generation.map(|generation| (generation, nft.clone()));
+                Ok(nft)
+            }
+        }
+    }
+}
+
+async fn read() -> Result<Nft, String> {
+    let mut found = Nft { table: read_table().await?, ..Nft::default() };
+    for family in Family::ALL {
+        if !classic_is_possible(family)? {
+            continue;
+        }
+        let classic = match saved(family).await {
+            Ok(found) => found,
+            // Nobody but us has a use for our chain, and we write it with the program that is missing.
+            Err(ToolError::Missing(_)) if !classic_in_nftables(family)? => continue,
+            Err(error) => return Err(error.to_string()),
+        };
+        if classic.is_whole() {
+            found.classic.insert(family);
+        } else if !classic.is_empty() {
+            found.classic_broken.insert(family);
+        }
+    }
+    Ok(found)
+}
+
+async fn nft(commands: &str) -> Result<(), ToolError> {
+    NFT.run(&["-f", "-"], commands).await.map(drop)
+}
+
+fn our_table_exists() -> Result<bool, String> {
+    probe::table_exists(probe::FAMILY_INET, TABLE_NAME)
+}
+
+async fn read_table() -> Result<Option<Table>, String> {
+    if !our_table_exists()? {
+        return Ok(None);
+    }
+    match NFT.run(&["-j", "-n", "list", "table", "inet", TABLE_NAME], "").await {
+        Ok(listing) => listing::table(&listing).map(Some),
+        // It may have been deleted meanwhile.
+        Err(_) if !our_table_exists()? => Ok(None),
+        Err(error) => Err(format!("cannot list the table inet {TABLE_NAME}: {error}")),
+    }
+}
+
+async fn delete_table() -> Result<(), ToolError> {
+    // Where there is none, there need be no nft either. An error here comes back from nft, in better words.
+    if our_table_exists() == Ok(false) {
+        return Ok(());
+    }
+    nft(&writing::removal()).await
+}
+
+async fn set_classic(family: Family) -> Result<(), ToolError> {
+    let found = saved(family).await?;
+    if found.is_whole() { Ok(()) } else { restore(family, &found.repair()).await }
+}
+
+async fn delete_classic(family: Family) -> Result<(), ToolError> {
+    if classic_is_possible(family) == Ok(false) {
+        return Ok(());
+    }
+    let found = saved(family).await?;
+    if found.is_empty() { Ok(()) } else { restore(family, &found.removal()).await }
+}
+
+async fn saved(family: Family) -> Result<classic::Found, ToolError> {
+    let name = match family {
+        Family::Ipv4 => "iptables-save",
+        Family::Ipv6 => "ip6tables-save",
+    };
+    let saved = Program { name, package: "iptables" }.run(&["-t", CLASSIC.0], "").await?;
+    Ok(classic::Found::parse(&saved))
+}
+
+async fn restore(family: Family, commands: &str) -> Result<(), ToolError> {
+    let name = match family {
+        Family::Ipv4 => "iptables-restore",
+        Family::Ipv6 => "ip6tables-restore",
+    };
+    // Waits this many seconds for the lock that iptables' programs share.
+    Program { name, package: "iptables" }.run(&["--noflush", "--wait", "10"], commands).await.map(drop)
+}
+
+/// Can there be anything of ours in iptables? A jump needs its chain, so the chain tells; what old iptables (legacy)
+/// holds is only visible to its own programs.
+fn classic_is_possible(family: Family) -> Result<bool, String> {
+    Ok(legacy_table_exists(family) || classic_in_nftables(family)?)
+}
+
+/// Does our chain exist in the tables of iptables that are in nftables?
+fn classic_in_nftables(family: Family) -> Result<bool, String> {
+    let (table, chain) = CLASSIC;
+    let family = match family {
+        Family::Ipv4 => probe::FAMILY_IPV4,
+        Family::Ipv6 => probe::FAMILY_IPV6,
+    };
+    probe::chain_exists(family, table, chain)
+}
+
+/// Does the table `nat` of iptables legacy exist?
+fn legacy_table_exists(family: Family) -> bool {
+    // Not /proc/net, which is that of the process: a thread can be in another network namespace.
+    let names = match family {
+        Family::Ipv4 => "/proc/thread-self/net/ip_tables_names",
+        Family::Ipv6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    // Absent where iptables legacy is not loaded.
+    fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == CLASSIC.0))
+}

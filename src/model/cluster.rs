@@ -150,6 +150,11 @@ impl Cluster {
         Kind::ALL.iter().all(|kind| self.listed.contains(kind))
     }
 
+    /// Has `kind` been listed completely at least once?
+    pub fn has_listed(&self, kind: Kind) -> bool {
+        self.listed.contains(&kind)
+    }
+
     /// The Service called `key`.
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
         self.services.get(key).map(|entry| &entry.value)

@@ -18,7 +18,7 @@ impl fmt::Display for Sysctl {
 pub type Sysctls = BTreeMap<Sysctl, String>;
 
 /// The parameters that vipcast may set. All are read back; which of them are desired depends on the ranges.
-pub const KNOWN: [&str; 13] = [
+pub const KNOWN: [&str; 12] = [
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/arp_announce",
     "net/ipv4/conf/all/arp_ignore",
@@ -29,7 +29,6 @@ pub const KNOWN: [&str; 13] = [
     "net/ipv4/vs/expire_quiescent_template",
     "net/ipv4/vs/nat_icmp_send",
     "net/ipv4/vs/sloppy_tcp",
-    "net/ipv4/vs/snat_reroute",
     "net/ipv6/conf/all/forwarding",
     "net/netfilter/nf_conntrack_tcp_be_liberal",
 ];

@@ -20,6 +20,8 @@ pub enum Change {
     SpeakerUp,
     /// gobgpd cannot be reached, for this reason; what it holds is unknown.
     SpeakerDown(String),
+    /// Somebody else changed something in gobgpd (a path, a peer, its identity); what it holds has to be read.
+    SpeakerMoved,
     /// A session of ours or somebody else's changed its state.
     Session(IpAddr, Session),
     /// The operator wants the agent to leave.

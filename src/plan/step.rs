@@ -1,10 +1,11 @@
 //! Steps are data: what an executor is to do, and what it answers. An executor performs the steps that it is given in
 //! their order, each to its end, and reports on every one in the same order. It never decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::addr::{Addr, LocalRoute};
+use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
 use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
 use crate::model::nft::{Nft, Table};
@@ -136,6 +137,58 @@ impl Step {
     }
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::SetSysctl(name, value) => write!(f, "set {name} to {value}"),
+            Step::EnsureLink => write!(f, "set up link {LINK}"),
+            Step::DeleteLink => write!(f, "delete link {LINK}"),
+            Step::ReplaceTable(table) => {
+                write!(f, "replace nftables table inet vipcast: masquerade ")?;
+                list(f, &table.masquerade)?;
+                f.write_str(", guard ")?;
+                list(f, &table.guard)
+            }
+            Step::DeleteTable => f.write_str("delete nftables table inet vipcast"),
+            Step::SetClassicSnat(family) => write!(f, "set the {family} iptables SNAT rule"),
+            Step::DeleteClassicSnat(family) => write!(f, "delete the {family} iptables SNAT rule"),
+            Step::AddServer(key, settings) => write!(f, "add virtual server {key} {}", settings.scheduler),
+            Step::SetServer(key, settings) => write!(f, "set virtual server {key} to {}", settings.scheduler),
+            Step::DeleteServer(key) => write!(f, "delete virtual server {key}"),
+            Step::AddDestination(key, name, value) => {
+                write!(f, "add destination {name} weight {} to {key}", value.weight)
+            }
+            Step::SetDestination(key, name, value) => {
+                write!(f, "set destination {name} weight {} of {key}", value.weight)
+            }
+            Step::DeleteDestination(key, name) => write!(f, "delete destination {name} of {key}"),
+            Step::SetRoute(prefix, route) => {
+                write!(f, "set local route {prefix}")?;
+                route.source.iter().try_for_each(|source| write!(f, " src {source}"))
+            }
+            Step::DeleteRoute(prefix) => write!(f, "delete local route {prefix}"),
+            Step::StartBgp(global) => write!(f, "start BGP: AS {}, router ID {}", global.asn, global.router_id),
+            Step::StopBgp => f.write_str("stop BGP"),
+            Step::RejectImports => f.write_str("refuse all routes from peers"),
+            Step::AddPeer(address, peer) => write!(f, "add peer {address} AS {}", peer.asn),
+            Step::DeletePeer(address) => write!(f, "delete peer {address}"),
+            Step::Announce(prefix, _) => write!(f, "announce {prefix}"),
+            Step::Withdraw(prefix) => write!(f, "withdraw {prefix}"),
+            Step::ReadHost => f.write_str("read the host"),
+            Step::ListServers => f.write_str("list virtual servers"),
+            Step::ReadServer(key) => write!(f, "read virtual server {key}"),
+            Step::ReadSpeaker => f.write_str("read gobgpd"),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, prefixes: &BTreeSet<Prefix>) -> fmt::Result {
+    if prefixes.is_empty() {
+        return f.write_str("none");
+    }
+    prefixes.iter().enumerate().try_for_each(|(n, prefix)| write!(f, "{}{prefix}", if n == 0 { "" } else { " " }))
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -149,6 +202,28 @@ pub enum Outcome {
     Later(String),
     /// What a reading step found.
     Read(Observation),
+}
+
+impl Outcome {
+    /// Its name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Drifted(_) => "drifted",
+            Outcome::Refused(_) => "refused",
+            Outcome::Later(_) => "later",
+            Outcome::Read(_) => "read",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Done | Outcome::Read(_) => f.write_str(self.name()),
+            Outcome::Drifted(reason) | Outcome::Refused(reason) | Outcome::Later(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// What was found.

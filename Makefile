@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh Debian machine, as root: `make demo` and `make test`.
+# They install what they need from Debian's packages and from cargo, and say what they are doing.
+
+CARGO ?= cargo
+LAB := $(CARGO) run --locked --quiet --package vipcast-lab --
+
+.PHONY: help demo test test-pure test-kernel test-lab bench check tools
+
+help: ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: tools ## Watch two LB nodes and a ToR switch do the main job (a few minutes).
+	@$(CARGO) build --locked --workspace
+	@$(LAB) demo
+
+test: tools ## Run all test suites.
+	@$(LAB) test
+
+test-pure: tools ## Run the tests that need neither root nor IPVS.
+	@$(LAB) test pure
+
+test-kernel: tools ## Run the tests on a real kernel.
+	@$(LAB) test kernel
+
+test-lab: tools ## Run the tests that send packets through a ToR switch.
+	@$(LAB) test lab
+
+bench: tools ## Measure: cold start and one change, against the netlink floor and ipvsadm.
+	@$(LAB) bench
+
+check: tools ## Format, lints, documentation, licences.
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+tools:
+	@sh labs/tools.sh

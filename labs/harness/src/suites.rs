@@ -1,0 +1,176 @@
+//! The test suites: built on this machine, then run where their kernel is; those that need IPVS share one boot.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::{folders, progress, vm};
+
+/// A test suite, named by its purity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Suite {
+    /// No root, no network: unit tests and the binary `pure`.
+    Pure,
+    /// A real kernel: the binary `kernel`.
+    Kernel,
+    /// Packets through a router: the binary `lab`.
+    Lab,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Suite::Pure => "pure",
+            Suite::Kernel => "kernel",
+            Suite::Lab => "lab",
+        })
+    }
+}
+
+/// A built test binary.
+struct Binary {
+    suite: Suite,
+    file: PathBuf,
+    /// Where cargo would run it.
+    folder: PathBuf,
+}
+
+/// Builds the test binaries and runs those of `suites`, each of them even after a failure. Arguments in `extra` go to
+/// the binaries (a filter, say). The answer is an exit status.
+pub fn run(suites: &[Suite], extra: &[OsString]) -> Result<u8> {
+    vm::provide()?;
+    let mut binaries = build()?;
+    binaries.retain(|binary| suites.contains(&binary.suite));
+    let (pure, real): (Vec<_>, Vec<_>) = binaries.into_iter().partition(|binary| binary.suite == Suite::Pure);
+    let mut failed = false;
+    for binary in pure {
+        heading(&binary);
+        let status = Command::new(&binary.file).args(extra).current_dir(&binary.folder).status();
+        failed |= !status.with_context(|| format!("run {}", binary.file.display()))?.success();
+    }
+    if !real.is_empty() {
+        failed |= run_on_kernel(&real, extra)? != 0;
+    }
+    Ok(u8::from(failed))
+}
+
+/// Builds the benchmarks, optimised, and runs them where their kernel is. The answer is an exit status.
+pub fn bench(extra: &[OsString]) -> Result<u8> {
+    vm::provide()?;
+    progress("building the benchmarks");
+    let artifacts = built(&["bench", "--locked", "--package", "vipcast", "--benches", "--no-run"])?;
+    let mut failed = 0;
+    for artifact in artifacts.into_iter().filter(|artifact| artifact.is("bench")) {
+        let command = std::iter::once(artifact.file.into_os_string()).chain(extra.iter().cloned()).collect();
+        failed |= vm::run(vm::Job { command, ..vm::Job::default() })?;
+    }
+    Ok(failed)
+}
+
+/// All in one boot, since a boot and its shutdown cost seconds.
+fn run_on_kernel(binaries: &[Binary], extra: &[OsString]) -> Result<u8> {
+    if !nix::unistd::geteuid().is_root() {
+        for binary in binaries {
+            println!("SKIPPED {}: it needs root", binary.suite);
+        }
+        return Ok(0);
+    }
+    let mut script = String::from("failed=0\n");
+    for binary in binaries {
+        // Labs are timed by what they wait for; two at once on an emulated machine would wait for each other.
+        let threads = if binary.suite == Suite::Lab { 1 } else { 2 };
+        let file = binary.file.display();
+        script += &format!("echo; echo '== suite {}'\n", binary.suite);
+        script +=
+            &format!("(cd '{}' && '{file}' --test-threads={threads} \"$@\") || failed=1\n", binary.folder.display());
+    }
+    script += "exit $failed\n";
+    let shell = ["sh", "-c", &script, "suites"].map(OsString::from);
+    let command = shell.into_iter().chain(extra.iter().cloned()).collect();
+    vm::run(vm::Job { command, ..vm::Job::default() })
+}
+
+fn heading(binary: &Binary) {
+    let name = binary.file.file_name().unwrap_or_default().to_string_lossy();
+    println!("\n== suite {}: {name}", binary.suite);
+}
+
+/// What cargo says of each thing that it built.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// A program that cargo built to be run by itself.
+struct Artifact {
+    target: Target,
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Artifact {
+    fn is(&self, kind: &str) -> bool {
+        self.target.kind.iter().any(|one| one == kind)
+    }
+}
+
+fn build() -> Result<Vec<Binary>> {
+    progress("building the test suites");
+    let artifacts = built(&["test", "--locked", "--workspace", "--no-run"])?;
+    let mut binaries: Vec<Binary> = artifacts.into_iter().map(binary).collect();
+    binaries.sort_by(|a, b| (a.suite, &a.file).cmp(&(b.suite, &b.file)));
+    Ok(binaries)
+}
+
+/// The test programs that a cargo command builds.
+fn built(arguments: &[&str]) -> Result<Vec<Artifact>> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(arguments).arg("--message-format=json-render-diagnostics");
+    let mut child = cargo.current_dir(folders::repository()?).stdout(Stdio::piped()).spawn().context("run cargo")?;
+    let output = child.stdout.take().context("read what cargo says")?;
+    let mut artifacts = Vec::new();
+    for line in BufReader::new(output).lines() {
+        let message: Message = serde_json::from_str(&line?).context("understand what cargo says")?;
+        artifacts.extend(artifact(message));
+    }
+    ensure!(child.wait()?.success(), "cargo {} failed", arguments.join(" "));
+    Ok(artifacts)
+}
+
+fn artifact(message: Message) -> Option<Artifact> {
+    let target = message.target.filter(|_| message.reason == "compiler-artifact")?;
+    let file = message.executable.filter(|_| message.profile.is_some_and(|profile| profile.test))?;
+    let folder = message.manifest_path?.parent()?.to_path_buf();
+    Some(Artifact { target, file, folder })
+}
+
+fn binary(artifact: Artifact) -> Binary {
+    let is_test = artifact.is("test");
+    let suite = match artifact.target.name.as_str() {
+        "kernel" if is_test => Suite::Kernel,
+        "lab" | "rack" if is_test => Suite::Lab,
+        _ => Suite::Pure,
+    };
+    Binary { suite, file: artifact.file, folder: artifact.folder }
+}

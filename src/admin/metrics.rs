@@ -1,0 +1,171 @@
+//! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::plan::step::Target;
+use crate::plan::{Report, Status};
+
+/// The media type of the text format.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    target: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+    state: String,
+}
+
+/// The metrics of an agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    passes: Counter,
+    steps: Family<StepLabels, Counter>,
+    latency: Histogram,
+    last_success: Gauge,
+    last_source_event: Gauge,
+    gauges: Gauges,
+    /// Rendering sets the gauges and encodes them: one at a time.
+    rendering: Mutex<()>,
+}
+
+/// What is set from the status at each scrape.
+#[derive(Debug, Default)]
+struct Gauges {
+    ready: Gauge,
+    services: Gauge,
+    services_with_problems: Gauge,
+    bad_objects: Gauge,
+    source_troubles: Gauge,
+    virtual_servers: Gauge,
+    destinations: Gauge,
+    vips: Gauge,
+    routes: Gauge,
+    peers: Family<PeerLabels, Gauge>,
+    failures: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("vipcast");
+        let metrics = Metrics {
+            passes: Counter::default(),
+            steps: Family::default(),
+            latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            last_success: Gauge::default(),
+            last_source_event: Gauge::default(),
+            gauges: Gauges::default(),
+            rendering: Mutex::new(()),
+            registry: Registry::default(),
+        };
+        // The steps of all targets are there from the start, so that a rate over them needs no special case.
+        for target in Target::ALL {
+            for outcome in ["done", "drifted", "refused", "later"] {
+                drop(metrics.steps.get_or_create(&StepLabels { target: target.name(), outcome }));
+            }
+        }
+        registry.register("passes", "Passes of the deciding loop", metrics.passes.clone());
+        registry.register("steps", "Steps that write, by target and outcome", metrics.steps.clone());
+        let help = "Time from a change of the cluster until the kernel holds what follows from it, by virtual server";
+        registry.register("change_to_kernel_seconds", help, metrics.latency.clone());
+        let help = "When all that was decided had been done the last time, in seconds since 1970";
+        registry.register("last_success_timestamp_seconds", help, metrics.last_success.clone());
+        let help = "When a source told something the last time, in seconds since 1970";
+        registry.register("source_last_event_timestamp_seconds", help, metrics.last_source_event.clone());
+        metrics.gauges.register(&mut registry);
+        Metrics { registry, ..metrics }
+    }
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("ready", "1 while the node is ready", self.ready.clone());
+        registry.register("services", "Services known", self.services.clone());
+        registry.register("service_problems", "Problems of Services", self.services_with_problems.clone());
+        registry.register("bad_objects", "Objects that cannot be understood", self.bad_objects.clone());
+        registry.register("source_troubles", "Files or watches in trouble", self.source_troubles.clone());
+        registry.register("virtual_servers", "Virtual servers in the kernel", self.virtual_servers.clone());
+        registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
+        registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
+        registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
+        registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
+        registry.register("failures", "Steps that fail and are tried again", self.failures.clone());
+    }
+
+    fn set(&self, status: &Status) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.ready.set(i64::from(status.ready));
+        self.services.set(number(status.services.total));
+        self.services_with_problems.set(number(status.services.problems.len()));
+        self.bad_objects.set(number(status.source.bad_objects.len()));
+        self.source_troubles.set(number(status.source.troubles.len()));
+        self.virtual_servers.set(number(status.ipvs.virtual_servers));
+        self.destinations.set(number(status.ipvs.destinations));
+        self.vips.set(number(status.ipvs.vips));
+        self.failures.set(number(status.failures.len()));
+        self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
+        self.peers.clear();
+        for peer in status.bgp.iter().flat_map(|bgp| &bgp.peers) {
+            let labels = PeerLabels { peer: peer.address.clone(), state: peer.state.clone() };
+            self.peers.get_or_create(&labels).set(1);
+        }
+    }
+}
+
+impl Metrics {
+    /// The loop made a pass; `idle` if nothing is under way or failing after it.
+    pub fn pass(&self, idle: bool) {
+        self.passes.inc();
+        if idle {
+            self.last_success.set(unix_now());
+        }
+    }
+
+    /// A step came back.
+    pub fn step(&self, report: &Report) {
+        if report.step.is_read() {
+            return;
+        }
+        let outcome = report.outcome.name();
+        self.steps.get_or_create(&StepLabels { target: report.step.target().name(), outcome }).inc();
+    }
+
+    /// A change of the cluster is in the kernel, this long after it was told.
+    pub fn latency(&self, latency: Duration) {
+        self.latency.observe(latency.as_secs_f64());
+    }
+
+    /// A source told something.
+    pub fn source_event(&self) {
+        self.last_source_event.set(unix_now());
+    }
+
+    /// The text format, with the gauges as `status` has them.
+    pub fn render(&self, status: &Status) -> Result<String, fmt::Error> {
+        let _one_at_a_time = self.rendering.lock();
+        self.gauges.set(status);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,84 @@
+//! What vipcast asks of gobgpd, whatever the version of its API: each version is one implementation of [`Api`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures::stream::BoxStream;
+
+use crate::model::Prefix;
+use crate::model::bgp::{Global, Path, Peer};
+use crate::plan::change::Session;
+
+/// Why gobgpd did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// There is no connection, or no answer in time; what was asked may have been done.
+    #[error("{0}")]
+    Unreachable(String),
+    /// gobgpd is not as the caller believed.
+    #[error("{0}")]
+    Moved(String),
+    /// gobgpd says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The peers that gobgpd has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Peers {
+    /// Those that carry our mark.
+    pub(crate) ours: BTreeMap<IpAddr, Peer>,
+    /// The addresses of all others.
+    pub(crate) foreign: BTreeSet<IpAddr>,
+}
+
+/// What gobgpd tells unasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A session has this state.
+    Session(IpAddr, Session),
+    /// The local path of a prefix is this now, or gone.
+    Path(Prefix, Option<Path>),
+}
+
+/// One version of GoBGP's API. No call waits for longer than a few seconds.
+///
+/// Two of GoBGP's traps cannot be fallen into from here: nothing deletes paths without naming them, and no call changes
+/// a peer in place (GoBGP before 3.15 resets the session even if nothing changes).
+#[tonic::async_trait]
+pub(crate) trait Api: Send + Sync {
+    /// Who gobgpd is; `None` before its BGP was started.
+    async fn identity(&mut self) -> Result<Option<Global>, Failure>;
+
+    /// Starts BGP. The caller has seen that it is not running.
+    async fn start(&mut self, global: Global) -> Result<(), Failure>;
+
+    /// Stops BGP: ends all sessions and forgets peers and paths.
+    async fn stop(&mut self) -> Result<(), Failure>;
+
+    /// Does the global import policy begin by rejecting what comes from any neighbour?
+    async fn imports_rejected(&mut self) -> Result<bool, Failure>;
+
+    /// Puts such a policy first; policies that are there stay behind it.
+    async fn reject_imports(&mut self) -> Result<(), Failure>;
+
+    /// All peers.
+    async fn peers(&mut self) -> Result<Peers, Failure>;
+
+    /// Adds a peer of ours to a gobgpd of AS `asn`. [`Failure::Moved`] if there is one of that address.
+    async fn add_peer(&mut self, asn: u32, address: IpAddr, peer: &Peer) -> Result<(), Failure>;
+
+    /// Deletes a peer; it is no failure if there is none.
+    async fn delete_peer(&mut self, address: IpAddr) -> Result<(), Failure>;
+
+    /// The local paths of these prefixes, or of all.
+    async fn paths(&mut self, of: Option<&BTreeSet<Prefix>>) -> Result<BTreeMap<Prefix, Path>, Failure>;
+
+    /// Announces each path, in place of the local one that is there, or withdraws it (`None`). If one is refused, some
+    /// of the others may have been done. Success is no proof that gobgpd holds them: a policy may have dropped them.
+    async fn change_paths(&mut self, changes: &[(Prefix, Option<Path>)]) -> Result<(), Failure>;
+
+    /// Watches sessions, beginning with the state of each, and local paths, beginning with the next change. The end of
+    /// the stream is the end of the connection.
+    async fn watch(&mut self) -> Result<BoxStream<'static, Result<Event, Failure>>, Failure>;
+}

@@ -1,0 +1,225 @@
+//! Peers and their sessions.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::{path, proto};
+use crate::apply::bgp::api::Event;
+use crate::model::bgp::{Peer, SessionState};
+use crate::model::{Family, Secret};
+use crate::plan::change::Session;
+
+/// The beginning of a description that makes a peer ours.
+const MARK: &str = "vipcast";
+
+/// Seconds between attempts to connect: the least that GoBGP accepts. Its default of 120 would keep a session down for
+/// minutes after the peer is back.
+const CONNECT_RETRY: u64 = 5;
+
+/// Seconds without attempts after a reset by the operator: GoBGP's default.
+const IDLE_HOLD_TIME: u64 = 30;
+
+/// A peer to add, with every field that GoBGP would fill in by itself.
+pub(super) fn write(asn: u32, address: IpAddr, peer: &Peer) -> proto::Peer {
+    let any: IpAddr = match Family::of(address) {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let kind = if peer.asn == asn { proto::PeerType::Internal } else { proto::PeerType::External };
+    let families = peer.families.iter().map(|family| proto::AfiSafi {
+        config: Some(proto::AfiSafiConfig { family: Some(path::family(*family)), enabled: true }),
+    });
+    proto::Peer {
+        conf: Some(proto::PeerConf {
+            auth_password: peer.password.as_ref().map_or("", Secret::reveal).to_owned(),
+            description: description(peer.local_address),
+            local_asn: asn,
+            neighbor_address: address.to_string(),
+            peer_asn: peer.asn,
+            r#type: kind.into(),
+        }),
+        ebgp_multihop: peer.multihop.map(|ttl| proto::EbgpMultihop { enabled: true, multihop_ttl: u32::from(ttl) }),
+        state: None,
+        timers: Some(proto::Timers {
+            config: Some(proto::TimersConfig {
+                connect_retry: CONNECT_RETRY,
+                hold_time: peer.hold_time.as_secs(),
+                keepalive_interval: peer.keepalive.as_secs(),
+                idle_hold_time_after_reset: IDLE_HOLD_TIME,
+            }),
+        }),
+        transport: Some(proto::Transport {
+            local_address: peer.local_address.unwrap_or(any).to_string(),
+            remote_port: u32::from(peer.port),
+        }),
+        afi_safis: families.collect(),
+    }
+}
+
+/// A peer's address and, if it carries our mark, what it is.
+pub(super) fn read(peer: proto::Peer) -> Option<(IpAddr, Option<Peer>)> {
+    let conf = peer.conf?;
+    let address = conf.neighbor_address.parse().ok()?;
+    let Some(local_address) = local_address(&conf.description) else {
+        return Some((address, None));
+    };
+    let timers = peer.timers.and_then(|timers| timers.config).unwrap_or_default();
+    let families = peer.afi_safis.into_iter().filter_map(|one| one.config).filter(|config| config.enabled);
+    let families = families.filter_map(|config| {
+        let found = config.family?;
+        Family::ALL.into_iter().find(|family| path::family(*family) == found)
+    });
+    let found = Peer {
+        asn: conf.peer_asn,
+        port: u16::try_from(peer.transport.unwrap_or_default().remote_port).unwrap_or_default(),
+        local_address,
+        hold_time: Duration::from_secs(timers.hold_time),
+        keepalive: Duration::from_secs(timers.keepalive_interval),
+        password: Some(conf.auth_password).filter(|text| !text.is_empty()).map(Secret::new),
+        multihop: peer
+            .ebgp_multihop
+            .filter(|multihop| multihop.enabled)
+            .map(|multihop| u8::try_from(multihop.multihop_ttl).unwrap_or(u8::MAX)),
+        families: families.collect(),
+    };
+    Some((address, Some(found)))
+}
+
+/// Our mark, with the address to connect from: once a session was up, GoBGP tells the address that it used in place of
+/// the one that was configured.
+fn description(local_address: Option<IpAddr>) -> String {
+    match local_address {
+        None => MARK.to_owned(),
+        Some(address) => format!("{MARK} from {address}"),
+    }
+}
+
+/// The address to connect from in a description of ours; `None` if the description is not ours.
+fn local_address(description: &str) -> Option<Option<IpAddr>> {
+    let rest = description.strip_prefix(MARK)?;
+    if rest.is_empty() {
+        return Some(None);
+    }
+    rest.strip_prefix(" from ")?.parse().ok().map(Some)
+}
+
+/// What an event says about a session.
+pub(super) fn session(peer: proto::Peer) -> Option<Event> {
+    use proto::peer_state::{AdminState, SessionState as Found};
+
+    let state = peer.state?;
+    let address = state.neighbor_address.parse().ok()?;
+    let reason = match state.admin_state() {
+        AdminState::Up => None,
+        AdminState::Down => Some("shut down in gobgpd by an operator".to_owned()),
+        AdminState::PfxCt => Some("shut down by gobgpd: the peer sent more prefixes than its limit".to_owned()),
+    };
+    let state = match state.session_state() {
+        Found::Unknown => return None,
+        Found::Idle => SessionState::Idle,
+        Found::Connect => SessionState::Connect,
+        Found::Active => SessionState::Active,
+        Found::Opensent => SessionState::OpenSent,
+        Found::Openconfirm => SessionState::OpenConfirm,
+        Found::Established => SessionState::Established,
+    };
+    Some(Event::Session(address, Session { state, reason }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer {
+            asn: 65000,
+            port: 1790,
+            local_address: None,
+            hold_time: Duration::from_secs(9),
+            keepalive: Duration::from_secs(3),
+            password: Some(Secret::new("correct horse")),
+            multihop: Some(2),
+            families: Family::ALL.into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let plain = Peer { password: None, multihop: None, families: [Family::Ipv4].into(), ..peer() };
+        let from = Peer { local_address: Some("192.0.2.2".parse().unwrap()), ..peer() };
+        for peer in [peer(), plain, from] {
+            let address = "192.0.2.1".parse().unwrap();
+            assert_eq!(read(write(65001, address, &peer)), Some((address, Some(peer))));
+        }
+    }
+
+    #[test]
+    fn the_local_address_is_the_configured_one_even_after_the_session_was_up() {
+        let address = "192.0.2.1".parse().unwrap();
+        let mut written = write(65001, address, &peer());
+        assert_eq!(written.transport.as_ref().unwrap().local_address, "0.0.0.0");
+        written.transport.as_mut().unwrap().local_address = "192.0.2.2".to_owned();
+        assert_eq!(read(written), Some((address, Some(peer()))));
+    }
+
+    #[test]
+    fn peers_with_our_mark_are_ours() {
+        let cases = [
+            ("vipcast", true),
+            ("vipcast from 192.0.2.2", true),
+            ("vipcast from fd00::2", true),
+            ("", false),
+            ("top of rack", false),
+            ("vipcasting", false),
+            ("vipcast from elsewhere", false),
+        ];
+        for (description, ours) in cases {
+            let mut written = write(65001, "192.0.2.1".parse().unwrap(), &peer());
+            written.conf.as_mut().unwrap().description = description.to_owned();
+            assert_eq!(read(written).unwrap().1.is_some(), ours, "{description:?}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_the_session_follows_from_the_as_numbers() {
+        let kind = |asn| write(asn, "::1".parse().unwrap(), &peer()).conf.unwrap().r#type();
+        assert_eq!(kind(65001), proto::PeerType::External);
+        assert_eq!(kind(65000), proto::PeerType::Internal);
+    }
+
+    #[test]
+    fn debug_output_has_no_password() {
+        let text = format!("{:?}", write(65001, "192.0.2.1".parse().unwrap(), &peer()));
+        assert!(text.contains("192.0.2.1"), "{text}");
+        assert!(!text.contains("correct horse"), "{text}");
+    }
+
+    #[test]
+    fn sessions_are_read_from_events() {
+        use proto::peer_state::AdminState;
+
+        let event = |address: &str, session: i32, admin: AdminState| {
+            let state = proto::PeerState {
+                neighbor_address: address.to_owned(),
+                session_state: session,
+                admin_state: admin.into(),
+            };
+            session_of(state)
+        };
+        let session_of_first = |state, reason: Option<&str>| {
+            let reason = reason.map(str::to_owned);
+            Some(Event::Session("192.0.2.1".parse().unwrap(), Session { state, reason }))
+        };
+        assert_eq!(event("192.0.2.1", 6, AdminState::Up), session_of_first(SessionState::Established, None));
+        assert_eq!(
+            event("192.0.2.1", 1, AdminState::Down),
+            session_of_first(SessionState::Idle, Some("shut down in gobgpd by an operator"))
+        );
+        assert_eq!(event("192.0.2.1", 0, AdminState::Up), None);
+        assert_eq!(event("<nil>", 1, AdminState::Up), None);
+    }
+
+    fn session_of(state: proto::PeerState) -> Option<Event> {
+        session(proto::Peer { state: Some(state), ..proto::Peer::default() })
+    }
+}

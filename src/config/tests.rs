@@ -1,0 +1,269 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use super::*;
+use crate::model::bgp::{Community, NextHop, Peer};
+use crate::model::settings::{Announce, BgpSettings, Range};
+use crate::model::{Family, Secret};
+
+/// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
+const SOURCE: &str = "source: {manifests: cluster}\n";
+
+/// A valid `bgp` section, in one line, up to its peers.
+const BGP: &str = "asn: 65001, peers: [{address: 10.0.1.1, asn: 65000}]";
+
+/// Loads `text` from a file in a folder that holds some password files.
+fn load_text(text: &str) -> (PathBuf, Result<Config, ConfigError>) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("good", "hunter2\n"),
+        ("dos", "hunter2\r\n"),
+        ("empty", "\n"),
+        ("lines", "hunter2\nhunter3\n"),
+        ("long", &"x".repeat(81)),
+    ] {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    let file = folder.path().join("vipcast.yaml");
+    fs::write(&file, text).unwrap();
+    let env = |name: &str| match name {
+        "NODE_NAME" => Some("node-of-env".to_owned()),
+        "PASSWORD" => Some("hunter2".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    };
+    (folder.path().to_owned(), load(&file, &env))
+}
+
+/// Asserts that each text is refused with exactly the message beside it, which follows the file's name and a colon.
+fn assert_refused(cases: &[(String, &str)]) {
+    let mut wrong = Vec::new();
+    for (text, expected) in cases {
+        let (folder, result) = load_text(text);
+        let found = result.map(|config| format!("{config:?}")).unwrap_or_else(|error| error.to_string());
+        let expected = format!("{}/vipcast.yaml:{expected}", folder.display());
+        if found != expected {
+            wrong.push(format!("{text}found    {found}\nexpected {expected}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn good(text: &str) -> Config {
+    let (_, result) = load_text(text);
+    result.unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn bgp(text: &str) -> BgpSettings {
+    good(&format!("{SOURCE}bgp: {{{text}}}")).settings.bgp.unwrap()
+}
+
+#[test]
+fn little_is_enough() {
+    let config = good(SOURCE);
+    assert_eq!(config.settings.node, "node-of-env");
+    assert_eq!(config.settings.cluster_ips, None);
+    assert_eq!(config.settings.bgp, None);
+    assert_eq!(config.settings.snat, Snat::Nftables);
+    assert_eq!(config.gobgpd, None);
+    assert_eq!(config.runtime_dir, Path::new("/run/vipcast"));
+    assert_eq!(config.shutdown, Leave::Withdraw);
+    assert_eq!(config.admin.to_string(), "127.0.0.1:9180");
+    assert!(config.file.is_absolute());
+    assert_eq!(config.source, Source::Manifests(config.file.with_file_name("cluster")));
+}
+
+#[test]
+fn without_a_name_the_host_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vipcast.yaml");
+    fs::write(&file, SOURCE).unwrap();
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    assert_eq!(load(&file, &|_| None).unwrap().settings.node, host);
+    let error = load(&file, &|_| Some("Not a name".to_owned())).unwrap_err();
+    let expected = format!(
+        "{}:1:1: node: missing; allowed: the name of this node's Node object (lower-case letters, digits, '-' and '.'), \
+         which NODE_NAME in the environment, \"Not a name\", is not",
+        file.display()
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn the_sample_says_what_the_defaults_are() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/vipcast.yaml");
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let range = |text: &str| Range {
+        prefix: text.parse().unwrap(),
+        announce: Announce::Aggregate,
+        communities: BTreeSet::new(),
+    };
+    let peer = |family| Peer {
+        asn: 65000,
+        port: 179,
+        local_address: None,
+        hold_time: Duration::from_secs(9),
+        keepalive: Duration::from_secs(3),
+        password: None,
+        multihop: None,
+        families: BTreeSet::from([family]),
+    };
+    let ipv4 = Peer { local_address: Some(address("10.0.1.2")), ..peer(Family::Ipv4) };
+    let expected = Config {
+        settings: Settings {
+            node: "lb1".to_owned(),
+            node_ips: vec![address("10.0.1.2"), address("fd01::2")],
+            cluster_ips: Some(vec![range("10.96.0.0/16"), range("fd00:10:96::/112")]),
+            scheduler: Scheduler::new("rr"),
+            snat: Snat::Nftables,
+            bgp: Some(BgpSettings {
+                asn: 65001,
+                router_id: Some(Ipv4Addr::new(10, 0, 1, 2)),
+                listen_port: None,
+                exclusive: true,
+                next_hop_ipv4: NextHop::Own,
+                next_hop_ipv6: NextHop::Own,
+                communities: BTreeSet::new(),
+                peers: [(address("10.0.1.1"), ipv4), (address("fd01::1"), peer(Family::Ipv6))].into(),
+            }),
+            withdraw_delay: Duration::from_secs(2),
+            resync: Duration::from_secs(300),
+        },
+        runtime_dir: "/run/vipcast".into(),
+        source: Source::Manifests(file.with_file_name("cluster/")),
+        gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
+        shutdown: Leave::Withdraw,
+        admin: ([127, 0, 0, 1], 9180).into(),
+        file: file.clone(),
+    };
+    assert_eq!(load(&file, &|_| None), Ok(expected.clone()));
+    // The same with every key that has a default left out.
+    let short = "source: {manifests: cluster/}\nnode: lb1\nnodeIPs: [10.0.1.2, 'fd01::2']\n\
+                 ranges: {clusterIPs: [10.96.0.0/16, 'fd00:10:96::/112']}\n\
+                 bgp: {asn: 65001, routerID: 10.0.1.2, peers: [{address: 10.0.1.1, asn: 65000, localAddress: 10.0.1.2}, \
+                 {address: 'fd01::1', asn: 65000}]}\n";
+    let short = good(short);
+    assert_eq!(Config { file, source: expected.source.clone(), ..short }, expected);
+}
+
+#[test]
+fn values_are_read_as_people_write_them() {
+    let config = good(&format!(
+        "{SOURCE}runtimeDir: run\nresync: 1h30m\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
+         dataplane: {{scheduler: mh, snatRule: ipvs-match}}\n\
+         ranges: {{clusterIPs: [{{prefix: 10.96.0.0/16, announce: host, communities: [65001:7]}}]}}\n"
+    ));
+    assert_eq!(config.runtime_dir, config.file.with_file_name("run"));
+    assert_eq!(config.settings.resync, Duration::from_secs(5400));
+    assert_eq!(config.settings.withdraw_delay, Duration::from_millis(500));
+    assert_eq!(config.shutdown, Leave::Keep);
+    assert_eq!(config.admin.to_string(), "[::1]:80");
+    assert_eq!(config.settings.snat, Snat::IpvsMatch);
+    assert_eq!(config.settings.scheduler, Scheduler::new("mh"));
+    let range = &config.settings.cluster_ips.unwrap()[0];
+    assert_eq!(range.announce, Announce::Host);
+    assert_eq!(range.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
+    let none = good(&format!("{SOURCE}dataplane: {{snat: none, snatRule: ipvs-match}}"));
+    assert_eq!(none.settings.snat, Snat::None);
+}
+
+#[test]
+fn bgp_is_read() {
+    let settings =
+        bgp("asn: 4200000000, listenPort: 1790, nextHop: {ipv4: 10.0.1.9}, communities: [65001:1, 65001:2], \
+         peers: [{address: 10.0.1.1, asn: 1, port: 1179, holdTime: 1m30s, multihop: 2, passwordFile: good}]");
+    assert_eq!(settings.listen_port, Some(1790));
+    assert_eq!(settings.next_hop_ipv4, NextHop::Address("10.0.1.9".parse().unwrap()));
+    assert_eq!(settings.communities.len(), 2);
+    let expected = Peer {
+        asn: 1,
+        port: 1179,
+        local_address: None,
+        hold_time: Duration::from_secs(90),
+        keepalive: Duration::from_secs(30),
+        password: Some(Secret::new("hunter2")),
+        multihop: Some(2),
+        families: BTreeSet::from([Family::Ipv4]),
+    };
+    assert_eq!(settings.peers.values().collect::<Vec<_>>(), [&expected]);
+    for source in ["passwordFile: dos", "passwordEnv: PASSWORD"] {
+        let settings = bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, {source}}}]"));
+        assert_eq!(settings.peers.values().next().unwrap().password, Some(Secret::new("hunter2")), "{source}");
+    }
+}
+
+#[test]
+fn ipv6_goes_over_ipv4_sessions_only_with_a_next_hop() {
+    let peers = "peers: [{address: 10.0.1.1, asn: 1}, {address: 'fd01::1', asn: 1}]";
+    let families = |settings: BgpSettings| settings.peers.into_values().map(|peer| peer.families).collect::<Vec<_>>();
+    let (ipv4, ipv6) = (BTreeSet::from([Family::Ipv4]), BTreeSet::from([Family::Ipv6]));
+    assert_eq!(families(bgp(&format!("asn: 7, {peers}"))), [ipv4, ipv6.clone()]);
+    let explicit = bgp(&format!("asn: 7, nextHop: {{ipv6: 'fd01::2'}}, {peers}"));
+    assert_eq!(families(explicit), [BTreeSet::from(Family::ALL), ipv6]);
+    let range = "ranges: {clusterIPs: ['fd00:10:96::/112']}\n";
+    for (bgp, range) in [
+        (format!("{BGP}, nextHop: {{ipv6: 'fd01::2'}}"), range),
+        ("asn: 7, peers: [{address: 'fd01::1', asn: 1}]".to_owned(), range),
+        (BGP.to_owned(), "ranges: {clusterIPs: [{prefix: 'fd00:10:96::/112', announce: none}]}\n"),
+    ] {
+        good(&format!("{SOURCE}{range}bgp: {{{bgp}}}\n"));
+    }
+}
+
+#[test]
+fn gobgpd_can_be_somebody_elses() {
+    for (address, expected) in [
+        ("unix:/run/gobgpd/api.sock", "unix:/run/gobgpd/api.sock"),
+        ("unix:///run/gobgpd/api.sock", "unix:/run/gobgpd/api.sock"),
+        ("http://127.0.0.1:50051", "http://127.0.0.1:50051"),
+        ("http://[::1]:50051/", "http://[::1]:50051"),
+        ("http://gobgpd.example:50051", "http://gobgpd.example:50051"),
+    ] {
+        let config = good(&format!("{SOURCE}bgp: {{asn: 65001, gobgpd: {{address: {address:?}}}}}"));
+        assert_eq!(config.gobgpd, Some(Gobgpd::Address(expected.to_owned())));
+        let settings = config.settings.bgp.unwrap();
+        assert!(!settings.exclusive && settings.peers.is_empty());
+    }
+    let config = good(&format!("{SOURCE}bgp: {{{BGP}, gobgpd: {{spawn: bin/gobgpd}}}}"));
+    assert_eq!(config.gobgpd, Some(Gobgpd::Spawn(config.file.with_file_name("bin/gobgpd"))));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = load(Path::new("/nonexistent/vipcast.yaml"), &|_| None).unwrap_err();
+    assert_eq!(error.to_string(), "/nonexistent/vipcast.yaml: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn secrets_stay_secret() {
+    let text = format!("{SOURCE}bgp: {{asn: 1, peers: [{{address: 10.0.1.1, asn: 2, passwordFile: good}}]}}");
+    assert!(!format!("{:?}", good(&text)).contains("hunter2"));
+}
+
+proptest::proptest! {
+    /// Whatever the file holds, there is a configuration or a message that points into the file.
+    #[test]
+    fn any_text_is_answered(words in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "source", "manifests", "bgp", "asn", "peers", "address", "ranges", "clusterIPs", "nodeIPs", "10.0.0.0/8",
+            "fd00::/112", "10.0.1.1", "65001", "9s", "none", "~", ": ", ":", "\n", "\n  ", "- ", "{", "}", "[", "]", ", ",
+            "\"", "'", "&a ", "*a", "!t ", "? ", "---\n", "...\n", "|\n", "# ", "\t", "\r\n", "%", "@", "é", "\u{0}",
+        ]),
+        0..40,
+    )) {
+        let text = words.concat();
+        match load_text(&text).1 {
+            Ok(config) => assert!(config.file.is_absolute()),
+            Err(ConfigError::Mistaken { line, column, problem, .. }) => {
+                // The end of the file counts as a line.
+                assert!((1..=text.split(['\n', '\r']).count() + 1).contains(&line), "{text:?}: line {line}");
+                assert!(column >= 1 && !problem.is_empty(), "{text:?}");
+            }
+            Err(error) => panic!("{text:?}: {error}"),
+        }
+    }
+}
+
+mod mistakes;

@@ -1,0 +1,409 @@
+//! One case per mistake that somebody can make, with the whole message.
+
+use super::{BGP, SOURCE, assert_refused};
+
+const TOP: &str = "node, nodeIPs, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin";
+
+fn after_source<const N: usize>(cases: [(&'static str, &'static str); N]) {
+    assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
+}
+
+/// Cases of `bgp` in a flow mapping in line 2.
+fn in_bgp<const N: usize>(cases: [(&'static str, &'static str); N]) {
+    assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}bgp: {{{text}}}\n"), message)));
+}
+
+/// Cases of further keys of the only peer.
+fn in_peer<const N: usize>(cases: [(&'static str, &'static str); N]) {
+    let file = |text| format!("{SOURCE}bgp: {{asn: 65001, peers: [{{address: 10.0.1.1, asn: 65000, {text}}}]}}\n");
+    assert_refused(&cases.map(|(text, message)| (file(text), message)));
+}
+
+#[test]
+fn of_the_format() {
+    assert_refused(&[
+        (
+            "source: {manifests: x\nnode: a\n".into(),
+            "2:5: not YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+        ),
+        ("node: \"a\n".into(), "2:1: not YAML: invalid indentation in multiline quoted scalar"),
+        ("node: *a\n".into(), "1:7: not YAML: while parsing node, found unknown anchor"),
+        ("node: &a b\n".into(), "1:10: found an anchor (&…); allowed: values written out"),
+        ("node: !!str b\n".into(), "1:13: found a tag (!…); allowed: values without tags"),
+        ("? [node]\n: b\n".into(), "1:3: found a key that is not a word; allowed: a word"),
+        ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
+        (
+            "- node\n".into(),
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
+        ),
+        (String::new(), "1:1: source: missing; allowed: where the cluster's objects come from: {manifests: FOLDER}"),
+    ]);
+}
+
+#[test]
+fn of_keys() {
+    let unknown = |key: &str, hint: &str| format!("2:1: {key}: unknown key{hint}; allowed: {TOP}");
+    let texts = [("rangse", " (did you mean ranges?)"), ("nodeips", " (did you mean nodeIPs?)"), ("fridge", "")];
+    for (key, hint) in texts {
+        assert_refused(&[(format!("{SOURCE}{key}: 5\n"), &unknown(key, hint))]);
+    }
+    after_source([
+        ("node: a\nnode: b", "3:1: node: given twice, before in line 2; allowed: once"),
+        ("ranges: {externalIPs: []}", "2:10: ranges.externalIPs: unknown key; allowed: clusterIPs"),
+        (
+            "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, anounce: host}]}",
+            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities",
+        ),
+        (
+            "bgp:",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, communities, peers",
+        ),
+        (
+            "bgp: ~",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, communities, peers",
+        ),
+        ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen"),
+    ]);
+    assert_refused(&[
+        ("source: {kubernetes: {}}\n".into(), "1:10: source.kubernetes: unknown key; allowed: manifests"),
+        (
+            "source: {}\n".into(),
+            "1:9: source.manifests: missing; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
+        ),
+        (
+            "source: {manifests: [a]}\n".into(),
+            "1:21: source.manifests: found a list; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
+        ),
+        (
+            "source: {manifests: ''}\n".into(),
+            "1:21: source.manifests: found the text \"\"; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
+        ),
+    ]);
+}
+
+#[test]
+fn of_the_node() {
+    const NAME: &str = "the name of this node's Node object (lower-case letters, digits, '-' and '.')";
+    const ADDRESS: &str = "an IP address of this node that others can reach";
+    for (text, found) in
+        [("Node_1", "Node_1"), ("''", "the text \"\""), ("a..b", "a..b"), ("-a", "-a"), ("{}", "a mapping")]
+    {
+        assert_refused(&[(format!("{SOURCE}node: {text}\n"), &format!("2:7: node: found {found}; allowed: {NAME}"))]);
+    }
+    for (text, found) in [
+        ("10.0.1.256", "10.0.1.256"),
+        ("10.0.1.0/24", "10.0.1.0/24"),
+        ("127.0.0.1", "127.0.0.1, a loopback address"),
+        ("0.0.0.0", "0.0.0.0, which means no address"),
+        ("224.0.0.5", "224.0.0.5, a multicast address"),
+        ("255.255.255.255", "255.255.255.255, the broadcast address"),
+        ("169.254.1.1", "169.254.1.1, a link-local address"),
+        ("fe80::1", "fe80::1, a link-local address"),
+        ("'::ffff:10.0.1.2'", "the text \"::ffff:10.0.1.2\", an IPv4 address in IPv6 clothes"),
+    ] {
+        let message = format!("2:11: nodeIPs[0]: found {found}; allowed: {ADDRESS}");
+        assert_refused(&[(format!("{SOURCE}nodeIPs: [{text}]\n"), &message)]);
+    }
+    after_source([
+        (
+            "nodeIPs: [fd01::]",
+            "2:11: nodeIPs[0]: found a mapping; allowed: an IP address of this node that others can reach, in quotes if it ends with a colon",
+        ),
+        (
+            "nodeIPs: []",
+            "2:10: nodeIPs: found an empty list; allowed: a list of this node's addresses; without the key, the Node object says",
+        ),
+        (
+            "nodeIPs: 10.0.1.2",
+            "2:10: nodeIPs: found 10.0.1.2; allowed: a list of this node's addresses; without the key, the Node object says",
+        ),
+        (
+            "nodeIPs: [10.0.1.2, 10.0.1.2]",
+            "2:21: nodeIPs[1]: found 10.0.1.2, for the second time; allowed: each address once",
+        ),
+        (
+            "runtimeDir: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "2:13: runtimeDir: found /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; allowed: a folder for sockets and state, with a path of at most 80 bytes",
+        ),
+    ]);
+}
+
+#[test]
+fn of_the_rest() {
+    const SCHEDULER: &str = "the name of a scheduler, such as rr, wrr, lc, wlc, sh or mh (at most 15 of a-z, 0-9, _)";
+    for name in ["abcdefghijklmnop", "RR", "none", "r/r"] {
+        let message = format!("2:24: dataplane.scheduler: found {name}; allowed: {SCHEDULER}");
+        assert_refused(&[(format!("{SOURCE}dataplane: {{scheduler: {name}}}\n"), &message)]);
+    }
+    after_source([
+        ("dataplane: {snat: pool}", "2:19: dataplane.snat: found pool; allowed: masquerade, none"),
+        ("dataplane: {snat: true}", "2:19: dataplane.snat: found true; allowed: masquerade, none"),
+        ("dataplane: {snatRule: iptables}", "2:23: dataplane.snatRule: found iptables; allowed: nftables, ipvs-match"),
+        ("dataplane: {mss: 1300}", "2:13: dataplane.mss: unknown key; allowed: scheduler, snat, snatRule"),
+        ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep"),
+        ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
+        ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
+        ("withdrawDelay: 11m", "2:16: withdrawDelay: found 11m; allowed: a time such as 2s, from 0s to 10m"),
+        ("resync: 500ms", "2:9: resync: found 500ms; allowed: a time such as 5m, from 1s to 24h"),
+        ("resync: 5 parsecs", "2:9: resync: found 5 parsecs; allowed: a time such as 5m, from 1s to 24h"),
+        ("resync: 5m ago", "2:9: resync: found 5m ago; allowed: a time such as 5m, from 1s to 24h"),
+        (
+            "admin: {listen: 127.0.0.1}",
+            "2:17: admin.listen: found 127.0.0.1; allowed: ADDRESS:PORT, such as 127.0.0.1:9180 or [::1]:9180",
+        ),
+        (
+            "admin: {listen: 127.0.0.1:0}",
+            "2:17: admin.listen: found 127.0.0.1:0; allowed: ADDRESS:PORT, such as 127.0.0.1:9180 or [::1]:9180",
+        ),
+    ]);
+}
+
+#[test]
+fn of_ranges() {
+    after_source([
+        (
+            "ranges: {clusterIPs: []}",
+            "2:22: ranges.clusterIPs: found an empty list; allowed: a list of ranges; without the key, the ServiceCIDR objects say",
+        ),
+        (
+            "ranges: {clusterIPs: 10.96.0.0/16}",
+            "2:22: ranges.clusterIPs: found 10.96.0.0/16; allowed: a list of ranges; without the key, the ServiceCIDR objects say",
+        ),
+        (
+            "ranges: {clusterIPs: [10.96.0.0]}",
+            "2:23: ranges.clusterIPs[0]: found 10.96.0.0; allowed: a prefix such as 10.96.0.0/16 or fd00:10:96::/112",
+        ),
+        (
+            "ranges: {clusterIPs: [10.96.0.1/16]}",
+            "2:23: ranges.clusterIPs[0]: found 10.96.0.1/16, which has bits set after its length; allowed: 10.96.0.0/16, if that is what is meant",
+        ),
+        (
+            "ranges: {clusterIPs: [{announce: host}]}",
+            "2:23: ranges.clusterIPs[0].prefix: missing; allowed: the range, such as 10.96.0.0/16",
+        ),
+        (
+            "ranges: {clusterIPs: [{prefix: 10.96.0.1/16}]}",
+            "2:32: ranges.clusterIPs[0].prefix: found 10.96.0.1/16, which has bits set after its length; allowed: 10.96.0.0/16, if that is what is meant",
+        ),
+        (
+            "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, announce: yes}]}",
+            "2:56: ranges.clusterIPs[0].announce: found yes; allowed: aggregate, host, none",
+        ),
+        (
+            "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, communities: 65001:1}]}",
+            "2:59: ranges.clusterIPs[0].communities: found 65001:1; allowed: a list of communities such as [65001:100]",
+        ),
+        (
+            "ranges: {clusterIPs: [10.96.0.0/16, 10.96.0.0/16]}",
+            "2:37: ranges.clusterIPs[1]: found 10.96.0.0/16, which shares addresses with ranges.clusterIPs[0], 10.96.0.0/16; allowed: ranges that are apart",
+        ),
+        (
+            "ranges: {clusterIPs: [10.96.3.0/24, {prefix: 10.96.0.0/16}]}",
+            "2:46: ranges.clusterIPs[1].prefix: found 10.96.0.0/16, which shares addresses with ranges.clusterIPs[0], 10.96.3.0/24; allowed: ranges that are apart",
+        ),
+        (
+            "ranges: {clusterIPs: [0.0.0.0/0]}",
+            "2:23: ranges.clusterIPs[0]: found 0.0.0.0/0, which shares addresses with 0.0.0.0/8 (this network); allowed: a range whose every address can be a VIP",
+        ),
+        (
+            "ranges: {clusterIPs: ['fe80::/64']}",
+            "2:23: ranges.clusterIPs[0]: found the text \"fe80::/64\", which shares addresses with fe80::/10 (link-local); allowed: a range whose every address can be a VIP",
+        ),
+        (
+            "ranges: {clusterIPs: ['fd00::/0']}",
+            "2:23: ranges.clusterIPs[0]: found the text \"fd00::/0\", which has bits set after its length; allowed: ::/0, if that is what is meant",
+        ),
+    ]);
+}
+
+#[test]
+fn of_ranges_that_hold_what_is_in_use() {
+    const ALLOWED: &str = "a range that nothing but VIPs comes from";
+    for (rest, holds) in [
+        ("nodeIPs: [192.0.2.1, 10.0.1.2]", "10.0.1.2, nodeIPs[1]"),
+        ("bgp: {asn: 1, peers: [{address: 10.0.1.1, asn: 2}]}", "10.0.1.1, bgp.peers[0].address"),
+        ("bgp: {asn: 1, routerID: 10.0.1.2, peers: [{address: 192.0.2.1, asn: 2}]}", "10.0.1.2, bgp.routerID"),
+        (
+            "bgp: {asn: 1, nextHop: {ipv4: 10.0.1.2}, peers: [{address: 192.0.2.1, asn: 2}]}",
+            "10.0.1.2, bgp.nextHop.ipv4",
+        ),
+        (
+            "bgp: {asn: 1, peers: [{address: 192.0.2.1, asn: 2, localAddress: 10.0.1.2}]}",
+            "10.0.1.2, bgp.peers[0].localAddress",
+        ),
+    ] {
+        let message = format!("2:23: ranges.clusterIPs[0]: found 10.0.0.0/16, which holds {holds}; allowed: {ALLOWED}");
+        assert_refused(&[(format!("{SOURCE}ranges: {{clusterIPs: [10.0.0.0/16]}}\n{rest}\n"), &message)]);
+    }
+}
+
+#[test]
+fn of_ranges_that_nobody_would_install() {
+    let file = |range: &str, bgp: &str| format!("{SOURCE}ranges: {{clusterIPs: ['{range}']}}\nbgp: {{{bgp}}}\n");
+    const IPV6: &str = "2:23: ranges.clusterIPs[0]: found the text \"fd00:10:96::/112\", an IPv6 range that no router would install, since no peer has an IPv6 address and bgp.nextHop.ipv6 is self; allowed: a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range";
+    assert_refused(&[
+        (file("fd00:10:96::/112", BGP), IPV6),
+        (file("fd00:10:96::/112", "asn: 1, gobgpd: {address: 'unix:/g'}"), IPV6),
+        (
+            file("10.96.0.0/16", "asn: 1, peers: [{address: 'fd01::1', asn: 2}]"),
+            "2:23: ranges.clusterIPs[0]: found the text \"10.96.0.0/16\", an IPv4 range that no peer would hear of, since all have IPv6 addresses; allowed: a peer with an IPv4 address in bgp.peers, or announce: none for this range",
+        ),
+    ]);
+}
+
+#[test]
+fn of_bgp() {
+    in_bgp([
+        ("peers: []", "2:6: bgp.asn: missing; allowed: this node's AS number"),
+        ("asn: 0", "2:12: bgp.asn: found 0; allowed: an AS number from 1 to 4294967295"),
+        ("asn: 4294967296", "2:12: bgp.asn: found 4294967296; allowed: an AS number from 1 to 4294967295"),
+        ("asn: '65001'", "2:12: bgp.asn: found the text \"65001\"; allowed: an AS number from 1 to 4294967295"),
+        ("asn: 1.10", "2:12: bgp.asn: found 1.10; allowed: an AS number from 1 to 4294967295"),
+        (
+            "asn: 23456",
+            "2:12: bgp.asn: found 23456, which stands for 4-byte numbers (RFC 6793); allowed: an AS number of your own",
+        ),
+        ("asn: 65535", "2:12: bgp.asn: found 65535, which is reserved (RFC 7300); allowed: an AS number of your own"),
+        ("asn: 1", "2:6: bgp.peers: missing; allowed: a list of peers, each a mapping with at least address and asn"),
+        (
+            "asn: 1, peers: []",
+            "2:22: bgp.peers: found an empty list; allowed: a list of peers, each a mapping with at least address and asn",
+        ),
+        (
+            "asn: 1, peers: [10.0.1.1]",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+        ),
+        (
+            "asn: 1, routerID: 0.0.0.0",
+            "2:25: bgp.routerID: found 0.0.0.0; allowed: an IPv4 address other than 0.0.0.0, unique among the speakers of its AS",
+        ),
+        (
+            "asn: 1, routerID: fd01::2",
+            "2:25: bgp.routerID: found fd01::2; allowed: an IPv4 address other than 0.0.0.0, unique among the speakers of its AS",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], listenPort: 0",
+            "2:65: bgp.listenPort: found 0; allowed: none, or a port from 1 to 65535",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], listenPort: 65536",
+            "2:65: bgp.listenPort: found 65536; allowed: none, or a port from 1 to 65535",
+        ),
+        (
+            "asn: 1, gobgpd: {}",
+            "2:23: bgp.gobgpd: found a mapping; allowed: either spawn: PATH or address: unix:PATH or http://HOST:PORT",
+        ),
+        (
+            "asn: 1, gobgpd: {spawn: a, address: 'unix:/a'}",
+            "2:23: bgp.gobgpd: found a mapping, with both spawn and address; allowed: either spawn: PATH or address: unix:PATH or http://HOST:PORT",
+        ),
+        (
+            "asn: 1, gobgpd: {address: 'unix:api.sock'}",
+            "2:33: bgp.gobgpd.address: found the text \"unix:api.sock\"; allowed: unix:PATH with an absolute path, or http://HOST:PORT",
+        ),
+        (
+            "asn: 1, gobgpd: {address: 'https://gobgpd:50051'}",
+            "2:33: bgp.gobgpd.address: found the text \"https://gobgpd:50051\"; allowed: unix:PATH with an absolute path, or http://HOST:PORT",
+        ),
+        (
+            "asn: 1, gobgpd: {address: 'http://gobgpd'}",
+            "2:33: bgp.gobgpd.address: found the text \"http://gobgpd\"; allowed: unix:PATH with an absolute path, or http://HOST:PORT",
+        ),
+        (
+            "asn: 1, nextHop: {ipv4: fd01::2}",
+            "2:31: bgp.nextHop.ipv4: found fd01::2; allowed: self, or an IPv4 address that the peers can reach",
+        ),
+        (
+            "asn: 1, nextHop: {ipv6: 10.0.1.2}",
+            "2:31: bgp.nextHop.ipv6: found 10.0.1.2; allowed: self, or an IPv6 address that the peers can reach",
+        ),
+        (
+            "asn: 1, nextHop: {ipv4: 127.0.0.1}",
+            "2:31: bgp.nextHop.ipv4: found 127.0.0.1, a loopback address; allowed: self, or an IPv4 address that the peers can reach",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], communities: [65536:1]",
+            "2:67: bgp.communities[0]: found 65536:1; allowed: a community such as 65001:100 (two numbers up to 65535)",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], communities: [1:1, 1:1]",
+            "2:72: bgp.communities[1]: found 1:1, for the second time; allowed: each community once",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2}, {address: 10.0.1.1, asn: 3}]",
+            "2:52: bgp.peers[1]: has the address 10.0.1.1 of bgp.peers[0]; allowed: one peer per address",
+        ),
+    ]);
+    after_source([(
+        "nodeIPs: ['fd01::2']\nbgp: {asn: 1, peers: [{address: 'fd01::1', asn: 2}]}",
+        "3:6: bgp.routerID: missing; allowed: an IPv4 address, which nodeIPs has none of",
+    )]);
+}
+
+#[test]
+fn of_peers() {
+    in_bgp([
+        ("asn: 1, peers: [{asn: 2}]", "2:23: bgp.peers[0].address: missing; allowed: the peer's IP address"),
+        ("asn: 1, peers: [{address: 10.0.1.1}]", "2:23: bgp.peers[0].asn: missing; allowed: the peer's AS number"),
+        (
+            "asn: 1, peers: [{address: tor1, asn: 2}]",
+            "2:33: bgp.peers[0].address: found tor1; allowed: the peer's IP address",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 1, multihop: 2}]",
+            "2:61: bgp.peers[0].multihop: found 2, while the peer is in the same AS; allowed: multihop only for peers of another AS",
+        ),
+    ]);
+    in_peer([
+        ("port: 0", "2:65: bgp.peers[0].port: found 0; allowed: a port from 1 to 65535"),
+        (
+            "localAddress: fd01::2",
+            "2:73: bgp.peers[0].localAddress: found fd01::2; allowed: an IPv4 address of this node, as the peer has one",
+        ),
+        ("holdTime: 2s", "2:69: bgp.peers[0].holdTime: found 2s; allowed: whole seconds from 3s to 65535s"),
+        ("holdTime: 0s", "2:69: bgp.peers[0].holdTime: found 0s; allowed: whole seconds from 3s to 65535s"),
+        ("holdTime: 9500ms", "2:69: bgp.peers[0].holdTime: found 9500ms; allowed: whole seconds from 3s to 65535s"),
+        ("holdTime: 9", "2:69: bgp.peers[0].holdTime: found 9; allowed: whole seconds from 3s to 65535s"),
+        (
+            "keepalive: 9s",
+            "2:70: bgp.peers[0].keepalive: found 9s; allowed: whole seconds from 1s to 3s, a third of holdTime (9s)",
+        ),
+        (
+            "holdTime: 30s, keepalive: 500ms",
+            "2:85: bgp.peers[0].keepalive: found 500ms; allowed: whole seconds from 1s to 10s, a third of holdTime (30s)",
+        ),
+        ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
+        (
+            "password: hunter2",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+        ),
+        (
+            "passwordFile: missing",
+            "2:73: bgp.peers[0].passwordFile: found missing, which cannot be read: No such file or directory (os error 2); allowed: a file that holds the password in one line",
+        ),
+        (
+            "passwordFile: empty",
+            "2:73: bgp.peers[0].passwordFile: found empty, which is empty; allowed: a file that holds the password in one line",
+        ),
+        (
+            "passwordFile: lines",
+            "2:73: bgp.peers[0].passwordFile: found lines, which holds more than one line; allowed: a file that holds the password in one line",
+        ),
+        (
+            "passwordFile: long",
+            "2:73: bgp.peers[0].passwordFile: found long, which holds 81 bytes, where TCP MD5 takes 80 at most; allowed: a file that holds the password in one line",
+        ),
+        (
+            "passwordEnv: UNSET",
+            "2:72: bgp.peers[0].passwordEnv: found UNSET, which is not set; allowed: the name of an environment variable that holds the password",
+        ),
+        (
+            "passwordEnv: EMPTY",
+            "2:72: bgp.peers[0].passwordEnv: found EMPTY, which is empty; allowed: the name of an environment variable that holds the password",
+        ),
+        (
+            "passwordEnv: PASSWORD, passwordFile: good",
+            "2:27: bgp.peers[0]: has both passwordFile and passwordEnv; allowed: one of them",
+        ),
+    ]);
+}

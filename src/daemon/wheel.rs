@@ -1,0 +1,169 @@
+//! The loop itself, apart from what it is connected to, so that tests turn it with executors of their own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::admin::Question;
+use crate::admin::metrics::Metrics;
+use crate::model::Time;
+use crate::plan::change::Leave;
+use crate::plan::{Change, Executor, Outcome, Plan, Planner, Step, pass};
+
+/// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
+const MOST_CHANGES: usize = 4096;
+
+/// The most steps that an executor performs before it reports: a small batch, so that its reports come early.
+const BATCH: usize = 256;
+
+/// How many lists of steps may wait for an executor. Each pass makes one at most, and a pass makes none while the
+/// planner's window is full of steps under way.
+const QUEUE: usize = 8192;
+
+/// How long beyond `withdrawDelay` leaving may take before the agent gives up waiting for gobgpd.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the loop is connected to.
+pub struct Wheel {
+    /// Facts.
+    pub changes: mpsc::Receiver<Change>,
+    /// Questions of the admin listener.
+    pub questions: mpsc::Receiver<Question>,
+    /// Steps for the kernel.
+    pub kernel: mpsc::Sender<Vec<Step>>,
+    /// Steps for gobgpd.
+    pub speaker: mpsc::Sender<Vec<Step>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The origin of the planner's time.
+    pub origin: Instant,
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// What was asked for before leaving is done.
+    Finished,
+    /// It could not be done in time: gobgpd did not confirm the withdrawal.
+    GaveUp,
+    /// An executor or all sources of changes ended, which none of them does by itself.
+    Disconnected,
+}
+
+impl Wheel {
+    /// Turns until the agent may leave.
+    pub async fn turn(&mut self, planner: &mut Planner) -> End {
+        let mut batch = Vec::new();
+        let mut deadline = None;
+        loop {
+            let now = self.now();
+            let plan = planner.plan(now);
+            let wake_at = plan.wake_at;
+            let finished = plan.finished;
+            if !self.hand_on(plan, planner) {
+                return End::Disconnected;
+            }
+            if finished {
+                return End::Finished;
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return End::GaveUp;
+            }
+            let pause = [wake_at, deadline].into_iter().flatten().min().map(|at| at - self.now());
+            tokio::select! {
+                count = self.changes.recv_many(&mut batch, MOST_CHANGES) => {
+                    if count == 0 {
+                        return End::Disconnected;
+                    }
+                }
+                Some(question) = self.questions.recv() => {
+                    // Whoever asked may have gone away; that is no business of the loop.
+                    let _ = question.send(planner.status());
+                }
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            }
+            let now = self.now();
+            for change in batch.drain(..) {
+                self.count(&change);
+                if let Change::Leave(Leave::Withdraw | Leave::Remove) = change {
+                    deadline = Some(now + planner.withdraw_delay() + LEAVING_PATIENCE);
+                }
+                planner.apply(change, now);
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.origin.elapsed())
+    }
+
+    fn count(&self, change: &Change) {
+        match change {
+            Change::Source(_) => self.metrics.source_event(),
+            Change::Report(report) => {
+                self.metrics.step(report);
+                debug!(step = %report.step, outcome = ?outcome_name(&report.outcome), "step");
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands the steps to their executors. False: one of them has ended.
+    fn hand_on(&self, plan: Plan, planner: &Planner) -> bool {
+        self.metrics.pass(planner.is_idle());
+        for latency in plan.latencies {
+            self.metrics.latency(latency);
+        }
+        for news in plan.news {
+            if news.is_trouble() { warn!("{news}") } else { info!("{news}") }
+        }
+        let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
+        if writes > 0 {
+            info!(steps = writes, "writing to the kernel");
+        }
+        let (speaker, kernel): (Vec<Step>, Vec<Step>) = plan.steps.into_iter().partition(pass::is_for_speaker);
+        let sent =
+            |queue: &mpsc::Sender<Vec<Step>>, steps: Vec<Step>| steps.is_empty() || queue.try_send(steps).is_ok();
+        sent(&self.kernel, kernel) && sent(&self.speaker, speaker)
+    }
+}
+
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Drifted(_) => "drifted",
+        Outcome::Refused(_) => "refused",
+        Outcome::Later(_) => "later",
+        Outcome::Read(_) => "read",
+    }
+}
+
+/// Starts an executor on a thread of its own, with a runtime of its own: its sockets belong to that thread's network
+/// namespace, and nothing that it waits for holds up anybody else. It ends when the queue is dropped.
+pub fn start_executor<E: Executor + 'static>(
+    name: &str,
+    make: impl AsyncFnOnce() -> E + Send + 'static,
+    changes: mpsc::Sender<Change>,
+) -> std::io::Result<mpsc::Sender<Vec<Step>>> {
+    let (queue, mut steps) = mpsc::channel::<Vec<Step>>(QUEUE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let mut executor = make().await;
+            while let Some(mut list) = steps.recv().await {
+                while !list.is_empty() {
+                    let rest = list.split_off(list.len().min(BATCH));
+                    let batch = std::mem::replace(&mut list, rest);
+                    for report in executor.perform(batch).await {
+                        if changes.send(Change::Report(report)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+    })?;
+    Ok(queue)
+}

@@ -1,0 +1,212 @@
+//! The part of a pass that talks to gobgpd: identity, import policy, paths, peers, in this order, so that a peer that
+//! is added after a restart of gobgpd hears all paths at once.
+//!
+//! Routes of ranges are few and looked at in every pass; host routes only when their VIP was touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::model::bgp::Bgp;
+use crate::model::settings::{Announce, BgpSettings, Range};
+use crate::model::{Prefix, Time};
+
+use super::bgp;
+use super::change::Leave;
+use super::news::News;
+use super::pass::Draft;
+use super::planner::{Planner, router_id_source};
+use super::preconditions::Footing;
+use super::step::Step;
+
+impl Planner {
+    /// Steps for gobgpd. Nothing is decided while what it holds is unknown, and routes only when all objects were told
+    /// and all virtual servers read; but an agent that leaves withdraws whatever is out.
+    pub(super) fn plan_bgp(&mut self, now: Time, draft: &mut Draft) {
+        if self.settings.bgp.is_none() || self.actual.bgp.is_none() {
+            return;
+        }
+        match self.leaving {
+            Some(Leave::Keep) => {}
+            Some(Leave::Withdraw) => self.plan_routes(now, draft),
+            Some(Leave::Remove) => {
+                self.plan_routes(now, draft);
+                let steps = self.removal_steps(now);
+                self.send_all(steps, now, draft);
+            }
+            None => {
+                let steps = self.identity_steps();
+                self.send_all(steps, now, draft);
+                if self.derived && self.servers.adopted {
+                    self.plan_routes(now, draft);
+                }
+                let steps = self.peer_steps();
+                self.send_all(steps, now, draft);
+            }
+        }
+    }
+
+    fn send_all(&mut self, steps: Vec<Step>, now: Time, draft: &mut Draft) {
+        for step in steps {
+            self.send(step, now, draft);
+        }
+    }
+
+    fn bgp_parts(&self) -> Option<(&BgpSettings, &Bgp)> {
+        self.settings.bgp.as_ref().zip(self.actual.bgp.as_ref())
+    }
+
+    /// Does gobgpd run as it should?
+    fn is_started(&self) -> bool {
+        self.bgp_parts().is_some_and(|(settings, actual)| {
+            actual.global.is_some()
+                && actual.global == bgp::global(settings, actual.global.as_ref(), router_id_source(self))
+        })
+    }
+
+    fn identity_steps(&self) -> Vec<Step> {
+        let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
+        let Some(wanted) = bgp::global(settings, actual.global.as_ref(), router_id_source(self)) else {
+            return Vec::new();
+        };
+        match actual.global {
+            None => vec![Step::StartBgp(wanted)],
+            Some(running) if running != wanted && settings.exclusive => vec![Step::StopBgp],
+            Some(running) if running == wanted && !actual.import_rejected => vec![Step::RejectImports],
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// Routes: those of ranges, and the host routes that were touched.
+    fn plan_routes(&mut self, now: Time, draft: &mut Draft) {
+        let stand: BTreeMap<_, _> =
+            self.ranges.prefixes().into_iter().map(|range| (range, self.footing(range))).collect();
+        if stand != self.speaker.footings {
+            self.speaker.footings = stand;
+            self.touch_all_vips();
+        }
+        let aggregates = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
+        let mut prefixes: BTreeSet<Prefix> = aggregates.copied().filter(|prefix| !prefix.is_host()).collect();
+        prefixes.extend(self.ranges.iter().filter(|r| r.announce == Announce::Aggregate).map(|range| range.prefix));
+        for prefix in prefixes {
+            self.plan_route(prefix, now, draft);
+        }
+        for vip in std::mem::take(&mut self.speaker.vips) {
+            self.plan_route(Prefix::host(vip), now, draft);
+        }
+    }
+
+    /// Announces or withdraws one route, if that is due. A host route is looked at again when its VIP, what its range
+    /// stands on, or gobgpd changes.
+    fn plan_route(&mut self, prefix: Prefix, now: Time, draft: &mut Draft) {
+        let Some((settings, actual)) = self.bgp_parts() else { return };
+        let there = actual.paths.get(&prefix);
+        match self.wanted_in(prefix) {
+            Err(_) if there.is_none() => {}
+            Err(reason) => {
+                if self.send(Step::Withdraw(prefix), now, draft) {
+                    self.news.push(News::Withdrawing { prefix, reason });
+                }
+            }
+            Ok(range) => {
+                let path = bgp::path(settings, range, prefix);
+                let is_new = there.is_none();
+                if there == Some(&path) || !self.is_started() {
+                    return;
+                }
+                let stands = self.speaker.footings.get(&range.prefix) == Some(&Footing::Proven);
+                if !is_new || stands && self.proven(prefix) {
+                    self.send(Step::Announce(prefix, path), now, draft);
+                }
+            }
+        }
+    }
+
+    /// The range in which `prefix` is to be announced, or why it must not be.
+    fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
+        if self.leaving.is_some() {
+            return Err("this node is leaving".into());
+        }
+        let range = self.ranges.covering(prefix.address()).ok_or("no range in force holds it")?;
+        let wanted = match range.announce {
+            Announce::Aggregate => prefix == range.prefix,
+            Announce::Host => prefix.is_host(),
+            Announce::None => false,
+        };
+        if !wanted {
+            return Err(format!("range {} is not announced in this way", range.prefix));
+        }
+        if range.announce == Announce::Host && self.ledger.servers_at(prefix.address()).next().is_none() {
+            return Err("no Service with ready endpoints has this VIP".into());
+        }
+        if let Some(Footing::Broken(reason)) = self.speaker.footings.get(&range.prefix) {
+            return Err(reason.clone());
+        }
+        let settings = self.settings.bgp.as_ref().ok_or("BGP is not configured")?;
+        bgp::unannounceable(settings, prefix.family()).map_or(Ok(range), Err)
+    }
+
+    /// Are the virtual servers under `prefix` read back as they should be, those apart that are reported as failed?
+    /// What was written since it was read is queued for reading; a host route needs one virtual server at least.
+    fn proven(&mut self, prefix: Prefix) -> bool {
+        if !self.settled(prefix) {
+            return false;
+        }
+        let unread: Vec<_> = self.unread(prefix).copied().collect();
+        if unread.is_empty() {
+            let at_vip = |vip| self.ledger.servers_at(vip).any(|key| self.actual.ipvs.contains_key(key));
+            return !prefix.is_host() || at_vip(prefix.address());
+        }
+        let queued: Vec<_> = unread.into_iter().filter(|key| !self.servers.reading.contains(key)).collect();
+        self.servers.to_read.extend(queued);
+        false
+    }
+
+    fn peer_steps(&self) -> Vec<Step> {
+        let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
+        // A peer is added once our import policy is in force.
+        if !self.is_started() || !actual.import_rejected {
+            return Vec::new();
+        }
+        let wrong = actual.peers.iter().filter(|(address, peer)| settings.peers.get(address) != Some(peer));
+        let free = |address: &IpAddr| !actual.peers.contains_key(address) && !actual.foreign_peers.contains(address);
+        let missing = settings.peers.iter().filter(|(address, _)| free(address));
+        let delete = wrong.map(|(address, _)| Step::DeletePeer(*address));
+        delete.chain(missing.map(|(address, peer)| Step::AddPeer(*address, peer.clone()))).collect()
+    }
+
+    /// Once peers had time to hear the withdrawals, they are removed; a gobgpd that is ours alone is stopped.
+    fn removal_steps(&self, now: Time) -> Vec<Step> {
+        let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
+        let heard = self.speaker.withdrawn.values().all(|at| *at + self.settings.withdraw_delay <= now);
+        if !actual.paths.is_empty() || !heard {
+            return Vec::new();
+        }
+        if settings.exclusive && actual.global.is_some() {
+            return vec![Step::StopBgp];
+        }
+        actual.peers.keys().map(|address| Step::DeletePeer(*address)).collect()
+    }
+
+    /// What keeps BGP from doing its part, in words.
+    pub(super) fn bgp_problem(&self) -> Option<String> {
+        let settings = self.settings.bgp.as_ref()?;
+        if let Some(reason) = &self.speaker.down {
+            return Some(format!("gobgpd cannot be reached: {reason}"));
+        }
+        let Some(actual) = &self.actual.bgp else { return Some("gobgpd has not been read yet".into()) };
+        let Some(wanted) = bgp::global(settings, actual.global.as_ref(), router_id_source(self)) else {
+            return Some("no router ID: set bgp.routerID, or give this node an IPv4 address".into());
+        };
+        match actual.global {
+            Some(running) if running != wanted => Some(format!(
+                "gobgpd runs as AS {} with router ID {}; AS {} with {} is configured",
+                running.asn, running.router_id, wanted.asn, wanted.router_id
+            )),
+            None => Some("BGP is not started yet".into()),
+            Some(_) => {
+                let foreign = settings.peers.keys().find(|peer| actual.foreign_peers.contains(peer))?;
+                Some(format!("peer {foreign} exists in gobgpd and is not ours; it is left alone"))
+            }
+        }
+    }
+}

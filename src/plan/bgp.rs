@@ -1,0 +1,45 @@
+//! What gobgpd should hold: itself, its peers and the paths of the ranges.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::model::bgp::{Global, Path};
+use crate::model::settings::{BgpSettings, Range};
+use crate::model::{Family, Prefix};
+
+/// gobgpd's identity. `running` is the one that it has: a router ID that nobody configured stays as it is, since
+/// another one would end all sessions.
+pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Option<Ipv4Addr>) -> Option<Global> {
+    let router_id = settings.router_id.or(running.map(|global| global.router_id)).or(node_ipv4)?;
+    Some(Global { asn: settings.asn, router_id, listen_port: settings.listen_port })
+}
+
+/// The path that announces `prefix`, which is `range` itself or a host in it.
+pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix) -> Path {
+    let next_hop = match prefix.family() {
+        Family::Ipv4 => settings.next_hop_ipv4,
+        Family::Ipv6 => settings.next_hop_ipv6,
+    };
+    let communities = settings.communities.union(&range.communities).copied().collect();
+    Path { next_hop, communities }
+}
+
+/// Why no peer can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6 route that
+/// routers show as best and never install.
+pub fn unannounceable(settings: &BgpSettings, family: Family) -> Option<String> {
+    if settings.peers.values().any(|peer| peer.families.contains(&family)) {
+        return None;
+    }
+    let hint = match family {
+        Family::Ipv4 => "add a peer with an IPv4 address",
+        Family::Ipv6 => "add a peer with an IPv6 address, or set bgp.nextHop.ipv6 to an address of this node",
+    };
+    Some(format!("no peer carries {family} routes: {hint}"))
+}
+
+/// The addresses whose family is IPv4.
+pub fn first_ipv4(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Ipv4Addr> {
+    addresses.into_iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
+}

@@ -1,0 +1,133 @@
+//! What a step does to a state: the one description that the planner (to believe what an executor did) and the model
+//! of a node (to rehearse) share. It follows the kernel: what exists cannot be added, what is missing cannot be changed.
+
+use std::collections::BTreeMap;
+
+use crate::model::State;
+use crate::model::addr::Link;
+use crate::model::bgp::Bgp;
+use crate::model::ipvs::VirtualServer;
+
+use super::step::{Outcome, Step};
+
+/// Performs `step` on `state`. Reading steps change nothing and are answered by whoever owns the state.
+pub fn enact(state: &mut State, step: &Step) -> Outcome {
+    match step {
+        Step::SetSysctl(name, value) => {
+            state.sysctls.insert(name.clone(), value.clone());
+        }
+        Step::EnsureLink => match &mut state.addr.link {
+            Some(link) if !link.dummy => return Outcome::Refused("the link is there and is no dummy link".into()),
+            link => *link = Some(Link::DESIRED),
+        },
+        Step::DeleteLink => {
+            state.addr.link = None;
+            state.addr.routes.retain(|_, route| !route.on_link);
+        }
+        Step::ReplaceTable(table) => state.nft.table = Some(table.clone()),
+        Step::DeleteTable => state.nft.table = None,
+        Step::SetClassicSnat(family) => {
+            state.nft.classic_broken.remove(family);
+            state.nft.classic.insert(*family);
+        }
+        Step::DeleteClassicSnat(family) => {
+            state.nft.classic_broken.remove(family);
+            state.nft.classic.remove(family);
+        }
+        Step::SetRoute(prefix, route) => {
+            if state.addr.link.is_none() {
+                return Outcome::Drifted("the link is not there".into());
+            }
+            state.addr.routes.insert(*prefix, *route);
+        }
+        Step::DeleteRoute(prefix) => {
+            state.addr.routes.remove(prefix);
+        }
+        Step::AddServer(..)
+        | Step::SetServer(..)
+        | Step::DeleteServer(_)
+        | Step::AddDestination(..)
+        | Step::SetDestination(..)
+        | Step::DeleteDestination(..) => return enact_ipvs(state, step),
+        Step::StartBgp(_)
+        | Step::StopBgp
+        | Step::RejectImports
+        | Step::AddPeer(..)
+        | Step::DeletePeer(_)
+        | Step::Announce(..)
+        | Step::Withdraw(_) => return enact_bgp(state, step),
+        Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
+    }
+    Outcome::Done
+}
+
+fn enact_ipvs(state: &mut State, step: &Step) -> Outcome {
+    let missing = || Outcome::Drifted("no such virtual server".into());
+    match step {
+        Step::AddServer(key, settings) => {
+            if state.ipvs.contains_key(key) {
+                return Outcome::Drifted("the virtual server is there already".into());
+            }
+            let server = VirtualServer { settings: settings.clone(), destinations: BTreeMap::new() };
+            state.ipvs.insert(*key, server);
+        }
+        Step::SetServer(key, settings) => match state.ipvs.get_mut(key) {
+            Some(server) => server.settings = settings.clone(),
+            None => return missing(),
+        },
+        Step::DeleteServer(key) => {
+            state.ipvs.remove(key);
+        }
+        Step::AddDestination(key, name, destination) => match state.ipvs.get_mut(key) {
+            Some(server) if server.destinations.contains_key(name) => {
+                return Outcome::Drifted("the destination is there already".into());
+            }
+            Some(server) => {
+                server.destinations.insert(*name, *destination);
+            }
+            None => return missing(),
+        },
+        Step::SetDestination(key, name, destination) => {
+            match state.ipvs.get_mut(key).and_then(|server| server.destinations.get_mut(name)) {
+                Some(there) => *there = *destination,
+                None => return Outcome::Drifted("no such destination".into()),
+            }
+        }
+        Step::DeleteDestination(key, name) => {
+            if let Some(server) = state.ipvs.get_mut(key) {
+                server.destinations.remove(name);
+            }
+        }
+        _ => {}
+    }
+    Outcome::Done
+}
+
+fn enact_bgp(state: &mut State, step: &Step) -> Outcome {
+    let bgp = state.bgp.get_or_insert_default();
+    let started = bgp.global.is_some();
+    match step {
+        Step::StartBgp(_) if started => return Outcome::Drifted("BGP runs already".into()),
+        Step::StartBgp(global) => bgp.global = Some(*global),
+        Step::StopBgp => *bgp = Bgp::default(),
+        _ if !started => return Outcome::Drifted("BGP is not started".into()),
+        Step::RejectImports => bgp.import_rejected = true,
+        Step::AddPeer(address, peer) => {
+            if bgp.peers.contains_key(address) || bgp.foreign_peers.contains(address) {
+                return Outcome::Drifted("the peer is there already".into());
+            }
+            bgp.peers.insert(*address, peer.clone());
+        }
+        Step::DeletePeer(address) => {
+            bgp.peers.remove(address);
+        }
+        Step::Announce(prefix, path) => {
+            bgp.paths.insert(*prefix, path.clone());
+        }
+        Step::Withdraw(prefix) => {
+            bgp.paths.remove(prefix);
+        }
+        _ => {}
+    }
+    Outcome::Done
+}

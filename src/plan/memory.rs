@@ -1,0 +1,205 @@
+//! What was tried: which keys have steps under way, which failed, and when they may be tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::model::addr::LINK;
+use crate::model::ipvs::{DestinationKey, ServerKey};
+use crate::model::sysctl::Sysctl;
+use crate::model::{Family, Prefix, Time};
+
+use super::step::Step;
+
+/// What a step is about. What is tried again, with back-off, is a key, never a step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A kernel parameter.
+    Sysctl(Sysctl),
+    /// The dummy link.
+    Link,
+    /// The nftables table.
+    Table,
+    /// The classic SNAT rule of a family.
+    ClassicSnat(Family),
+    /// A virtual server.
+    Server(ServerKey),
+    /// A destination of a virtual server.
+    Destination(ServerKey, DestinationKey),
+    /// A local route.
+    Route(Prefix),
+    /// gobgpd's identity.
+    Global,
+    /// The import policy.
+    Imports,
+    /// A BGP peer.
+    Peer(IpAddr),
+    /// A BGP path.
+    Path(Prefix),
+    /// Reading the host.
+    HostReading,
+    /// Listing the virtual servers.
+    Listing,
+    /// Reading a virtual server.
+    ServerReading(ServerKey),
+    /// Reading gobgpd.
+    SpeakerReading,
+}
+
+impl Step {
+    /// What the step is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Step::SetSysctl(name, _) => Key::Sysctl(name.clone()),
+            Step::EnsureLink | Step::DeleteLink => Key::Link,
+            Step::ReplaceTable(_) | Step::DeleteTable => Key::Table,
+            Step::SetClassicSnat(family) | Step::DeleteClassicSnat(family) => Key::ClassicSnat(*family),
+            Step::AddServer(key, _) | Step::SetServer(key, _) | Step::DeleteServer(key) => Key::Server(*key),
+            Step::AddDestination(key, destination, _)
+            | Step::SetDestination(key, destination, _)
+            | Step::DeleteDestination(key, destination) => Key::Destination(*key, *destination),
+            Step::SetRoute(prefix, _) | Step::DeleteRoute(prefix) => Key::Route(*prefix),
+            Step::StartBgp(_) | Step::StopBgp => Key::Global,
+            Step::RejectImports => Key::Imports,
+            Step::AddPeer(address, _) | Step::DeletePeer(address) => Key::Peer(*address),
+            Step::Announce(prefix, _) | Step::Withdraw(prefix) => Key::Path(*prefix),
+            Step::ReadHost => Key::HostReading,
+            Step::ListServers => Key::Listing,
+            Step::ReadServer(key) => Key::ServerReading(*key),
+            Step::ReadSpeaker => Key::SpeakerReading,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Sysctl(name) => write!(f, "kernel parameter {name}"),
+            Key::Link => write!(f, "link {LINK}"),
+            Key::Table => f.write_str("nftables table inet vipcast"),
+            Key::ClassicSnat(family) => write!(f, "{family} iptables SNAT rule"),
+            Key::Server(server) => write!(f, "virtual server {server}"),
+            Key::Destination(server, name) => write!(f, "destination {name} of {server}"),
+            Key::Route(prefix) => write!(f, "local route {prefix}"),
+            Key::Global => f.write_str("BGP identity"),
+            Key::Imports => f.write_str("BGP import policy"),
+            Key::Peer(address) => write!(f, "BGP peer {address}"),
+            Key::Path(prefix) => write!(f, "route {prefix}"),
+            Key::HostReading => f.write_str("reading the host"),
+            Key::Listing => f.write_str("listing virtual servers"),
+            Key::ServerReading(server) => write!(f, "reading virtual server {server}"),
+            Key::SpeakerReading => f.write_str("reading gobgpd"),
+        }
+    }
+}
+
+/// A failure that lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// How often in a row.
+    pub count: u32,
+    /// The last reason.
+    pub reason: String,
+    /// When the key may be tried again.
+    pub retry_at: Time,
+}
+
+/// Steps under way and failures, by key.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    in_flight: BTreeMap<Key, u32>,
+    failures: BTreeMap<Key, Failure>,
+    alarms: BTreeSet<(Time, Key)>,
+}
+
+/// Delays between tries: doubled each time from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+impl Memory {
+    /// A step about `key` is on its way.
+    pub fn sent(&mut self, key: Key) {
+        *self.in_flight.entry(key).or_default() += 1;
+    }
+
+    /// A step about `key` came back.
+    pub fn returned(&mut self, key: &Key) {
+        if let Some(count) = self.in_flight.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(key);
+            }
+        }
+    }
+
+    /// Nothing about `key` is under way, and nothing forbids a try now.
+    pub fn may_try(&self, key: &Key, now: Time) -> bool {
+        !self.in_flight.contains_key(key) && self.failures.get(key).is_none_or(|failure| failure.retry_at <= now)
+    }
+
+    /// Is a step about `key` under way?
+    pub fn is_in_flight(&self, key: &Key) -> bool {
+        self.in_flight.contains_key(key)
+    }
+
+    /// The keys that have a step under way.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Key> {
+        self.in_flight.keys()
+    }
+
+    /// A try for `key` failed at `now`.
+    pub fn failed(&mut self, key: Key, reason: String, now: Time) {
+        let count = self.failures.get(&key).map_or(0, |failure| failure.count) + 1;
+        let delay = FIRST_RETRY.saturating_mul(1 << (count - 1).min(16)).min(LAST_RETRY);
+        self.forget(&key);
+        self.alarms.insert((now + delay, key.clone()));
+        self.failures.insert(key, Failure { count, reason, retry_at: now + delay });
+    }
+
+    /// `key` is well, or no longer matters.
+    pub fn forget(&mut self, key: &Key) {
+        if let Some(failure) = self.failures.remove(key) {
+            self.alarms.remove(&(failure.retry_at, key.clone()));
+        }
+    }
+
+    /// The failure of `key`.
+    pub fn failure(&self, key: &Key) -> Option<&Failure> {
+        self.failures.get(key)
+    }
+
+    /// All failures.
+    pub fn failures(&self) -> impl Iterator<Item = (&Key, &Failure)> {
+        self.failures.iter()
+    }
+
+    /// Forgets all failures of a virtual server and its destinations: what is asked of it changed.
+    pub fn forget_server(&mut self, key: &ServerKey) {
+        self.forget(&Key::Server(*key));
+        let failed: Vec<Key> = self.failed_destinations(key).map(|(key, _)| key.clone()).collect();
+        failed.iter().for_each(|key| self.forget(key));
+    }
+
+    /// The failures of a virtual server's destinations.
+    pub fn failed_destinations(&self, key: &ServerKey) -> impl Iterator<Item = (&Key, &Failure)> {
+        let key = *key;
+        let first = DestinationKey { address: Ipv4Addr::UNSPECIFIED.into(), port: 0 };
+        let after = self.failures.range(Key::Destination(key, first)..);
+        after.take_while(move |(found, _)| matches!(found, Key::Destination(server, _) if *server == key))
+    }
+
+    /// Takes the keys whose time has come.
+    pub fn due(&mut self, now: Time) -> Vec<Key> {
+        let mut due = Vec::new();
+        while self.alarms.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(self.alarms.pop_first().map(|(_, key)| key));
+        }
+        due
+    }
+
+    /// When the next key's time comes.
+    pub fn next_alarm(&self) -> Option<Time> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+}

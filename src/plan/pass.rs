@@ -1,0 +1,358 @@
+//! One pass: from all that is known to the steps whose preconditions hold now.
+//!
+//! Forward order: kernel parameters, SNAT, virtual servers with their destinations, guard, link and local route,
+//! read-back, announcement. A step is emitted once what it stands on is in *actual*; only destinations follow their
+//! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
+//! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
+
+use std::time::Duration;
+
+use crate::model::addr::Link;
+use crate::model::nft::Table;
+use crate::model::settings::Snat;
+use crate::model::{Family, Prefix, Time};
+
+use super::change::Leave;
+use super::memory::Key;
+use super::news::News;
+use super::planner::{Part, Planner, server_of};
+use super::preconditions::bounds;
+use super::step::{Step, Target};
+use super::{ipvs, sysctl};
+
+/// What to do now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps, in order. Those of the kernel and those of gobgpd go to different executors.
+    pub steps: Vec<Step>,
+    /// When to ask again, if nothing changes until then.
+    pub wake_at: Option<Time>,
+    /// What an operator wants to read.
+    pub news: Vec<News>,
+    /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
+    pub latencies: Vec<Duration>,
+    /// The agent may leave: all that it was asked to do before is done.
+    pub finished: bool,
+}
+
+/// How many steps each executor may have under way: enough to keep it busy, few enough that a withdrawal or an urgent
+/// change never waits long behind them.
+const WINDOW: usize = 4096;
+
+/// How many virtual servers may be under way being read: small beside writes, so that a change that arrives during a
+/// resync waits for a few dumps only.
+const READ_WINDOW: usize = 256;
+
+/// The steps of one pass, and when the next is due.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) steps: Vec<Step>,
+    latencies: Vec<Duration>,
+    wake_at: Option<Time>,
+}
+
+impl Draft {
+    pub(super) fn wake(&mut self, at: Time) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Planner {
+    /// The steps whose preconditions hold at `now`. They count as under way until their reports come in.
+    pub fn plan(&mut self, now: Time) -> Plan {
+        let mut draft = Draft::default();
+        self.take_alarms(now);
+        self.plan_resync(now);
+        self.plan_readings(now, &mut draft);
+        if self.derived && self.informed() {
+            self.plan_sysctls(now, &mut draft);
+            self.plan_snat(now, &mut draft);
+            self.plan_servers(now, &mut draft);
+            self.plan_guard(now, &mut draft);
+            self.plan_addr(now, &mut draft);
+        }
+        self.plan_bgp(now, &mut draft);
+        self.plan_server_readings(now, &mut draft);
+        let held = self.servers.held_until.filter(|_| self.servers.adopted);
+        for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
+            draft.wake(next);
+        }
+        let finished = self.is_finished(now, &mut draft);
+        let news = std::mem::take(&mut self.news);
+        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, finished }
+    }
+
+    /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure.
+    pub(super) fn send(&mut self, step: Step, now: Time, draft: &mut Draft) -> bool {
+        let key = step.key();
+        if !self.memory.may_try(&key, now) {
+            return false;
+        }
+        self.memory.sent(key);
+        draft.steps.push(step);
+        true
+    }
+
+    fn take_alarms(&mut self, now: Time) {
+        for key in self.memory.due(now) {
+            match key {
+                Key::Server(server) | Key::Destination(server, _) => {
+                    self.servers.todo.insert(server);
+                }
+                Key::ServerReading(server) => {
+                    self.servers.to_read.insert(server);
+                }
+                Key::Path(prefix) if prefix.is_host() => {
+                    self.speaker.vips.insert(prefix.address());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn plan_resync(&mut self, now: Time) {
+        if now >= self.next_resync {
+            self.next_resync = now + self.settings.resync;
+            let delay = self.settings.withdraw_delay;
+            self.speaker.withdrawn.retain(|_, at| *at + delay > now);
+            self.host.wanted = true;
+            self.servers.listing_wanted = true;
+            self.speaker.wanted = true;
+        }
+    }
+
+    fn plan_readings(&mut self, now: Time, draft: &mut Draft) {
+        let retry = !self.host.unread.is_empty();
+        if (self.host.wanted || retry) && self.send(Step::ReadHost, now, draft) {
+            self.host.wanted = false;
+        }
+        let settled = self.derived && self.informed();
+        if self.servers.listing_wanted && settled && self.send(Step::ListServers, now, draft) {
+            self.servers.listing_wanted = false;
+        }
+        if self.settings.bgp.is_some()
+            && self.speaker.down.is_none()
+            && (self.speaker.wanted || self.actual.bgp.is_none())
+            && self.send(Step::ReadSpeaker, now, draft)
+        {
+            self.speaker.wanted = false;
+        }
+    }
+
+    fn plan_server_readings(&mut self, now: Time, draft: &mut Draft) {
+        let window = if self.servers.adopted { READ_WINDOW } else { WINDOW };
+        while self.servers.reading.len() < window {
+            let Some(server) = self.servers.to_read.pop_first() else { break };
+            if self.send(Step::ReadServer(server), now, draft) {
+                self.servers.reading.insert(server);
+            }
+        }
+        let all_read = self.servers.reading.is_empty() && self.servers.to_read.is_empty();
+        if self.servers.listed && all_read && !self.servers.adopted {
+            self.servers.adopted = true;
+            draft.wake(now);
+        }
+    }
+
+    fn plan_sysctls(&mut self, now: Time, draft: &mut Draft) {
+        if !self.host.known.contains(&Part::Sysctls) {
+            return;
+        }
+        let families = self.families();
+        let first =
+            self.host.facts.as_ref().map(|facts| sysctl::before_forwarding(&families, facts)).unwrap_or_default();
+        let forwarding_waits = !first.is_empty();
+        for (name, value) in first {
+            self.send(Step::SetSysctl(name, value), now, draft);
+        }
+        for (name, value) in self.desired_sysctls() {
+            let waits = forwarding_waits && sysctl::is_ipv6_forwarding(&name);
+            if !waits && self.actual.sysctls.get(&name) != Some(&value) {
+                self.send(Step::SetSysctl(name, value), now, draft);
+            }
+        }
+    }
+
+    /// Ranges that are no longer in force but still local: what they stand on stays until their route is gone.
+    fn lingering(&self) -> impl Iterator<Item = Prefix> {
+        self.actual.addr.routes.keys().copied().filter(|prefix| !self.ranges.contains(*prefix))
+    }
+
+    fn plan_snat(&mut self, now: Time, draft: &mut Draft) {
+        if !self.host.known.contains(&Part::Nft) {
+            return;
+        }
+        let classic = self.settings.snat == Snat::IpvsMatch;
+        let needed = self.ranges.prefixes().into_iter().chain(self.lingering()).map(Prefix::family).collect::<Vec<_>>();
+        for family in Family::ALL {
+            let wanted = classic && needed.contains(&family);
+            let there = self.actual.nft.classic.contains(&family);
+            let broken = self.actual.nft.classic_broken.contains(&family);
+            if wanted && !there {
+                self.send(Step::SetClassicSnat(family), now, draft);
+            } else if !wanted && (broken || there && self.replacement_in_force(family)) {
+                self.send(Step::DeleteClassicSnat(family), now, draft);
+            }
+        }
+        let table = self.table(self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default());
+        self.send_table(table, now, draft);
+    }
+
+    /// Is what replaces the classic SNAT rule of `family` in force already?
+    fn replacement_in_force(&self, family: Family) -> bool {
+        let mut of_family = self.ranges.iter().filter(|range| range.prefix.family() == family);
+        of_family.all(|range| self.snat_in_force(range.prefix))
+    }
+
+    /// Once the virtual servers of a range are in place, the guard refuses what they do not take.
+    fn plan_guard(&mut self, now: Time, draft: &mut Draft) {
+        if !self.host.known.contains(&Part::Nft) {
+            return;
+        }
+        let local = |prefix: &Prefix| self.actual.addr.routes.contains_key(prefix);
+        let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
+        let guard = self.ranges.prefixes().into_iter().filter(ready).chain(self.lingering()).collect();
+        let table = self.table(guard);
+        self.send_table(table, now, draft);
+    }
+
+    /// The table with this guard and the masquerade that is due.
+    fn table(&self, guard: std::collections::BTreeSet<Prefix>) -> Table {
+        let needed = self.ranges.prefixes().into_iter().chain(self.lingering());
+        let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
+        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| t.masquerade.contains(prefix));
+        let masquerade = match self.settings.snat {
+            Snat::Nftables => needed.collect(),
+            Snat::None => Default::default(),
+            // The nftables rule stays until the classic one has taken over.
+            Snat::IpvsMatch => needed.filter(|prefix| there(prefix) && !classic_in_force(prefix)).collect(),
+        };
+        Table { masquerade, guard, stray: Default::default() }
+    }
+
+    fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
+        if table == Table::default() {
+            if self.actual.nft.table.is_some() {
+                self.send(Step::DeleteTable, now, draft);
+            }
+        } else if self.actual.nft.table.as_ref() != Some(&table) {
+            self.send(Step::ReplaceTable(table), now, draft);
+        }
+    }
+
+    fn plan_servers(&mut self, now: Time, draft: &mut Draft) {
+        if !self.servers.adopted {
+            return;
+        }
+        if self.servers.held_until.is_some_and(|until| until <= now) {
+            self.servers.held_until = None;
+            let held = std::mem::take(&mut self.servers.held);
+            self.servers.todo.extend(held);
+        }
+        let mut under_way: usize = self.servers.busy.values().map(|count| *count as usize).sum();
+        while under_way < WINDOW {
+            let Some(server) = self.servers.todo.pop_first() else { break };
+            under_way += self.plan_server(server, now, draft);
+        }
+    }
+
+    /// Emits the steps for one virtual server and answers how many they are.
+    fn plan_server(&mut self, key: crate::model::ipvs::ServerKey, now: Time, draft: &mut Draft) -> usize {
+        // The last report of the steps under way puts it back among those to compare.
+        if self.servers.busy.contains_key(&key) {
+            return 0;
+        }
+        let desired = self.desired_server(&key);
+        let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
+        if surplus && let Err(until) = self.released(key.address, now) {
+            self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
+            self.servers.held.insert(key);
+            return 0;
+        }
+        if self.memory.failure(&Key::Server(key)).is_some_and(|failure| failure.retry_at > now) {
+            return 0;
+        }
+        let before = draft.steps.len();
+        for step in ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key)) {
+            let about = step.key();
+            if self.memory.failure(&about).is_none_or(|failure| failure.retry_at <= now) {
+                self.memory.sent(about);
+                draft.steps.push(step);
+            }
+        }
+        let count = draft.steps.len() - before;
+        if count == 0 {
+            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
+        } else {
+            debug_assert!(draft.steps[before..].iter().all(|step| server_of(step) == Some(key)));
+            self.servers.busy.insert(key, count as u32);
+        }
+        count
+    }
+
+    fn plan_addr(&mut self, now: Time, draft: &mut Draft) {
+        if !self.host.known.contains(&Part::Addr) {
+            return;
+        }
+        let link = self.actual.addr.link;
+        let wanted: Vec<Prefix> = self.ranges.prefixes().into_iter().collect();
+        if !wanted.is_empty() && link != Some(Link::DESIRED) {
+            self.send(Step::EnsureLink, now, draft);
+        }
+        for prefix in wanted {
+            let Some(route) = self.desired_route(prefix) else { continue };
+            let there = self.actual.addr.routes.get(&prefix);
+            let stands =
+                self.snat_in_force(prefix) && self.guarded(prefix) && (there.is_some() || self.settled(prefix));
+            if there != Some(&route) && link == Some(Link::DESIRED) && stands {
+                self.send(Step::SetRoute(prefix, route), now, draft);
+            }
+        }
+        for prefix in self.lingering().collect::<Vec<_>>() {
+            let (first, last) = bounds(prefix);
+            match self.released(prefix.address(), now) {
+                // Virtual servers go first: under a route of ours they can still be told from somebody else's.
+                Ok(()) if self.actual.ipvs.range(first..=last).next().is_some() => {}
+                Ok(()) => {
+                    self.send(Step::DeleteRoute(prefix), now, draft);
+                }
+                Err(until) => until.into_iter().for_each(|until| draft.wake(until)),
+            }
+        }
+        let bare = self.actual.addr.routes.is_empty() && self.actual.nft == Default::default();
+        if self.leaving == Some(Leave::Remove) && link.is_some() && bare && self.actual.ipvs.is_empty() {
+            self.send(Step::DeleteLink, now, draft);
+        }
+    }
+
+    /// Is all done that the agent was asked to do before it leaves?
+    fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
+        let Some(leaving) = self.leaving else { return false };
+        let writing = self.memory.in_flight().any(|key| !matches!(key, Key::ServerReading(_)));
+        if writing || !draft.steps.is_empty() {
+            return false;
+        }
+        let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
+        if let Some(heard) = heard.filter(|heard| *heard > now) {
+            draft.wake(heard);
+        }
+        let withdrawn = || {
+            let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
+            gone && heard.is_none_or(|heard| heard <= now)
+        };
+        match leaving {
+            Leave::Keep => true,
+            Leave::Withdraw => withdrawn(),
+            Leave::Remove => {
+                let bare = self.actual.addr == Default::default() && self.actual.nft == Default::default();
+                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty());
+                withdrawn() && bare && alone && self.servers.adopted && self.actual.ipvs.is_empty()
+            }
+        }
+    }
+}
+
+/// Who performs the steps of `target`: gobgpd's executor, or the kernel's?
+pub fn is_for_speaker(step: &Step) -> bool {
+    step.target() == Target::Bgp
+}

@@ -1,0 +1,118 @@
+//! A model of a node: it performs steps on a [`State`] as the kernel and gobgpd would. `vipcast plan` rehearses on it
+//! what `run` would do, and the tests of the planner run against it; a test holds it against the real kernel.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::ipvs::{ServerKey, ServerSettings};
+use crate::model::node::Host;
+use crate::model::{State, Time};
+
+use super::change::Change;
+use super::enact::enact;
+use super::news::News;
+use super::planner::Planner;
+use super::step::{Executor, HostReading, Observation, Outcome, Report, Step};
+
+/// A node that exists in memory only.
+#[derive(Debug, Clone, Default)]
+pub struct ModelNode {
+    /// Everything on it that is ours or looks like it.
+    pub state: State,
+    /// Facts about it.
+    pub host: Host,
+}
+
+impl ModelNode {
+    /// Performs one step.
+    pub fn perform_one(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::ReadHost => {
+                let State { sysctls, addr, nft, .. } = self.state.clone();
+                let reading =
+                    HostReading { sysctls: Ok(sysctls), addr: Ok(addr), nft: Ok(nft), host: Ok(self.host.clone()) };
+                Outcome::Read(Observation::Host(Box::new(reading)))
+            }
+            Step::ListServers => {
+                let servers = self.state.ipvs.iter().map(|(key, server)| (*key, server.settings.clone()));
+                Outcome::Read(Observation::Servers(servers.collect::<BTreeMap<ServerKey, ServerSettings>>()))
+            }
+            Step::ReadServer(key) => Outcome::Read(Observation::Server(self.state.ipvs.get(key).cloned())),
+            Step::ReadSpeaker => {
+                Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
+            }
+            step => enact(&mut self.state, step),
+        }
+    }
+}
+
+impl Executor for ModelNode {
+    async fn perform(&mut self, steps: Vec<Step>) -> Vec<Report> {
+        steps
+            .into_iter()
+            .map(|step| {
+                let outcome = self.perform_one(&step);
+                Report { step, outcome }
+            })
+            .collect()
+    }
+}
+
+/// What happens at one moment of a rehearsal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// When, counted from the start.
+    pub after: Duration,
+    /// The steps that change something, in order.
+    pub steps: Vec<Step>,
+    /// What an operator would read in the log.
+    pub news: Vec<News>,
+}
+
+/// How many passes a rehearsal may take: far more than any plan needs, so that a mistake ends it too.
+const MOST_PASSES: usize = 100_000;
+
+/// Lets `planner` and `node` play until nothing is left to do before the next resync. Time passes only while something
+/// waits for it. Answers with the stages at which something changed, and the time at the end.
+pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Vec<Stage>, Time) {
+    let mut stages = Vec::new();
+    let mut now = start;
+    for _ in 0..MOST_PASSES {
+        let resync = planner.next_resync();
+        let plan = planner.plan(now);
+        let mut stage = Stage { after: now - start, steps: Vec::new(), news: plan.news };
+        let idle = plan.steps.is_empty();
+        for step in plan.steps {
+            let outcome = node.perform_one(&step);
+            if !step.is_read() {
+                stage.steps.push(step.clone());
+            }
+            planner.apply(Change::Report(Report { step, outcome }), now);
+        }
+        if !stage.steps.is_empty() || !stage.news.is_empty() {
+            stages.push(stage);
+        }
+        match plan.wake_at {
+            _ if !idle => {}
+            Some(at) if at <= now => {}
+            Some(at) if at < resync && !plan.finished => now = at,
+            _ => break,
+        }
+    }
+    (stages, now)
+}
+
+/// Lets `planner` read all of `node`, and performs nothing.
+pub fn look(planner: &mut Planner, node: &mut ModelNode, now: Time) {
+    for _ in 0..MOST_PASSES {
+        let steps = planner.plan(now).steps;
+        let mut readings = steps.into_iter().filter(Step::is_read).peekable();
+        if readings.peek().is_none() {
+            return;
+        }
+        for step in readings {
+            let outcome = node.perform_one(&step);
+            planner.apply(Change::Report(Report { step, outcome }), now);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The executor and the sensor of `apply::bgp` with the real gobgpd. What gobgpd holds is looked at with `gobgp`, its
+//! own command line, wherever what vipcast reads is itself in question.
+
+pub(crate) mod daemon;
+mod peering;
+mod watching;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use vipcast::apply::bgp::{Endpoint, Speaker};
+use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer};
+use vipcast::model::{Family, Prefix, Secret};
+use vipcast::plan::step::Executor;
+use vipcast::plan::{Observation, Outcome, Step};
+
+use self::daemon::Gobgpd;
+
+/// An identity that listens nowhere.
+pub(crate) fn identity() -> Global {
+    Global { asn: 65001, router_id: "192.0.2.1".parse().unwrap(), listen_port: None }
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn path(next_hop: NextHop, communities: &[&str]) -> Path {
+    Path { next_hop, communities: communities.iter().map(|text| text.parse::<Community>().unwrap()).collect() }
+}
+
+fn plain() -> Path {
+    path(NextHop::Own, &[])
+}
+
+/// A peer that nobody answers for.
+fn absent() -> Peer {
+    Peer {
+        asn: 65000,
+        port: 1,
+        local_address: None,
+        hold_time: Duration::from_secs(9),
+        keepalive: Duration::from_secs(3),
+        password: None,
+        multihop: None,
+        families: [Family::Ipv4].into(),
+    }
+}
+
+/// Performs steps that all have to be done.
+async fn done(speaker: &mut Speaker, steps: impl IntoIterator<Item = Step>) {
+    for report in speaker.perform(Vec::from_iter(steps)).await {
+        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.step);
+    }
+}
+
+/// Performs one step.
+async fn outcome(speaker: &mut Speaker, step: Step) -> Outcome {
+    speaker.perform(vec![step]).await.remove(0).outcome
+}
+
+/// Reads everything.
+async fn read(speaker: &mut Speaker) -> Bgp {
+    match outcome(speaker, Step::ReadSpeaker).await {
+        Outcome::Read(Observation::Speaker(found)) => *found,
+        other => panic!("not read: {other:?}"),
+    }
+}
+
+/// What the steps of [`steps`] make of a fresh gobgpd.
+fn desired() -> Bgp {
+    let everything = Peer {
+        asn: 65001,
+        port: 1790,
+        local_address: Some("127.0.0.1".parse().unwrap()),
+        hold_time: Duration::from_secs(90),
+        keepalive: Duration::from_secs(30),
+        password: Some(Secret::new("correct horse battery staple")),
+        multihop: Some(3),
+        families: Family::ALL.into(),
+    };
+    let six = Peer { families: [Family::Ipv6].into(), ..absent() };
+    let address = |text: &str| NextHop::Address(text.parse().unwrap());
+    Bgp {
+        global: Some(identity()),
+        import_rejected: true,
+        peers: [
+            ("127.0.0.2".parse().unwrap(), everything),
+            ("127.0.0.3".parse().unwrap(), absent()),
+            ("::1".parse().unwrap(), six),
+        ]
+        .into(),
+        foreign_peers: BTreeSet::new(),
+        paths: BTreeMap::from([
+            (prefix("10.96.0.0/16"), plain()),
+            (prefix("203.0.113.7/32"), path(address("192.0.2.9"), &["65001:100", "65535:0"])),
+            (prefix("198.51.100.0/24"), path(address("2001:db8::9"), &[])),
+            (prefix("fd00:10:96::/112"), path(NextHop::Own, &["65001:100"])),
+            (prefix("2001:db8:1::1/128"), path(address("2001:db8::9"), &[])),
+        ]),
+    }
+}
+
+/// The steps that make a fresh gobgpd `desired`.
+fn steps(desired: &Bgp) -> Vec<Step> {
+    let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports];
+    steps.extend(desired.paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone())));
+    steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(*address, peer.clone())));
+    steps
+}
+
+#[tokio::test]
+async fn what_is_done_reads_back_as_it_was_desired() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    assert_eq!(read(&mut speaker).await, Bgp::default());
+
+    let mut desired = desired();
+    done(&mut speaker, steps(&desired)).await;
+    assert_eq!(read(&mut speaker).await, desired);
+
+    // Another writer, as after a restart of the agent, finds the same.
+    let mut speaker = gobgpd.speaker();
+    assert_eq!(read(&mut speaker).await, desired);
+
+    let gone = [prefix("203.0.113.7/32"), prefix("fd00:10:96::/112")];
+    done(&mut speaker, gone.map(Step::Withdraw)).await;
+    done(&mut speaker, [Step::DeletePeer("127.0.0.3".parse().unwrap())]).await;
+    desired.paths.retain(|prefix, _| !gone.contains(prefix));
+    desired.peers.remove(&"127.0.0.3".parse().unwrap());
+    assert_eq!(read(&mut speaker).await, desired);
+}
+
+#[tokio::test]
+async fn what_is_done_twice_is_done_once() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    let desired = desired();
+    done(&mut speaker, steps(&desired)).await;
+    let again = steps(&desired).into_iter().filter(|step| !matches!(step, Step::AddPeer(..)));
+    done(&mut speaker, again).await;
+    assert_eq!(read(&mut speaker).await, desired);
+
+    let withdraw = Step::Withdraw(prefix("10.96.0.0/16"));
+    done(&mut speaker, [withdraw.clone(), withdraw, Step::DeletePeer("127.0.0.9".parse().unwrap())]).await;
+    let (address, peer) = desired.peers.first_key_value().unwrap();
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(*address, peer.clone())).await, Outcome::Drifted(_)));
+}
+
+#[tokio::test]
+async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    let range = prefix("10.96.0.0/16");
+    let (first, second) = (path(NextHop::Own, &["65001:1"]), path(NextHop::Own, &["65001:2"]));
+    done(&mut speaker, [Step::StartBgp(identity()), Step::Announce(range, first)]).await;
+    done(&mut speaker, [Step::Announce(range, second.clone())]).await;
+    assert_eq!(read(&mut speaker).await.paths, BTreeMap::from([(range, second.clone())]));
+
+    done(&mut speaker, [Step::Withdraw(range), Step::Announce(range, second.clone())]).await;
+    assert_eq!(read(&mut speaker).await.paths, BTreeMap::from([(range, second.clone())]));
+    done(&mut speaker, [Step::Announce(range, second), Step::Withdraw(range)]).await;
+    assert_eq!(read(&mut speaker).await.paths, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn many_paths_travel_in_one_batch() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity())]).await;
+    let paths: BTreeMap<_, _> = (0..1203_u32)
+        .map(|n| (prefix(&format!("203.0.{}.{}/32", n >> 8, n & 255)), path(NextHop::Own, &["65001:1"])))
+        .collect();
+    done(&mut speaker, paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone()))).await;
+    assert_eq!(read(&mut speaker).await.paths, paths);
+    done(&mut speaker, paths.keys().map(|prefix| Step::Withdraw(*prefix))).await;
+    assert_eq!(read(&mut speaker).await.paths, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_running_gobgpd_is_not_started_again() {
+    let gobgpd = Gobgpd::start().await;
+    done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
+    gobgpd.gobgp("global rib add 10.96.0.0/16").await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity())]).await;
+    assert_eq!(read(&mut speaker).await.paths.len(), 1, "StartBgp on a running gobgpd empties its table");
+
+    let other = Global { asn: 65009, ..identity() };
+    let Outcome::Drifted(why) = outcome(&mut speaker, Step::StartBgp(other)).await else { panic!() };
+    assert_eq!(why, "gobgpd: it runs already, as AS 65001 with router ID 192.0.2.1, without a listener");
+    assert_eq!(read(&mut speaker).await.paths.len(), 1);
+}
+
+#[tokio::test]
+async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    let desired = desired();
+    done(&mut speaker, steps(&desired)).await;
+    done(&mut speaker, [Step::StopBgp, Step::StopBgp]).await;
+    assert_eq!(read(&mut speaker).await, Bgp::default());
+
+    let other = Bgp { global: Some(Global { asn: 65009, ..identity() }), ..desired };
+    done(&mut speaker, steps(&other)).await;
+    assert_eq!(read(&mut speaker).await, other);
+}
+
+#[tokio::test]
+async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    let range = prefix("10.96.0.0/16");
+    for step in [
+        Step::Announce(range, plain()),
+        Step::Withdraw(range),
+        Step::AddPeer("127.0.0.2".parse().unwrap(), absent()),
+        Step::DeletePeer("127.0.0.2".parse().unwrap()),
+    ] {
+        let found = outcome(&mut speaker, step.clone()).await;
+        assert!(matches!(found, Outcome::Drifted(_)), "{step:?}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_stays() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity())]).await;
+    gobgpd.gobgp("neighbor add 127.0.0.5 as 65005").await;
+    gobgpd.gobgp("global rib add 192.0.2.0/24 nexthop 192.0.2.66 med 7").await;
+    gobgpd.gobgp("policy prefix add theirs 192.0.2.0/24").await;
+    gobgpd.gobgp("policy statement theirs add condition prefix theirs").await;
+    gobgpd.gobgp("policy statement theirs add action accept").await;
+    gobgpd.gobgp("policy add theirs theirs").await;
+    gobgpd.gobgp("global policy import add theirs default accept").await;
+    assert!(!read(&mut speaker).await.import_rejected);
+
+    let range = prefix("10.96.0.0/16");
+    let theirs = "127.0.0.5".parse().unwrap();
+    done(&mut speaker, [Step::RejectImports, Step::RejectImports, Step::Announce(range, plain())]).await;
+    let found = read(&mut speaker).await;
+    assert!(found.import_rejected);
+    assert_eq!(found.foreign_peers, BTreeSet::from([theirs]));
+    assert!(found.peers.is_empty());
+    assert_eq!(found.paths.get(&range), Some(&plain()));
+    // Its MED is none that we send, so it is not mistaken for a path of ours.
+    let unspecified = NextHop::Address("0.0.0.0".parse().unwrap());
+    assert_eq!(found.paths.get(&prefix("192.0.2.0/24")), Some(&path(unspecified, &[])));
+
+    assert!(matches!(outcome(&mut speaker, Step::DeletePeer(theirs)).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(theirs, absent())).await, Outcome::Drifted(_)));
+    done(&mut speaker, [Step::Withdraw(range)]).await;
+    assert_eq!(read(&mut speaker).await.foreign_peers, BTreeSet::from([theirs]));
+    assert!(gobgpd.gobgp("global rib").await.contains("192.0.2.66"));
+    let policies = gobgpd.gobgp("global policy").await;
+    let (ours, theirs) = (policies.find("vipcast-reject-imports").unwrap(), policies.find("theirs").unwrap());
+    assert!(ours < theirs, "{policies}");
+}
+
+#[tokio::test]
+async fn the_import_policy_is_mended_whatever_became_of_it() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports]).await;
+    for damage in [
+        "global policy import del",
+        "policy statement vipcast-reject-imports add condition route-type local",
+        "policy statement vipcast-reject-imports del action reject",
+    ] {
+        gobgpd.gobgp(damage).await;
+        assert!(!read(&mut speaker).await.import_rejected, "{damage}");
+        done(&mut speaker, [Step::RejectImports]).await;
+        assert!(read(&mut speaker).await.import_rejected, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_gobgpd_drops_is_not_done() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity())]).await;
+    gobgpd.gobgp("global policy import add default reject").await;
+    let Outcome::Refused(why) = outcome(&mut speaker, Step::Announce(prefix("10.96.0.0/16"), plain())).await else {
+        panic!()
+    };
+    assert!(why.contains("10.96.0.0/16") && why.contains("import policies"), "{why}");
+}
+
+#[tokio::test]
+async fn a_gobgpd_that_is_not_there_is_tried_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::unix(&folder.path().join("none.sock")).unwrap();
+    let reports = Speaker::new(endpoint.clone())
+        .perform(vec![Step::ReadSpeaker, Step::Announce(prefix("10.96.0.0/16"), plain()), Step::StopBgp])
+        .await;
+    assert_eq!(reports.len(), 3);
+    for report in reports {
+        let Outcome::Later(why) = report.outcome else { panic!("{report:?}") };
+        assert!(why.contains(&endpoint.to_string()) && why.contains("No such file"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity())]).await;
+    gobgpd.freeze(true);
+    let steps = vec![Step::Announce(prefix("10.96.0.0/16"), plain()), Step::RejectImports, Step::ReadSpeaker];
+    let reports = speaker.perform([steps.clone(), steps].concat()).await;
+    assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Later(_))), "{reports:?}");
+    gobgpd.freeze(false);
+    done(&mut speaker, [Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
+    assert_eq!(read(&mut speaker).await.paths.len(), 1);
+}

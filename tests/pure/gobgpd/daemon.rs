@@ -1,0 +1,120 @@
+//! A gobgpd of a test's own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use vipcast::apply::bgp::{Endpoint, Speaker};
+
+/// gobgpd of the Debian package.
+pub(crate) const GOBGPD: &str = "/usr/bin/gobgpd";
+
+/// How long anything may take before a test gives up. Generous: machines may be emulated, and busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running gobgpd without a configuration, reached over a unix socket; killed when it is dropped.
+pub(crate) struct Gobgpd {
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Gobgpd {
+    pub(crate) async fn start() -> Gobgpd {
+        let mut gobgpd = Gobgpd { folder: tempfile::tempdir().unwrap(), child: None };
+        gobgpd.restart().await;
+        gobgpd
+    }
+
+    /// Kills it, if it runs, and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        self.kill().await;
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let child = Command::new(GOBGPD)
+            .arg(format!("--api-hosts=unix://{}", self.socket().display()))
+            .arg("--pprof-disable")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("these tests need {GOBGPD}, from the Debian package gobgpd: {error}"));
+        self.child = Some(child);
+        let socket = self.socket();
+        until("gobgpd listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
+    }
+
+    /// Kills it at once.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.unwrap();
+        }
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// Stops it from running, or lets it run again.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        let pid = self.child.as_ref().and_then(Child::id).unwrap();
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, if freeze { Signal::STOP } else { Signal::CONT }).unwrap();
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::unix(&self.socket()).unwrap()
+    }
+
+    pub(crate) fn speaker(&self) -> Speaker {
+        Speaker::new(self.endpoint())
+    }
+
+    /// What it logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
+    }
+
+    /// The output of `gobgp WORDS`, which has to succeed.
+    pub(crate) async fn gobgp(&self, words: &str) -> String {
+        let output = Command::new("gobgp")
+            .arg(format!("--target=unix://{}", self.socket().display()))
+            .args(words.split_whitespace())
+            .output()
+            .await
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "gobgp {words}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path().join("gobgpd.sock")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path().join("gobgpd.log")
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A TCP port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Tries until there is something; gives up after [`PATIENCE`].
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}

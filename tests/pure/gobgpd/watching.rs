@@ -1,0 +1,152 @@
+//! The sensor.
+
+use std::net::IpAddr;
+
+use tokio::sync::mpsc::{Receiver, channel};
+use vipcast::apply::bgp::{Ledger, Speaker, watch};
+use vipcast::model::bgp::{NextHop, SessionState};
+use vipcast::plan::{Change, Step};
+
+use super::daemon::{Gobgpd, PATIENCE};
+use super::{absent, done, identity, path, plain, prefix, read};
+
+/// What a sensor says of `gobgpd`.
+fn sense(gobgpd: &Gobgpd, ledger: Ledger) -> Receiver<Change> {
+    let (sender, receiver) = channel(64);
+    tokio::spawn(watch(gobgpd.endpoint(), ledger, sender));
+    receiver
+}
+
+/// The next change, sessions left out.
+async fn next(changes: &mut Receiver<Change>) -> Change {
+    loop {
+        let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("no change came").unwrap();
+        if !matches!(change, Change::Session(..)) {
+            return change;
+        }
+    }
+}
+
+/// The next state of the session with `peer`.
+async fn state(changes: &mut Receiver<Change>, peer: IpAddr) -> SessionState {
+    loop {
+        let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("no change came").unwrap();
+        match change {
+            Change::Session(address, session) if address == peer => return session.state,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn gobgpd_goes_down_and_comes_up() {
+    let mut gobgpd = Gobgpd::start().await;
+    let mut changes = sense(&gobgpd, Ledger::default());
+    assert_eq!(next(&mut changes).await, Change::SpeakerUp);
+
+    // However quick the restart.
+    gobgpd.restart().await;
+    assert!(matches!(next(&mut changes).await, Change::SpeakerDown(_)));
+    let mut change = next(&mut changes).await;
+    while matches!(change, Change::SpeakerDown(_)) {
+        change = next(&mut changes).await;
+    }
+    assert_eq!(change, Change::SpeakerUp);
+
+    gobgpd.kill().await;
+    let Change::SpeakerDown(why) = next(&mut changes).await else { panic!() };
+    assert!(why.starts_with(&format!("gobgpd at {}", gobgpd.endpoint())), "{why}");
+}
+
+#[tokio::test]
+async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
+    let gobgpd = Gobgpd::start().await;
+    let mut changes = sense(&gobgpd, Ledger::default());
+    assert_eq!(next(&mut changes).await, Change::SpeakerUp);
+    gobgpd.freeze(true);
+    let Change::SpeakerDown(why) = next(&mut changes).await else { panic!() };
+    assert!(why.contains("no answer"), "{why}");
+    gobgpd.freeze(false);
+    assert_eq!(next(&mut changes).await, Change::SpeakerUp);
+}
+
+#[tokio::test]
+async fn sessions_are_told_on_coming_up_and_as_they_change() {
+    let gobgpd = Gobgpd::start().await;
+    let (first, second) = ("127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap());
+    let mut speaker = gobgpd.speaker();
+    let mut early = sense(&gobgpd, speaker.ledger());
+    assert_eq!(next(&mut early).await, Change::SpeakerUp);
+
+    // The watch began before BGP did.
+    done(&mut speaker, [Step::StartBgp(identity()), Step::AddPeer(first, absent())]).await;
+    assert_eq!(state(&mut early, first).await, SessionState::Idle);
+    assert_eq!(state(&mut early, first).await, SessionState::Active);
+
+    // One that begins now is told what is there.
+    let mut late = sense(&gobgpd, speaker.ledger());
+    assert_eq!(state(&mut late, first).await, SessionState::Active);
+
+    done(&mut speaker, [Step::AddPeer(second, absent())]).await;
+    gobgpd.gobgp("neighbor 127.0.0.3 disable").await;
+    loop {
+        let change = tokio::time::timeout(PATIENCE, late.recv()).await.expect("no change came").unwrap();
+        if let Change::Session(address, session) = change
+            && session.reason.is_some()
+        {
+            assert_eq!((address, session.state), (second, SessionState::Idle));
+            assert_eq!(session.reason.as_deref(), Some("shut down in gobgpd by an operator"));
+            break;
+        }
+    }
+}
+
+/// A gobgpd with a path, a speaker that read it, and a sensor.
+async fn settled() -> (Gobgpd, Speaker, Receiver<Change>) {
+    let gobgpd = Gobgpd::start().await;
+    let mut speaker = gobgpd.speaker();
+    done(&mut speaker, [Step::StartBgp(identity()), Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
+    read(&mut speaker).await;
+    let mut changes = sense(&gobgpd, speaker.ledger());
+    assert_eq!(next(&mut changes).await, Change::SpeakerUp);
+    (gobgpd, speaker, changes)
+}
+
+#[tokio::test]
+async fn what_others_do_to_paths_is_noticed() {
+    let (gobgpd, mut speaker, mut changes) = settled().await;
+    for doing in [
+        "global rib del 10.96.0.0/16",
+        "global rib add 10.96.0.0/16",
+        "global rib add 10.97.0.0/16",
+        "global rib add fd00::/64 -a ipv6",
+    ] {
+        gobgpd.gobgp(doing).await;
+        assert_eq!(next(&mut changes).await, Change::SpeakerMoved, "{doing}");
+        read(&mut speaker).await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_do_to_peers_is_noticed() {
+    let (gobgpd, _speaker, mut changes) = settled().await;
+    gobgpd.gobgp("neighbor add 127.0.0.5 as 65005").await;
+    assert_eq!(next(&mut changes).await, Change::SpeakerMoved);
+    gobgpd.gobgp("neighbor del 127.0.0.5").await;
+    assert_eq!(next(&mut changes).await, Change::SpeakerMoved);
+}
+
+#[tokio::test]
+async fn our_own_doing_is_no_news() {
+    let (gobgpd, mut speaker, mut changes) = settled().await;
+    let range = prefix("10.97.0.0/16");
+    done(&mut speaker, [Step::Announce(range, plain())]).await;
+    done(&mut speaker, [Step::Announce(range, path(NextHop::Own, &["65001:1"]))]).await;
+    done(&mut speaker, [Step::Announce(prefix("fd00::/64"), plain())]).await;
+    done(&mut speaker, [Step::Withdraw(range), Step::Withdraw(prefix("10.96.0.0/16"))]).await;
+    // The first news is what somebody else does after all that: events come in order.
+    assert!(changes.try_recv().is_err());
+    gobgpd.gobgp("global rib add 10.98.0.0/16").await;
+    assert_eq!(next(&mut changes).await, Change::SpeakerMoved);
+    assert!(changes.try_recv().is_err());
+}

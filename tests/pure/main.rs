@@ -1,0 +1,8 @@
+//! Tests that need no root and nothing but loopback: among them the real gobgpd (Debian package `gobgpd`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod contract;
+mod gobgpd;
+mod speaker;
+mod tidy;
