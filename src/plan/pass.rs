@@ -5,6 +5,7 @@
 //! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
 //! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::addr::Link;
@@ -216,18 +217,20 @@ impl Planner {
         self.send_table(table, now, draft);
     }
 
-    /// The table with this guard and the masquerade that is due.
-    fn table(&self, guard: std::collections::BTreeSet<Prefix>) -> Table {
+    /// The table with this guard and the masquerade that is due. A set takes no range inside another, as there is when
+    /// a range became narrower or wider: the outer one stands for both.
+    fn table(&self, guard: BTreeSet<Prefix>) -> Table {
         let needed = self.ranges.prefixes().into_iter().chain(self.lingering());
         let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
-        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| t.masquerade.contains(prefix));
-        let masquerade = match self.settings.snat {
+        let table = self.actual.nft.table.as_ref();
+        let there = |prefix: &Prefix| table.is_some_and(|table| table.masquerade.iter().any(|r| r.overlaps(*prefix)));
+        let masquerade: BTreeSet<Prefix> = match self.settings.snat {
             Snat::Nftables => needed.collect(),
             Snat::None => Default::default(),
             // The nftables rule stays until the classic one has taken over.
             Snat::IpvsMatch => needed.filter(|prefix| there(prefix) && !classic_in_force(prefix)).collect(),
         };
-        Table { masquerade, guard, stray: Default::default() }
+        Table { masquerade: outermost(masquerade), guard: outermost(guard), stray: Default::default() }
     }
 
     fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
@@ -309,10 +312,8 @@ impl Planner {
             }
         }
         for prefix in self.lingering().collect::<Vec<_>>() {
-            let (first, last) = bounds(prefix);
-            match self.released(prefix.address(), now) {
-                // Virtual servers go first: under a route of ours they can still be told from somebody else's.
-                Ok(()) if self.actual.ipvs.range(first..=last).next().is_some() => {}
+            match self.range_released(prefix, now) {
+                Ok(()) if self.stands_on(prefix) => {}
                 Ok(()) => {
                     self.send(Step::DeleteRoute(prefix), now, draft);
                 }
@@ -323,6 +324,17 @@ impl Planner {
         if self.leaving == Some(Leave::Remove) && link.is_some() && bare && self.actual.ipvs.is_empty() {
             self.send(Step::DeleteLink, now, draft);
         }
+    }
+
+    /// Is the local route of a range that is no longer in force still of use?
+    fn stands_on(&self, prefix: Prefix) -> bool {
+        let (first, last) = bounds(prefix);
+        // Virtual servers go first: under a route of ours they can still be told from somebody else's.
+        let mut servers = self.actual.ipvs.range(first..=last).map(|(server, _)| server.address);
+        // What a narrower or wider range keeps stays local throughout.
+        let mut successors = self.ranges.iter().filter(|range| range.prefix.overlaps(prefix));
+        servers.any(|address| self.ranges.covering(address).is_none())
+            || successors.any(|range| !self.actual.addr.routes.contains_key(&range.prefix))
     }
 
     /// Is all done that the agent was asked to do before it leaves?
@@ -350,6 +362,12 @@ impl Planner {
             }
         }
     }
+}
+
+/// The ranges that lie in none of the others.
+fn outermost(ranges: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
+    let inner = |range: &Prefix| ranges.iter().any(|other| other != range && other.covers(*range));
+    ranges.iter().copied().filter(|range| !inner(range)).collect()
 }
 
 /// Who performs the steps of `target`: gobgpd's executor, or the kernel's?

@@ -46,14 +46,14 @@ impl Planner {
     pub(super) fn snat_in_force(&self, prefix: Prefix) -> bool {
         match self.settings.snat {
             Snat::None => true,
-            Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| table.masquerade.contains(&prefix)),
+            Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| cover(&table.masquerade, prefix)),
             Snat::IpvsMatch => self.actual.nft.classic.contains(&prefix.family()),
         }
     }
 
     /// Does the guard cover `prefix`?
     pub(super) fn guarded(&self, prefix: Prefix) -> bool {
-        self.actual.nft.table.as_ref().is_some_and(|table| table.guard.contains(&prefix))
+        self.actual.nft.table.as_ref().is_some_and(|table| cover(&table.guard, prefix))
     }
 
     /// How the infrastructure of the range `prefix` stands: kernel parameters, SNAT, guard, link, local route.
@@ -121,32 +121,43 @@ impl Planner {
         if self.settings.bgp.is_none() {
             return Ok(());
         }
-        let Some(range) = self.ranges.covering(address) else { return self.unheard(address, None, now) };
+        let Some(range) = self.ranges.covering(address) else {
+            return self.unheard(|route| route.contains(address), now);
+        };
         match range.announce {
             Announce::None | Announce::Aggregate => Ok(()),
             Announce::Host if self.ledger.servers_at(address).next().is_some() => Ok(()),
-            Announce::Host => self.unheard(address, Some(Prefix::host(address)), now),
+            Announce::Host => self.unheard(|route| *route == Prefix::host(address), now),
         }
     }
 
-    /// Is a route over `address` (just `only`, if given) out, or withdrawn less than the delay ago?
-    fn unheard(&self, address: IpAddr, only: Option<Prefix>, now: Time) -> Result<(), Option<Time>> {
+    /// The same for the local route of `range`, which is no longer in force. Routes that lie in a range in force are
+    /// none of its promises.
+    pub(super) fn range_released(&self, range: Prefix, now: Time) -> Result<(), Option<Time>> {
+        if self.settings.bgp.is_none() {
+            return Ok(());
+        }
+        let kept = |route: Prefix| self.ranges.covering(route.address()).is_some_and(|kept| kept.prefix.covers(route));
+        self.unheard(|route| route.overlaps(range) && !kept(*route), now)
+    }
+
+    /// Is one of these routes out, or withdrawn less than the delay ago?
+    fn unheard(&self, concerns: impl Fn(&Prefix) -> bool, now: Time) -> Result<(), Option<Time>> {
         let Some(bgp) = &self.actual.bgp else { return Err(None) };
-        let (out, withdrawn) = match only {
-            Some(only) => (bgp.paths.contains_key(&only), self.speaker.withdrawn.get(&only).copied()),
-            None => {
-                let over = self.speaker.withdrawn.iter().filter(|(prefix, _)| prefix.contains(address));
-                (bgp.paths.keys().any(|prefix| prefix.contains(address)), over.map(|(_, at)| *at).max())
-            }
-        };
-        if out {
+        if bgp.paths.keys().any(&concerns) {
             return Err(None);
         }
+        let withdrawn = self.speaker.withdrawn.iter().filter(|(route, _)| concerns(route)).map(|(_, at)| *at).max();
         match withdrawn.map(|at| at + self.settings.withdraw_delay).filter(|heard| *heard > now) {
             Some(heard) => Err(Some(heard)),
             None => Ok(()),
         }
     }
+}
+
+/// Is `prefix` inside one of `ranges`?
+fn cover(ranges: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
+    ranges.iter().any(|range| range.covers(prefix))
 }
 
 /// The first and the last key that a virtual server in `prefix` can have.
