@@ -1,1 +1,242 @@
 //! The command line.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config, Gobgpd};
+use crate::speaker::{self, SpeakerOptions};
+use crate::{check, daemon};
+
+mod output;
+pub mod plan;
+pub mod status;
+
+pub use output::{Output, show};
+
+/// vipcast turns a Kubernetes node into a load balancer that the racks' switches can see: it programs IPVS for every
+/// Service's VIP, and announces the ClusterIP range over BGP.
+///
+/// Exit codes: 0 done; 1 failed, a bad configuration included; 2 wrong usage; 3 the answer is "no".
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "vipcast", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VIPCAST_CONFIG",
+        default_value = "/etc/vipcast/vipcast.yaml"
+    )]
+    pub config: PathBuf,
+
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Which log lines are written: error, warn, info, debug or trace; or by module, such as
+    /// info,vipcast::apply=debug.
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", default_value = "info", value_parser = log_level)]
+    pub log_level: String,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the agent: program the kernel, announce the routes, follow every change.
+    ///
+    /// On SIGTERM or SIGINT it withdraws its routes and waits until peers had time to hear it (or, with `shutdown: keep`,
+    /// leaves everything as it is); the data plane stays in both cases. A second signal ends it at once. gobgpd and its
+    /// parent, the speaker, outlive it; the next agent finds them.
+    Run {
+        /// Do not start a speaker: it runs as a service or container of its own.
+        #[arg(long)]
+        no_speaker: bool,
+    },
+    /// Run the speaker: gobgpd's parent, which starts it again when it ends.
+    ///
+    /// `run` starts one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to
+    /// the agent.
+    Speaker,
+    /// Show what `run` would change now, in stages, and change nothing, not even by loading a module.
+    ///
+    /// Can be used beside a running agent, and beside kube-router, kube-proxy or virtual servers made by hand. With
+    /// --exit-code, exits with 3 if there is a difference.
+    Plan {
+        /// Exit with 3 if there is a difference.
+        #[arg(long)]
+        exit_code: bool,
+        /// How the answer is written.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show the running agent's view; without an agent, what the kernel and gobgpd hold of ours.
+    ///
+    /// Exits with 3 if the node is not ready.
+    Status {
+        /// How the answer is written.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Remove what vipcast owns, and only that: routes first, then what they promised; and stop the speaker.
+    ///
+    /// Refuses while an agent runs. Kernel parameters stay as they are and are printed.
+    Cleanup,
+    /// Say whether this node is ready to run vipcast.
+    ///
+    /// Looks at the kernel, its modules and parameters, at this process's rights, at programs and at addresses, and for
+    /// others that would be in the way: kube-proxy, another user of IPVS, another BGP speaker, a host firewall. Changes
+    /// nothing and loads no module. Exits with 0 if the node is ready (there may be warnings) and with 3 if it is not.
+    Check {
+        /// How the answer is written.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// How a command that did its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is done, and if there was a question, the answer is yes.
+    Done,
+    /// The answer is no.
+    No,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> ExitCode {
+        match ending {
+            Ending::Done => ExitCode::SUCCESS,
+            Ending::No => ExitCode::from(3),
+        }
+    }
+}
+
+impl Cli {
+    /// Sends log lines to standard error, in the format and from the level that were asked for.
+    pub fn init_log(&self) {
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(&self.log_level))
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+    }
+
+    /// Does what was asked for: one call for each command.
+    pub fn run(&self) -> anyhow::Result<Ending> {
+        match &self.command {
+            Command::Run { no_speaker } => {
+                runtime()?.block_on(daemon::run(self.load()?, !no_speaker))?;
+                Ok(Ending::Done)
+            }
+            Command::Speaker => {
+                runtime()?.block_on(self.speaker())?;
+                Ok(Ending::Done)
+            }
+            Command::Plan { exit_code, output } => {
+                let document = runtime()?.block_on(plan::plan(&self.load()?))?;
+                show(&document, *output, plan::Document::text).context("cannot write the answer")?;
+                Ok(if *exit_code && document.changes { Ending::No } else { Ending::Done })
+            }
+            Command::Status { output } => {
+                let answer = runtime()?.block_on(status::status(&self.load()?))?;
+                show(&answer, *output, status::Answer::text).context("cannot write the answer")?;
+                Ok(if answer.status.ready { Ending::Done } else { Ending::No })
+            }
+            Command::Cleanup => {
+                let left = runtime()?.block_on(daemon::cleanup(self.load()?))?;
+                for sysctl in left {
+                    let line = format!("left as it is: {} = {}\n", sysctl.name, sysctl.now.unwrap_or_default());
+                    std::io::stdout().write_all(line.as_bytes()).context("cannot write the answer")?;
+                }
+                Ok(Ending::Done)
+            }
+            Command::Check { output } => {
+                let answer = check::check(&self.load()?);
+                show(&answer, *output, check::Answer::table).context("cannot write the answer")?;
+                Ok(if answer.ready { Ending::Done } else { Ending::No })
+            }
+        }
+    }
+
+    async fn speaker(&self) -> anyhow::Result<()> {
+        let config = self.load()?;
+        let Some(Gobgpd::Spawn(gobgpd)) = config.gobgpd else {
+            bail!("{}: there is no gobgpd to start: bgp.gobgpd.spawn names none", config.file.display());
+        };
+        speaker::run(&SpeakerOptions { gobgpd, runtime_dir: config.runtime_dir }).await
+    }
+
+    /// The configuration.
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(config::load(&self.config, &|name| std::env::var(name).ok())?)
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Runtime::new().context("cannot start threads")
+}
+
+/// A text that [`EnvFilter`] understands.
+fn log_level(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_can_stand_before_and_after_the_command() {
+        let parse = |words: &[&str]| Cli::try_parse_from(words).unwrap();
+        let before = parse(&["vipcast", "--config", "a.yaml", "--log-format", "json", "check", "-o", "yaml"]);
+        let after = parse(&["vipcast", "check", "--output", "yaml", "--log-format", "json", "--config", "a.yaml"]);
+        assert_eq!(before, after);
+        assert_eq!(before.config, PathBuf::from("a.yaml"));
+        assert_eq!(before.command, Command::Check { output: Output::Yaml });
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for (words, kind) in [
+            (&["vipcast"][..], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            (&["vipcast", "dance"], ErrorKind::InvalidSubcommand),
+            (&["vipcast", "check", "-o", "xml"], ErrorKind::InvalidValue),
+            (&["vipcast", "check", "--log-level", "a=b=c"], ErrorKind::ValueValidation),
+            (&["vipcast", "check", "--fast"], ErrorKind::UnknownArgument),
+        ] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{words:?}");
+        }
+    }
+}

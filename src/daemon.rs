@@ -12,6 +12,6 @@ mod run;
 mod wheel;
 
 pub use cleanup::cleanup;
-pub use observe::{Observed, observe, rehearsal};
+pub use observe::{Observed, bystander, observe, rehearsal};
 pub use run::run;
 pub use wheel::{End, Wheel, start_executor};

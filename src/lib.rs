@@ -18,5 +18,6 @@ pub mod config;
 pub mod daemon;
 pub mod model;
 pub mod plan;
+pub mod runtime;
 pub mod speaker;
 pub mod watch;

@@ -8,6 +8,7 @@
 mod read;
 mod rtnl;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
@@ -42,16 +43,21 @@ impl Links {
         Ok(Links { rtnl: Rtnl::connect()? })
     }
 
-    /// Performs one step; steps of other targets are refused.
-    pub async fn perform(&self, step: &Step) -> Outcome {
-        let done = match step {
-            Step::EnsureLink => self.ensure_link().await,
-            Step::DeleteLink => self.delete_link().await,
-            Step::SetRoute(prefix, route) => self.set_route(*prefix, *route).await,
-            Step::DeleteRoute(prefix) => self.delete_route(*prefix).await,
-            other => Ok(Outcome::Refused(format!("{other:?} is no step for links and routes"))),
-        };
-        done.unwrap_or_else(|failure| failure.outcome())
+    /// Performs `steps` in their order; their outcomes. Steps of other targets are refused.
+    pub async fn perform(&self, steps: &[Step]) -> Vec<Outcome> {
+        let mut foreign = ForeignRoutes::default();
+        let mut outcomes = Vec::with_capacity(steps.len());
+        for step in steps {
+            let done = match step {
+                Step::EnsureLink => self.ensure_link().await,
+                Step::DeleteLink => self.delete_link().await,
+                Step::SetRoute(prefix, route) => self.set_route(*prefix, *route, &mut foreign).await,
+                Step::DeleteRoute(prefix) => self.delete_route(*prefix).await,
+                other => Ok(Outcome::Refused(format!("{other:?} is no step for links and routes"))),
+            };
+            outcomes.push(done.unwrap_or_else(|failure| failure.outcome()));
+        }
+        outcomes
     }
 
     /// Reads back the link and the routes that are ours.
@@ -71,7 +77,6 @@ impl Links {
     }
 
     async fn ensure_link(&self) -> Result<Outcome, Failure> {
-        let what = || format!("set up the link {LINK}");
         match self.rtnl.link(LINK).await? {
             None => {
                 let message = LinkDummy::new(LINK).up().arp(false).build();
@@ -81,7 +86,8 @@ impl Links {
             Some(found) if !read::link(&found).dummy => return Ok(Outcome::Refused(not_a_dummy())),
             Some(found) => {
                 let message = LinkUnspec::new_with_index(found.header.index).up().arp(false).build();
-                rtnl::answer(what(), self.rtnl.handle.link().set(message).execute()).await?;
+                let request = self.rtnl.handle.link().set(message);
+                rtnl::answer(format!("set up the link {LINK}"), request.execute()).await?;
             }
         }
         Ok(Outcome::Done)
@@ -98,10 +104,18 @@ impl Links {
         }
     }
 
-    async fn set_route(&self, prefix: Prefix, route: LocalRoute) -> Result<Outcome, Failure> {
+    async fn set_route(
+        &self,
+        prefix: Prefix,
+        route: LocalRoute,
+        foreign: &mut ForeignRoutes,
+    ) -> Result<Outcome, Failure> {
         let Some(link) = self.rtnl.link(LINK).await? else {
             return Ok(Outcome::Drifted(format!("cannot set the local route {prefix}: there is no link {LINK}")));
         };
+        if !read::link(&link).dummy {
+            return Ok(Outcome::Refused(not_a_dummy()));
+        }
         let what = || match route.source {
             Some(source) => format!("set the local route {prefix} with source {source}"),
             None => format!("set the local route {prefix}"),
@@ -111,8 +125,11 @@ impl Links {
         let added = rtnl::answer(what(), routes.add(message.clone()).execute()).await;
         let added = match added {
             Err(failure) if failure.is(Errno::EXIST) => {
-                if let Some(words) = self.foreign_route(prefix).await? {
-                    return Ok(Outcome::Refused(format!("cannot {}: {words}", what())));
+                if let Some(protocol) = foreign.protocol(&self.rtnl, prefix).await? {
+                    return Ok(Outcome::Refused(format!(
+                        "cannot {}: the local table has a route for {prefix} that is not ours (protocol {protocol})",
+                        what()
+                    )));
                 }
                 rtnl::answer(what(), routes.add(message).replace().execute()).await
             }
@@ -136,19 +153,28 @@ impl Links {
         let request = self.rtnl.handle.route().del(message);
         gone(rtnl::answer(format!("delete the local route {prefix}"), request.execute()).await)
     }
+}
 
-    /// Says which route for `prefix` in the local table is not ours.
-    async fn foreign_route(&self, prefix: Prefix) -> Result<Option<String>, Failure> {
-        let routes = self.rtnl.routes(local_routes(prefix.family(), None)).await?;
-        let ours = RouteProtocol::from(ROUTE_PROTOCOL);
-        let foreign = routes
-            .iter()
-            .find(|found| found.header.protocol != ours && read::destination(found) == Some(prefix))
-            .map(|found| {
-                let protocol = u8::from(found.header.protocol);
-                format!("the local table has a route for {prefix} that is not ours (protocol {protocol})")
-            });
-        Ok(foreign)
+/// The local table's routes that are not ours, by prefix, with their protocols. Listed once for a run of steps, and only
+/// if a route is in the way of one: else replacing many routes would list them all for each.
+#[derive(Debug, Default)]
+struct ForeignRoutes {
+    listed: BTreeMap<Family, BTreeMap<Prefix, u8>>,
+}
+
+impl ForeignRoutes {
+    /// The protocol of the route for `prefix` that is not ours, if there is one.
+    async fn protocol(&mut self, rtnl: &Rtnl, prefix: Prefix) -> Result<Option<u8>, Failure> {
+        if let Some(routes) = self.listed.get(&prefix.family()) {
+            return Ok(routes.get(&prefix).copied());
+        }
+        let routes = rtnl.routes(local_routes(prefix.family(), None)).await?;
+        let foreign = routes.iter().filter(|route| route.header.protocol != RouteProtocol::from(ROUTE_PROTOCOL));
+        let foreign: BTreeMap<Prefix, u8> =
+            foreign.filter_map(|route| Some((read::destination(route)?, route.header.protocol.into()))).collect();
+        let found = foreign.get(&prefix).copied();
+        self.listed.insert(prefix.family(), foreign);
+        Ok(found)
     }
 }
 

@@ -40,7 +40,7 @@ impl Speaker {
         Speaker { endpoint, api, ledger: Ledger::default() }
     }
 
-    /// What this writer believes gobgpd to hold, for [`watch`].
+    /// What this writer believes gobgpd to hold, for [`watch()`].
     pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }

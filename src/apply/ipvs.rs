@@ -54,16 +54,18 @@ impl Ipvs {
     /// Performs `steps` in their order and reports on each. Changes go out in batches. A reading step sees all changes
     /// before it and none after it. Steps that are not about virtual servers are refused.
     pub fn perform(&mut self, steps: Vec<Step>) -> Vec<Report> {
-        let mut outcomes = Vec::with_capacity(steps.len());
-        for run in steps.chunk_by(|a, b| !a.is_read() && !b.is_read()) {
-            for batch in run.chunks(BATCH) {
-                match batch {
-                    [step] if step.is_read() => outcomes.push(self.read(step)),
-                    changes => outcomes.extend(self.change(changes)),
-                }
-            }
+        let mut reports = Vec::with_capacity(steps.len());
+        let mut steps = steps.into_iter();
+        while let [first, ..] = steps.as_slice() {
+            let outcomes = if first.is_read() {
+                vec![self.read(first)]
+            } else {
+                let changes = steps.as_slice().iter().take(BATCH).take_while(|step| !step.is_read()).count();
+                self.change(&steps.as_slice()[..changes])
+            };
+            reports.extend(outcomes.into_iter().zip(steps.by_ref()).map(|(outcome, step)| Report { step, outcome }));
         }
-        steps.into_iter().zip(outcomes).map(|(step, outcome)| Report { step, outcome }).collect()
+        reports
     }
 
     /// All virtual servers of the network namespace, without their destinations; those by firewall mark are left out.
@@ -112,9 +114,10 @@ impl Ipvs {
             Ok(verdicts) => verdicts,
             Err(error) => return vec![outcome::unreadable(&error.into()); steps.len()],
         };
-        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) {
-            // That may mean that the family went away with its module; its number is looked up again.
+        // The kernel answers ENOENT to a family that went away with its module, too.
+        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) && !connection.is_current() {
             self.connection = None;
+            return vec![outcome::unloaded(); steps.len()];
         }
         let mut verdicts = verdicts.into_iter();
         let outcome = |(step, fit): (&Step, Result<(), codec::Unfit>)| match fit {
@@ -153,6 +156,11 @@ impl Connection {
         let mut socket = Socket::open()?;
         let family = socket.resolve(codec::FAMILY, load)?.ok_or(IpvsError::Absent)?;
         Ok(Connection { socket, family })
+    }
+
+    /// Is the family's number still the one that we know?
+    fn is_current(&mut self) -> bool {
+        matches!(self.socket.resolve(codec::FAMILY, Load::Allowed), Ok(Some(family)) if family == self.family)
     }
 
     /// Asks for objects and parses each.

@@ -9,13 +9,15 @@ use std::io;
 use super::addr::Links;
 use super::ipvs::{Ipvs, IpvsError};
 use super::netlink::Load;
-use super::{nft, sysctl};
+use super::nft::Rules;
+use super::sysctl;
 use crate::plan::step::{Executor, HostReading, Target};
 use crate::plan::{Observation, Outcome, Report, Step};
 
 /// Performs the steps of all targets but BGP.
 pub struct Kernel {
     links: Links,
+    rules: Rules,
     /// None until IPVS could be reached; each use tries again.
     ipvs: Option<Ipvs>,
     load: Load,
@@ -30,7 +32,7 @@ impl Kernel {
     /// Connects to the kernel, which loads the module `ip_vs` if it has to. Without that module there are no virtual
     /// servers, and steps about them say so.
     ///
-    /// Has to be called within a Tokio runtime.
+    /// Has to be called within a Tokio runtime that has its IO and time drivers.
     ///
     /// # Errors
     /// When there is no rtnetlink socket to be had.
@@ -48,7 +50,7 @@ impl Kernel {
     }
 
     fn with(load: Load) -> Result<Kernel, KernelError> {
-        let mut kernel = Kernel { links: Links::connect()?, ipvs: None, load };
+        let mut kernel = Kernel { links: Links::connect()?, rules: Rules::default(), ipvs: None, load };
         // A failure is told by the first step that needs it.
         let _ = kernel.ipvs();
         Ok(kernel)
@@ -75,18 +77,18 @@ impl Kernel {
         steps.into_iter().map(|step| Report { step, outcome: outcome.clone() }).collect()
     }
 
-    async fn perform_one(&mut self, step: &Step) -> Outcome {
-        match step {
-            Step::ReadHost => Outcome::Read(Observation::Host(Box::new(self.read_host().await))),
-            Step::SetSysctl(sysctl, value) => sysctl::write(sysctl, value),
-            step => match step.target() {
-                Target::Addr => self.links.perform(step).await,
-                Target::Nft => nft::perform(step).await,
-                Target::Sysctl | Target::Ipvs | Target::Bgp => {
-                    Outcome::Refused(format!("{step:?} is no step for the kernel"))
-                }
-            },
-        }
+    async fn perform_run(&mut self, run: Vec<Step>) -> Vec<Report> {
+        let outcomes = match (&run[..], run[0].target()) {
+            ([Step::ReadHost], _) => vec![Outcome::Read(Observation::Host(Box::new(self.read_host().await)))],
+            (_, Target::Ipvs) => return self.perform_ipvs(run),
+            (_, Target::Sysctl) => run.iter().map(sysctl::perform).collect(),
+            (_, Target::Addr) => self.links.perform(&run).await,
+            (_, Target::Nft) => self.rules.perform(&run).await,
+            (_, Target::Bgp) => {
+                run.iter().map(|step| Outcome::Refused(format!("{step:?} is no step for the kernel"))).collect()
+            }
+        };
+        run.into_iter().zip(outcomes).map(|(step, outcome)| Report { step, outcome }).collect()
     }
 
     async fn read_host(&mut self) -> HostReading {
@@ -95,7 +97,7 @@ impl Kernel {
         HostReading {
             sysctls: sysctl::read(),
             addr: self.links.read().await,
-            nft: nft::read().await,
+            nft: self.rules.read().await,
             host: self.links.read_host().await,
         }
     }
@@ -106,17 +108,18 @@ impl Executor for Kernel {
         let mut reports = Vec::with_capacity(steps.len());
         let mut steps = steps.into_iter().peekable();
         while let Some(step) = steps.next() {
-            if step.target() == Target::Ipvs {
-                let mut run = vec![step];
-                while let Some(next) = steps.next_if(|next| next.target() == Target::Ipvs) {
-                    run.push(next);
-                }
-                reports.extend(self.perform_ipvs(run));
-            } else {
-                let outcome = self.perform_one(&step).await;
-                reports.push(Report { step, outcome });
+            let mut run = vec![step];
+            while let Some(next) = steps.next_if(|next| is_run(&run[0], next)) {
+                run.push(next);
             }
+            reports.extend(self.perform_run(run).await);
         }
         reports
     }
+}
+
+/// Are the two steps for the same target, which then can do better than one at a time?
+fn is_run(first: &Step, next: &Step) -> bool {
+    // Reading the host asks several targets.
+    first.target() == next.target() && ![first, next].contains(&&Step::ReadHost)
 }

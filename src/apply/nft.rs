@@ -1,8 +1,8 @@
-//! The table `inet vipcast`, through `nft`, and the classic SNAT rule, through iptables.
+//! Packet filter rules: the table `inet vipcast`, through `nft`, and the classic SNAT rule, through iptables.
 //!
-//! The table is replaced as a whole in one transaction, so it is always one that was meant. Reading starts no program
-//! where nothing of ours exists: the kernel is asked first (`probe`), since reads are frequent and programs are slow to
-//! start.
+//! The table is replaced as a whole in one transaction, so it is always one that was meant. Reads are frequent and
+//! programs are slow to start, so the kernel is asked first (`probe`) whether anything of ours exists and whether any
+//! rule changed.
 
 mod classic;
 mod listing;
@@ -25,26 +25,55 @@ pub(in crate::apply) const CLASSIC: (&str, &str) = ("nat", classic::CHAIN);
 
 const NFT: Program = Program { name: "nft", package: "nftables" };
 
-/// Performs one step; steps of other targets are refused.
-pub async fn perform(step: &Step) -> Outcome {
-    let done = match step {
-        Step::ReplaceTable(table) => nft(&writing::replacement(table)).await,
-        Step::DeleteTable => delete_table().await,
-        Step::SetClassicSnat(family) => set_classic(*family).await,
-        Step::DeleteClassicSnat(family) => delete_classic(*family).await,
-        other => return Outcome::Refused(format!("{other:?} is no step for packet filter rules")),
-    };
-    match done {
-        Ok(()) => Outcome::Done,
-        Err(error) => error.outcome(),
+/// The packet filter rules of the network namespace of the thread that uses it.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// What was last read, and the generation of the namespace's rules that it is at least as new as.
+    last: Option<(u32, Nft)>,
+}
+
+impl Rules {
+    /// Performs `steps` in their order; their outcomes. Steps of other targets are refused.
+    pub async fn perform(&self, steps: &[Step]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(steps.len());
+        for step in steps {
+            let done = match step {
+                Step::ReplaceTable(table) => nft(&writing::replacement(table)).await,
+                Step::DeleteTable => delete_table().await,
+                Step::SetClassicSnat(family) => set_classic(*family).await,
+                Step::DeleteClassicSnat(family) => delete_classic(*family).await,
+                other => {
+                    outcomes.push(Outcome::Refused(format!("{other:?} is no step for packet filter rules")));
+                    continue;
+                }
+            };
+            outcomes.push(done.map_or_else(|error| error.outcome(), |()| Outcome::Done));
+        }
+        outcomes
+    }
+
+    /// Reads back what is ours. Where no rule of the namespace changed since the last time, that is asked of the kernel
+    /// and nothing else.
+    ///
+    /// # Errors
+    /// In words, when it cannot be read.
+    pub async fn read(&mut self) -> Result<Nft, String> {
+        // Before the rules, so that a change while they are read is a new generation the next time.
+        let generation = probe::generation()?;
+        // What iptables legacy holds has no generation.
+        let legacy = Family::ALL.into_iter().any(legacy_table_exists);
+        match &self.last {
+            Some((read_at, nft)) if !legacy && generation == Some(*read_at) => Ok(nft.clone()),
+            _ => {
+                let nft = read().await?;
+                self.last = generation.map(|generation| (generation, nft.clone()));
+                Ok(nft)
+            }
+        }
     }
 }
 
-/// Reads back what is ours.
-///
-/// # Errors
-/// In words, when it cannot be read.
-pub async fn read() -> Result<Nft, String> {
+async fn read() -> Result<Nft, String> {
     let mut found = Nft { table: read_table().await?, ..Nft::default() };
     for family in Family::ALL {
         if !classic_is_possible(family)? {

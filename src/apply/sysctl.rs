@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::model::sysctl::{KNOWN, Sysctl, Sysctls};
-use crate::plan::Outcome;
+use crate::plan::{Outcome, Step};
 
 /// Where the kernel shows its parameters.
 const ROOT: &str = "/proc/sys";
@@ -21,9 +21,12 @@ pub fn read() -> Result<Sysctls, String> {
     read_in(Path::new(ROOT))
 }
 
-/// Writes a parameter.
-pub fn write(sysctl: &Sysctl, value: &str) -> Outcome {
-    write_in(Path::new(ROOT), sysctl, value)
+/// Performs one step; steps of other targets are refused.
+pub fn perform(step: &Step) -> Outcome {
+    match step {
+        Step::SetSysctl(sysctl, value) => write_in(Path::new(ROOT), sysctl, value),
+        other => Outcome::Refused(format!("{other:?} is no step for kernel parameters")),
+    }
 }
 
 fn read_in(root: &Path) -> Result<Sysctls, String> {

@@ -242,4 +242,28 @@ fn secrets_stay_secret() {
     assert!(!format!("{:?}", good(&text)).contains("hunter2"));
 }
 
+proptest::proptest! {
+    /// Whatever the file holds, there is a configuration or a message that points into the file.
+    #[test]
+    fn any_text_is_answered(words in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "source", "manifests", "bgp", "asn", "peers", "address", "ranges", "clusterIPs", "nodeIPs", "10.0.0.0/8",
+            "fd00::/112", "10.0.1.1", "65001", "9s", "none", "~", ": ", ":", "\n", "\n  ", "- ", "{", "}", "[", "]", ", ",
+            "\"", "'", "&a ", "*a", "!t ", "? ", "---\n", "...\n", "|\n", "# ", "\t", "\r\n", "%", "@", "é", "\u{0}",
+        ]),
+        0..40,
+    )) {
+        let text = words.concat();
+        match load_text(&text).1 {
+            Ok(config) => assert!(config.file.is_absolute()),
+            Err(ConfigError::Mistaken { line, column, problem, .. }) => {
+                // The end of the file counts as a line.
+                assert!((1..=text.split(['\n', '\r']).count() + 1).contains(&line), "{text:?}: line {line}");
+                assert!(column >= 1 && !problem.is_empty(), "{text:?}");
+            }
+            Err(error) => panic!("{text:?}: {error}"),
+        }
+    }
+}
+
 mod mistakes;

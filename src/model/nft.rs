@@ -16,7 +16,8 @@ pub struct Nft {
     pub classic_broken: BTreeSet<Family>,
 }
 
-/// The table `inet vipcast`: each part covers a set of ranges and is replaced as a whole.
+/// The table `inet vipcast`: each part covers a set of ranges and is replaced as a whole. Within a part no range holds
+/// another: `nft` refuses overlapping ones, and with them the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     /// Masquerade for connections whose original destination lies in these ranges (postrouting).

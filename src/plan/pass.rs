@@ -364,11 +364,8 @@ impl Planner {
             }
         }
         for prefix in self.lingering().collect::<Vec<_>>() {
-            let (first, last) = bounds(prefix);
-            let surplus = |key: &ServerKey| self.ranges.covering(key.address).is_none();
             match self.outlived(prefix, now) {
-                // Virtual servers go first: under a route of ours they can still be told from somebody else's.
-                Ok(()) if self.actual.ipvs.range(first..=last).any(|(key, _)| surplus(key)) => {}
+                Ok(()) if self.stands_on(prefix) => {}
                 Ok(()) => {
                     self.send(Step::DeleteRoute(prefix), now, draft);
                 }
@@ -378,6 +375,17 @@ impl Planner {
         if self.leaving == Some(Leave::Remove) && self.is_bare() && link.is_some_and(|link| link.dummy) {
             self.send(Step::DeleteLink, now, draft);
         }
+    }
+
+    /// Is the local route of a range that is no longer in force still of use?
+    fn stands_on(&self, prefix: Prefix) -> bool {
+        let (first, last) = bounds(prefix);
+        // Virtual servers go first: under a route of ours they can still be told from somebody else's.
+        let mut servers = self.actual.ipvs.range(first..=last).map(|(server, _)| server.address);
+        // What a narrower or wider range keeps stays local throughout.
+        let mut successors = self.ranges.iter().filter(|range| range.prefix.overlaps(prefix));
+        servers.any(|address| self.ranges.covering(address).is_none())
+            || successors.any(|range| !self.actual.addr.routes.contains_key(&range.prefix))
     }
 
     /// Is nothing of ours left in the kernel but the link?

@@ -210,6 +210,12 @@ impl Planner {
         self.memory.in_flight().next().is_none() && self.memory.failures().next().is_none()
     }
 
+    /// Is nothing under way, and no virtual server to be compared or read?
+    pub fn is_settled(&self) -> bool {
+        let servers = &self.servers;
+        self.memory.in_flight().next().is_none() && servers.todo.is_empty() && servers.to_read.is_empty()
+    }
+
     /// How long peers get to hear a withdrawal.
     pub fn withdraw_delay(&self) -> Duration {
         self.settings.withdraw_delay

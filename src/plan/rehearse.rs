@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::addr::LocalRoute;
 use crate::model::ipvs::{ServerKey, ServerSettings};
 use crate::model::node::Host;
-use crate::model::{State, Time};
+use crate::model::{Family, State, Time};
 
 use super::change::Change;
 use super::enact::enact;
@@ -48,8 +49,18 @@ impl ModelNode {
                 }
                 enact(&mut self.state, step)
             }
+            Step::SetRoute(prefix, LocalRoute { source: Some(source), .. })
+                if !self.host.addresses.contains(source) && self.takes_routes(prefix.family()) =>
+            {
+                Outcome::Refused(format!("{source} is no address of this node"))
+            }
             step => enact(&mut self.state, step),
         }
+    }
+
+    /// Is the link such that a route of `family` can lead over it?
+    fn takes_routes(&self, family: Family) -> bool {
+        self.state.addr.link.is_some_and(|link| link.dummy && (link.up || family == Family::Ipv4))
     }
 }
 
@@ -107,4 +118,19 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
         }
     }
     (stages, now)
+}
+
+/// Lets `planner` read all of `node`, and performs nothing.
+pub fn look(planner: &mut Planner, node: &mut ModelNode, now: Time) {
+    for _ in 0..MOST_PASSES {
+        let steps = planner.plan(now).steps;
+        let mut readings = steps.into_iter().filter(Step::is_read).peekable();
+        if readings.peek().is_none() {
+            return;
+        }
+        for step in readings {
+            let outcome = node.perform_one(&step);
+            planner.apply(Change::Report(Report { step, outcome }), now);
+        }
+    }
 }

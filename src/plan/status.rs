@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::bgp::{NextHop, SessionState};
 use crate::model::settings::Announce;
@@ -15,7 +15,7 @@ use super::preconditions::Footing;
 use super::sysctl;
 
 /// Everything that an operator may ask of a running agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The node's name.
@@ -43,7 +43,7 @@ pub struct Status {
 }
 
 /// How the sources are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     /// All kinds have been listed completely at least once.
@@ -55,7 +55,7 @@ pub struct SourceStatus {
 }
 
 /// Something that is wrong, and with what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The object, file or watch.
     pub subject: String,
@@ -64,13 +64,13 @@ pub struct Problem {
 }
 
 /// A range.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RangeStatus {
     /// The prefix.
     pub prefix: String,
     /// `aggregate`, `host` or `none`.
-    pub announce: &'static str,
+    pub announce: String,
     /// How many routes gobgpd holds for it.
     pub routes: usize,
     /// Why it is not announced, or what is being mended.
@@ -78,7 +78,7 @@ pub struct RangeStatus {
 }
 
 /// Services in numbers, and those with problems.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicesStatus {
     /// How many are known.
@@ -90,7 +90,7 @@ pub struct ServicesStatus {
 }
 
 /// Virtual servers in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IpvsStatus {
     /// Virtual servers in the kernel that are ours.
@@ -104,7 +104,7 @@ pub struct IpvsStatus {
 }
 
 /// BGP.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BgpStatus {
     /// What keeps it from doing its part.
@@ -120,7 +120,7 @@ pub struct BgpStatus {
 }
 
 /// A peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
     /// Its address.
@@ -134,7 +134,7 @@ pub struct PeerStatus {
 }
 
 /// A route that gobgpd holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteStatus {
     /// The prefix.
@@ -146,7 +146,7 @@ pub struct RouteStatus {
 }
 
 /// A kernel parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SysctlStatus {
     /// The path below `/proc/sys`.
@@ -160,7 +160,7 @@ pub struct SysctlStatus {
 }
 
 /// Something that fails.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureStatus {
     /// What.
@@ -265,7 +265,8 @@ impl Planner {
                 Announce::Aggregate => "aggregate",
                 Announce::Host => "host",
                 Announce::None => "none",
-            },
+            }
+            .to_owned(),
             routes: self.routes_in(prefix),
             problem: self.range_problem(prefix, announce),
         }

@@ -1,7 +1,7 @@
 //! The executor and the sensor of `apply::bgp` with the real gobgpd. What gobgpd holds is looked at with `gobgp`, its
 //! own command line, wherever what vipcast reads is itself in question.
 
-mod daemon;
+pub(crate) mod daemon;
 mod peering;
 mod watching;
 
@@ -17,7 +17,7 @@ use vipcast::plan::{Observation, Outcome, Step};
 use self::daemon::Gobgpd;
 
 /// An identity that listens nowhere.
-fn identity() -> Global {
+pub(crate) fn identity() -> Global {
     Global { asn: 65001, router_id: "192.0.2.1".parse().unwrap(), listen_port: None }
 }
 
@@ -180,7 +180,7 @@ async fn many_paths_travel_in_one_batch() {
 #[tokio::test]
 async fn a_running_gobgpd_is_not_started_again() {
     let gobgpd = Gobgpd::start().await;
-    gobgpd.gobgp("global as 65001 router-id 192.0.2.1 listen-port -1").await;
+    done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global rib add 10.96.0.0/16").await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
@@ -265,7 +265,6 @@ async fn the_import_policy_is_mended_whatever_became_of_it() {
     done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports]).await;
     for damage in [
         "global policy import del",
-        "policy neighbor del vipcast-all-neighbors ::/0",
         "policy statement vipcast-reject-imports add condition route-type local",
         "policy statement vipcast-reject-imports del action reject",
     ] {
@@ -307,11 +306,11 @@ async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
     let gobgpd = Gobgpd::start().await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
-    gobgpd.freeze(true);
+    gobgpd.freeze(true).await;
     let steps = vec![Step::Announce(prefix("10.96.0.0/16"), plain()), Step::RejectImports, Step::ReadSpeaker];
     let reports = speaker.perform([steps.clone(), steps].concat()).await;
     assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Later(_))), "{reports:?}");
-    gobgpd.freeze(false);
+    gobgpd.freeze(false).await;
     done(&mut speaker, [Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
     assert_eq!(read(&mut speaker).await.paths.len(), 1);
 }

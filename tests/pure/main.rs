@@ -1,8 +1,13 @@
 //! Tests that need no root and nothing but loopback: among them the real gobgpd (Debian package `gobgpd`).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/support.rs"]
 mod support;
 
+mod contract;
 mod gobgpd;
 mod laws;
 mod planner;
+mod speaker;
+mod tidy;

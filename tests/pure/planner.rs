@@ -128,6 +128,35 @@ fn a_range_that_goes_away_takes_its_route_first() {
 }
 
 #[test]
+fn a_range_that_becomes_narrower_or_wider_stays_local_throughout() {
+    let with = |text| settings(&[range(text, Announce::Aggregate)]);
+    let upper = [
+        service("upper", &["10.96.200.1"], &[("http", 80)]),
+        slice("upper-4", "upper", &[("http", 8080)], &["10.244.1.9"]),
+    ];
+    let mut node = Rig::new(with("10.96.0.0/16")).node;
+    for (text, before, servers) in [
+        ("10.96.0.0/16", None, 2),
+        ("10.96.0.0/17", Some("10.96.0.0/16"), 1),
+        ("10.96.0.0/16", Some("10.96.0.0/17"), 2),
+    ] {
+        let mut rig = Rig::on(with(text), node);
+        let steps = rig.list(web().into_iter().chain(upper.clone())).steps();
+        if let Some(before) = before {
+            let gone = position(&steps, &format!("delete local route {before}"));
+            assert!(position(&steps, &format!("set local route {text}")) < gone, "{steps:#?}");
+        }
+        let only = BTreeSet::from([prefix(text)]);
+        let table = rig.node.state.nft.table.as_ref().unwrap();
+        assert_eq!((&table.masquerade, &table.guard), (&only, &only));
+        assert!(rig.node.state.addr.routes.keys().eq(&only));
+        assert!(rig.node.state.bgp.as_ref().unwrap().paths.keys().eq(&only));
+        assert_eq!(rig.node.state.ipvs.len(), servers);
+        node = rig.node;
+    }
+}
+
+#[test]
 fn host_routes_follow_their_vips() {
     let mut rig = Rig::new(host_routes());
     rig.list(web()).run();

@@ -1,5 +1,6 @@
 //! `vipcast-lab`: runs labs, and commands on a kernel that has IPVS.
 
+mod demo;
 mod shell;
 
 use std::ffi::OsString;
@@ -26,15 +27,30 @@ enum Action {
     /// The machine sees this machine's files read-only, under the same paths, and its exit status is the command's: 124
     /// when it did not end in time, 125 when the machine failed.
     Vm(Machine),
+    /// Play the main job in the lab `rack`, and tell the story.
+    Demo,
+    /// Build the benchmarks and run them.
+    Bench {
+        /// Arguments for the benchmarks.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
     /// Build the test suites and run them: all, or those named.
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
-    /// Deploy a lab, say how to enter its nodes, and keep it until Ctrl-C. Needs a kernel that will do: see `vm`.
+    /// Deploy a lab and look around in it.
+    ///
+    /// Without a command it says how to enter the nodes, and keeps the lab until Ctrl-C. A command finds the name of each
+    /// node's namespace in a variable of the node's name (`ip netns exec $tor …`), runs where the kernel will do (see
+    /// `vm`), and the lab ends with it.
     Shell {
         /// The topology file.
         #[arg(value_name = "LAB.clab.yml")]
         topology: PathBuf,
+        /// What to run in the lab.
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
     },
 }
 
@@ -92,8 +108,10 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
+        Action::Bench { arguments } => suites::bench(&arguments),
+        Action::Demo => demo::run(),
         Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
-        Action::Shell { topology } => shell::run(&topology).map(|()| 0),
+        Action::Shell { topology, command } => shell::run(&topology, command),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());

@@ -60,6 +60,19 @@ pub fn run(suites: &[Suite], extra: &[OsString]) -> Result<u8> {
     Ok(u8::from(failed))
 }
 
+/// Builds the benchmarks, optimised, and runs them where their kernel is. The answer is an exit status.
+pub fn bench(extra: &[OsString]) -> Result<u8> {
+    vm::provide()?;
+    progress("building the benchmarks");
+    let artifacts = built(&["bench", "--locked", "--package", "vipcast", "--benches", "--no-run"])?;
+    let mut failed = 0;
+    for artifact in artifacts.into_iter().filter(|artifact| artifact.is("bench")) {
+        let command = std::iter::once(artifact.file.into_os_string()).chain(extra.iter().cloned()).collect();
+        failed |= vm::run(vm::Job { command, ..vm::Job::default() })?;
+    }
+    Ok(failed)
+}
+
 /// All in one boot, since a boot and its shutdown cost seconds.
 fn run_on_kernel(binaries: &[Binary], extra: &[OsString]) -> Result<u8> {
     if !nix::unistd::geteuid().is_root() {
@@ -109,31 +122,55 @@ struct Profile {
     test: bool,
 }
 
+/// A program that cargo built to be run by itself.
+struct Artifact {
+    target: Target,
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Artifact {
+    fn is(&self, kind: &str) -> bool {
+        self.target.kind.iter().any(|one| one == kind)
+    }
+}
+
 fn build() -> Result<Vec<Binary>> {
     progress("building the test suites");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-    let mut child = cargo.current_dir(folders::repository()?).stdout(Stdio::piped()).spawn().context("run cargo")?;
-    let output = child.stdout.take().context("read what cargo says")?;
-    let mut binaries = Vec::new();
-    for line in BufReader::new(output).lines() {
-        let message: Message = serde_json::from_str(&line?).context("understand what cargo says")?;
-        binaries.extend(binary(message));
-    }
-    ensure!(child.wait()?.success(), "the test suites do not build");
+    let artifacts = built(&["test", "--locked", "--workspace", "--no-run"])?;
+    let mut binaries: Vec<Binary> = artifacts.into_iter().map(binary).collect();
     binaries.sort_by(|a, b| (a.suite, &a.file).cmp(&(b.suite, &b.file)));
     Ok(binaries)
 }
 
-fn binary(message: Message) -> Option<Binary> {
+/// The test programs that a cargo command builds.
+fn built(arguments: &[&str]) -> Result<Vec<Artifact>> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(arguments).arg("--message-format=json-render-diagnostics");
+    let mut child = cargo.current_dir(folders::repository()?).stdout(Stdio::piped()).spawn().context("run cargo")?;
+    let output = child.stdout.take().context("read what cargo says")?;
+    let mut artifacts = Vec::new();
+    for line in BufReader::new(output).lines() {
+        let message: Message = serde_json::from_str(&line?).context("understand what cargo says")?;
+        artifacts.extend(artifact(message));
+    }
+    ensure!(child.wait()?.success(), "cargo {} failed", arguments.join(" "));
+    Ok(artifacts)
+}
+
+fn artifact(message: Message) -> Option<Artifact> {
     let target = message.target.filter(|_| message.reason == "compiler-artifact")?;
     let file = message.executable.filter(|_| message.profile.is_some_and(|profile| profile.test))?;
     let folder = message.manifest_path?.parent()?.to_path_buf();
-    let is_test = target.kind.iter().any(|kind| kind == "test");
-    let suite = match target.name.as_str() {
+    Some(Artifact { target, file, folder })
+}
+
+fn binary(artifact: Artifact) -> Binary {
+    let is_test = artifact.is("test");
+    let suite = match artifact.target.name.as_str() {
         "kernel" if is_test => Suite::Kernel,
         "lab" | "rack" if is_test => Suite::Lab,
         _ => Suite::Pure,
     };
-    Some(Binary { suite, file, folder })
+    Binary { suite, file: artifact.file, folder: artifact.folder }
 }

@@ -15,9 +15,20 @@ pub struct Ledger(Arc<Mutex<Belief>>);
 enum Belief {
     /// gobgpd has to be read; was it said already?
     Unknown { said: bool },
-    /// These.
-    Known(BTreeMap<Prefix, Path>),
+    /// It is this.
+    Known(Known),
 }
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What gobgpd was seen to hold.
+    held: BTreeMap<Prefix, Path>,
+    /// What it was told since and has not echoed yet, oldest first.
+    told: BTreeMap<Prefix, Vec<Option<Path>>>,
+}
+
+/// How many unechoed changes of one prefix are remembered: more come together only where nobody listens to the echo.
+const UNECHOED: usize = 8;
 
 impl Default for Belief {
     fn default() -> Belief {
@@ -36,7 +47,7 @@ impl Ledger {
         self.with(|belief| {
             // An event that came while gobgpd was read may or may not be in what was read.
             if !matches!(belief, Belief::Unknown { said: true }) {
-                *belief = Belief::Known(paths.clone());
+                *belief = Belief::Known(Known { held: paths.clone(), ..Known::default() });
             }
         });
     }
@@ -44,11 +55,8 @@ impl Ledger {
     /// This is what gobgpd is about to be told.
     pub(crate) fn expect(&self, prefix: Prefix, path: Option<&Path>) {
         self.with(|belief| {
-            if let Belief::Known(paths) = belief {
-                match path {
-                    Some(path) => drop(paths.insert(prefix, path.clone())),
-                    None => drop(paths.remove(&prefix)),
-                }
+            if let Belief::Known(known) = belief {
+                known.expect(prefix, path);
             }
         });
     }
@@ -56,18 +64,57 @@ impl Ledger {
     /// gobgpd told that the path of `prefix` is this now. Is that news which calls for reading gobgpd? It is so once
     /// until the next read.
     pub(crate) fn is_news(&self, prefix: Prefix, path: Option<&Path>) -> bool {
-        self.with(|belief| match belief {
-            Belief::Known(paths) if paths.get(&prefix) == path => false,
-            Belief::Unknown { said: true } => false,
-            Belief::Known(_) | Belief::Unknown { said: false } => {
+        self.with(|belief| {
+            let news = match belief {
+                Belief::Known(known) => !known.accounts_for(prefix, path),
+                Belief::Unknown { said } => !*said,
+            };
+            if news {
                 *belief = Belief::Unknown { said: true };
-                true
             }
+            news
         })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Belief) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Known {
+    fn expect(&mut self, prefix: Prefix, path: Option<&Path>) {
+        let told = self.told.entry(prefix).or_default();
+        let last = told.last().map_or_else(|| self.held.get(&prefix), Option::as_ref);
+        // What changes nothing has no echo.
+        if last != path {
+            told.push(path.cloned());
+        }
+        if told.len() > UNECHOED {
+            told.remove(0);
+        }
+        if told.is_empty() {
+            self.told.remove(&prefix);
+        }
+    }
+
+    /// Was gobgpd told this, or is it what was seen before?
+    fn accounts_for(&mut self, prefix: Prefix, path: Option<&Path>) -> bool {
+        let told = self.told.get_mut(&prefix);
+        let Some((told, echoed)) = told.and_then(|told| {
+            let echoed = told.iter().position(|told| told.as_ref() == path)?;
+            Some((told, echoed))
+        }) else {
+            return self.held.get(&prefix) == path;
+        };
+        told.drain(..=echoed);
+        if told.is_empty() {
+            self.told.remove(&prefix);
+        }
+        match path {
+            Some(path) => drop(self.held.insert(prefix, path.clone())),
+            None => drop(self.held.remove(&prefix)),
+        }
+        true
     }
 }
 
@@ -84,6 +131,10 @@ mod tests {
         Path { next_hop: NextHop::Own, communities: Default::default() }
     }
 
+    fn other() -> Path {
+        Path { next_hop: NextHop::Address("192.0.2.1".parse().unwrap()), ..path() }
+    }
+
     #[test]
     fn our_own_doing_is_no_news() {
         let ledger = Ledger::default();
@@ -94,6 +145,30 @@ mod tests {
         ledger.expect(prefix("10.96.0.0/16"), None);
         assert!(!ledger.is_news(prefix("10.96.0.0/16"), None));
         assert!(!ledger.is_news(prefix("10.98.0.0/16"), None));
+    }
+
+    #[test]
+    fn late_echoes_of_our_own_doing_are_no_news() {
+        let ledger = Ledger::default();
+        ledger.learn(&BTreeMap::new());
+        let range = prefix("10.96.0.0/16");
+        let told = [Some(path()), Some(other()), None, Some(path())];
+        for told in &told {
+            ledger.expect(range, told.as_ref());
+        }
+        for told in &told {
+            assert!(!ledger.is_news(range, told.as_ref()));
+        }
+        assert!(ledger.is_news(range, None), "each echo is accounted for once");
+    }
+
+    #[test]
+    fn telling_gobgpd_what_it_holds_hides_nothing() {
+        let ledger = Ledger::default();
+        ledger.learn(&[(prefix("10.96.0.0/16"), path())].into());
+        ledger.expect(prefix("10.96.0.0/16"), Some(&path()));
+        ledger.expect(prefix("10.97.0.0/16"), None);
+        assert!(ledger.is_news(prefix("10.96.0.0/16"), None));
     }
 
     #[test]

@@ -126,7 +126,6 @@ impl Api for V3 {
             }
             let request = proto::ListPathRequest {
                 table_type: proto::TableType::Global.into(),
-                name: String::new(),
                 family: Some(path::family(family)),
                 prefixes: prefixes.unwrap_or_default(),
             };

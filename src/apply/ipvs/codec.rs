@@ -186,8 +186,10 @@ fn server(w: &mut Writer, key: &ServerKey, settings: Option<&ServerSettings>) {
         w.be16(service::PORT, key.port);
         if let Some(settings) = settings {
             w.string(service::SCHEDULER, &settings.scheduler.0);
-            let flags = settings.flags.0 & !ServerFlags::KERNEL_OWNED;
-            w.bytes(service::FLAGS, &[flags.to_ne_bytes(), u32::MAX.to_ne_bytes()].concat());
+            // struct ip_vs_flags: the flags, then the mask of those that count, which is all.
+            let mut flags = [0xff; 8];
+            flags[..4].copy_from_slice(&(settings.flags.0 & !ServerFlags::KERNEL_OWNED).to_ne_bytes());
+            w.bytes(service::FLAGS, &flags);
             w.u32(service::TIMEOUT, settings.timeout);
             w.u32(service::NETMASK, if key.address.is_ipv4() { IPV4_NETMASK } else { IPV6_NETMASK });
         }

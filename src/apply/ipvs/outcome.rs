@@ -21,10 +21,15 @@ pub(super) fn unreadable(error: &IpvsError) -> Outcome {
     let reason = error.to_string();
     match error {
         IpvsError::Absent | IpvsError::Malformed(_) => Outcome::Refused(reason),
-        IpvsError::Netlink(NetlinkError::Refused(Errno::NOENT)) => Outcome::Later("module ip_vs was unloaded".into()),
+        IpvsError::Netlink(NetlinkError::Refused(Errno::NOENT)) => unloaded(),
         IpvsError::Netlink(NetlinkError::Refused(errno)) => refused(*errno),
         IpvsError::Netlink(_) => Outcome::Later(reason),
     }
+}
+
+/// The outcome of a step that was sent to a module that is not there any more.
+pub(super) fn unloaded() -> Outcome {
+    Outcome::Later("module ip_vs was unloaded".into())
 }
 
 fn failed(step: &Step, errno: Errno) -> Outcome {

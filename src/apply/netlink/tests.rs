@@ -110,7 +110,8 @@ fn an_error_number_out_of_range_is_an_error_still() {
 #[test]
 fn no_answer_means_done_only_when_the_last_answer_came_and_none_was_dropped() {
     use Verdict::{Done, Failed, Unknown};
-    let cases: [(&str, &[Vec<u8>], bool, [Verdict; 3]); 6] = [
+    type Case<'a> = (&'a str, &'a [Vec<u8>], bool, [Verdict; 3]);
+    let cases: [Case<'_>; 6] = [
         ("all well", &[status(12, 0)], false, [Done, Done, Done]),
         ("an error in the middle", &[status(11, 17), status(12, 0)], false, [Done, Failed(Errno::EXIST), Done]),
         ("an error in the last", &[status(12, 3)], false, [Done, Done, Failed(Errno::SRCH)]),

@@ -1,11 +1,12 @@
-//! Asks the kernel whether a table or a chain of nftables exists, without starting a program (`struct nfgenmsg` in
-//! include/uapi/linux/netfilter/nfnetlink.h, attributes in include/uapi/linux/netfilter/nf_tables.h).
+//! Asks the kernel about nftables without starting a program: whether a table or a chain exists, and whether anything
+//! changed (`struct nfgenmsg` in include/uapi/linux/netfilter/nfnetlink.h, the rest in
+//! include/uapi/linux/netfilter/nf_tables.h).
 
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::apply::netlink::{Messages, Writer};
+use crate::apply::netlink::{Attributes, Messages, Writer};
 
 /// `NFNL_SUBSYS_NFTABLES`: the high byte of the kinds of all nftables messages.
 pub(in crate::apply) const SUBSYSTEM: u16 = 10;
@@ -27,6 +28,11 @@ const GET_TABLE: u16 = 1;
 /// `NFT_MSG_GETCHAIN`.
 const GET_CHAIN: u16 = 4;
 
+/// `NFT_MSG_GETGEN`.
+const GET_GENERATION: u16 = 16;
+/// `NFTA_GEN_ID`: a number in network byte order.
+const ATTRIBUTE_GENERATION: u16 = 1;
+
 /// `NLMSG_ERROR`.
 const KIND_ERROR: u16 = 2;
 /// `NLM_F_REQUEST`.
@@ -39,7 +45,8 @@ const HEADERS: usize = 20;
 /// # Errors
 /// In words, when the kernel cannot be asked.
 pub(super) fn table_exists(family: u8, table: &str) -> Result<bool, String> {
-    exists(&request(GET_TABLE, family, |w| w.string(ATTRIBUTE_TABLE, table)))
+    let request = request(GET_TABLE, family, |w| w.string(ATTRIBUTE_TABLE, table));
+    ask(&request, |_| ()).map(|found| found.is_some())
 }
 
 /// Does the chain exist?
@@ -47,10 +54,24 @@ pub(super) fn table_exists(family: u8, table: &str) -> Result<bool, String> {
 /// # Errors
 /// In words, when the kernel cannot be asked.
 pub(super) fn chain_exists(family: u8, table: &str, chain: &str) -> Result<bool, String> {
-    exists(&request(GET_CHAIN, family, |w| {
+    let request = request(GET_CHAIN, family, |w| {
         w.string(ATTRIBUTE_TABLE, table);
         w.string(ATTRIBUTE_CHAIN_NAME, chain);
-    }))
+    });
+    ask(&request, |_| ()).map(|found| found.is_some())
+}
+
+/// The generation of all rules of the network namespace, which counts up with each transaction; none in a kernel
+/// without nftables.
+///
+/// # Errors
+/// In words, when the kernel cannot be asked.
+pub(super) fn generation() -> Result<Option<u32>, String> {
+    let number = |attributes: Attributes<'_>| {
+        let value = attributes.get(ATTRIBUTE_GENERATION)?.value;
+        value.try_into().ok().map(u32::from_be_bytes)
+    };
+    ask(&request(GET_GENERATION, 0, |_| {}), number).map(Option::flatten)
 }
 
 fn request(command: u16, family: u8, attributes: impl FnOnce(&mut Writer)) -> Vec<u8> {
@@ -69,21 +90,21 @@ fn request(command: u16, family: u8, attributes: impl FnOnce(&mut Writer)) -> Ve
     message
 }
 
-fn exists(request: &[u8]) -> Result<bool, String> {
-    match ask(request) {
-        Ok(()) => Ok(true),
+/// Sends a request for one object and looks at the answer; `None` where there is no such object.
+fn ask<T>(request: &[u8], look: impl FnOnce(Attributes<'_>) -> T) -> Result<Option<T>, String> {
+    match exchange(request, look) {
+        Ok(found) => Ok(Some(found)),
         // A kernel without nftables has no tables: EINVAL is the answer of `nfnetlink_rcv_msg` for a subsystem that it
         // does not have, EPROTONOSUPPORT that of `socket`.
-        Err(Errno::NOENT | Errno::INVAL | Errno::PROTONOSUPPORT) => Ok(false),
+        Err(Errno::NOENT | Errno::INVAL | Errno::PROTONOSUPPORT) => Ok(None),
         Err(Errno::PERM) => {
-            Err("cannot look for our nftables rules: vipcast needs the capability NET_ADMIN".to_owned())
+            Err("cannot look for our packet filter rules: vipcast needs the capability NET_ADMIN".to_owned())
         }
-        Err(errno) => Err(format!("cannot look for our nftables rules: {errno}")),
+        Err(errno) => Err(format!("cannot look for our packet filter rules: {errno}")),
     }
 }
 
-/// Sends a request for one object; `Ok` when it came.
-fn ask(request: &[u8]) -> Result<(), Errno> {
+fn exchange<T>(request: &[u8], look: impl FnOnce(Attributes<'_>) -> T) -> Result<T, Errno> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -95,8 +116,8 @@ fn ask(request: &[u8]) -> Result<(), Errno> {
     let mut answer = [0; 8192];
     let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
     match Messages::new(&answer[..length]).next() {
-        Some(Ok(message)) if message.kind == KIND_ERROR => message.status(),
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(message)) if message.kind == KIND_ERROR => message.status().and(Err(Errno::PROTO)),
+        Some(Ok(message)) => Ok(look(message.attributes())),
         Some(Err(_)) | None => Err(Errno::PROTO),
     }
 }

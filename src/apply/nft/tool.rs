@@ -9,9 +9,8 @@ use tokio::process::{Child, Command};
 
 use crate::plan::Outcome;
 
-/// How long a program may take. They take milliseconds, and tens of seconds only where another one holds the lock of
-/// iptables.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a program may take: they take milliseconds, and longer only where another one holds the lock of iptables.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program.
 #[derive(Debug, Clone, Copy)]

@@ -56,10 +56,20 @@ impl Gobgpd {
     }
 
     /// Stops it from running, or lets it run again.
-    pub(crate) fn freeze(&self, freeze: bool) {
+    pub(crate) async fn freeze(&self, freeze: bool) {
         let pid = self.child.as_ref().and_then(Child::id).unwrap();
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        kill_process(pid, if freeze { Signal::STOP } else { Signal::CONT }).unwrap();
+        let process = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(process, if freeze { Signal::STOP } else { Signal::CONT }).unwrap();
+        // Each thread stops when it comes to it.
+        let stopped = |thread: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
+        };
+        until("all its threads obey", async || {
+            let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+            threads.all(|thread| stopped(thread) == freeze).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -63,10 +63,10 @@ async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
     let gobgpd = Gobgpd::start().await;
     let mut changes = sense(&gobgpd, Ledger::default());
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
-    gobgpd.freeze(true);
+    gobgpd.freeze(true).await;
     let Change::SpeakerDown(why) = next(&mut changes).await else { panic!() };
     assert!(why.contains("no answer"), "{why}");
-    gobgpd.freeze(false);
+    gobgpd.freeze(false).await;
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
 }
 
@@ -118,7 +118,6 @@ async fn what_others_do_to_paths_is_noticed() {
     for doing in [
         "global rib del 10.96.0.0/16",
         "global rib add 10.96.0.0/16",
-        "global rib add 10.96.0.0/16 med 9",
         "global rib add 10.97.0.0/16",
         "global rib add fd00::/64 -a ipv6",
     ] {

@@ -68,8 +68,14 @@ impl Lab {
     fn collect(&self, reason: &str) -> Result<PathBuf> {
         let readable = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '-' };
         let test = thread::current().name().unwrap_or("main").chars().map(readable).collect::<String>();
-        let reason = reason.chars().map(readable).collect::<String>();
-        let folder = folders::evidence()?.join(format!("{}-{test}-{reason}", self.id));
+        // A reason can be as long as a log; a file name cannot.
+        let reason = reason.chars().map(readable).take(60).collect::<String>();
+        let (home, name) = (folders::evidence()?, format!("{}-{test}-{reason}", self.id));
+        // Process ids come again, in a virtual machine even every time: no run overwrites another's evidence.
+        let folder = (1..)
+            .map(|count| home.join(if count == 1 { name.clone() } else { format!("{name}-{count}") }))
+            .find(|folder| !folder.exists())
+            .context("no free name for evidence")?;
         // Side by side, since it is a hundred processes. What one node cannot tell must not hide the others.
         thread::scope(|scope| {
             let collect = |node: &Node| {

@@ -1,6 +1,6 @@
 //! Servers that tell who they are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -43,7 +43,7 @@ struct Shared {
     stop: AtomicBool,
     served: AtomicUsize,
     /// Open connections, by the number under which they were served.
-    open: Mutex<HashMap<usize, TcpStream>>,
+    open: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
 impl Server {

@@ -122,6 +122,10 @@ fn message<M: Name + Default>(any: &Any) -> Option<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{prop_assert_eq, proptest};
+
     use super::*;
 
     fn path(next_hop: NextHop, communities: &[u32]) -> Path {
@@ -150,6 +154,19 @@ mod tests {
             assert_eq!(read(&written), Some((prefix, path.clone())));
             assert_eq!(change(&written), Some(Event::Path(prefix, Some(path))));
             assert_eq!(change(&write(prefix, None)), Some(Event::Path(prefix, None)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_reads_back(
+            address: IpAddr, length in 0..=128_u8, hop: Option<IpAddr>, communities: BTreeSet<u32>,
+        ) {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = Prefix::containing(address, length.min(longest)).unwrap();
+            let hop = hop.filter(|hop| !hop.is_unspecified()).map_or(NextHop::Own, NextHop::Address);
+            let path = path(hop, &Vec::from_iter(communities));
+            prop_assert_eq!(read(&write(prefix, Some(&path))), Some((prefix, path)));
         }
     }
 

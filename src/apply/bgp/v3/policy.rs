@@ -86,7 +86,12 @@ fn rejected(policy: &proto::Policy) -> Option<&str> {
     let first = policy.statements.first()?;
     let conditions = first.conditions.as_ref()?;
     let set = conditions.neighbor_set.as_ref()?;
-    let no_other = proto::Conditions { neighbor_set: conditions.neighbor_set.clone(), ..proto::Conditions::default() };
+    // No condition on RPKI is sent as 0 and read back as -1.
+    let no_other = proto::Conditions {
+        neighbor_set: conditions.neighbor_set.clone(),
+        rpki_result: conditions.rpki_result.min(0),
+        ..proto::Conditions::default()
+    };
     let rejects = first.actions.as_ref()?.route_action() == proto::RouteAction::Reject;
     (rejects && *conditions == no_other && set.r#type() == match_set::Type::Any).then_some(set.name.as_str())
 }
@@ -134,6 +139,7 @@ mod tests {
         let set = || Some(proto::MatchSet { r#type: match_set::Type::Any.into(), name: "x".to_owned() });
 
         assert_eq!(rejected(&policy()), Some(NEIGHBORS));
+        assert_eq!(rejected(&changed(|s| conditions(s).rpki_result = -1)), Some(NEIGHBORS));
         let others = [
             proto::Policy::default(),
             changed(|s| s.conditions = None),
@@ -143,6 +149,7 @@ mod tests {
             changed(|s| conditions(s).community_set = set()),
             changed(|s| conditions(s).as_path_length = Some(proto::conditions::Opaque {})),
             changed(|s| conditions(s).route_type = 3),
+            changed(|s| conditions(s).rpki_result = 1),
             changed(|s| conditions(s).next_hop_in_list.push("192.0.2.1".to_owned())),
             changed(|s| s.actions = None),
             changed(|s| s.actions.get_or_insert_default().route_action = proto::RouteAction::Accept.into()),

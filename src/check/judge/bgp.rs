@@ -1,0 +1,53 @@
+//! gobgpd, and other BGP speakers.
+
+use super::super::Finding;
+use super::super::facts::Facts;
+use super::{error, warning};
+use crate::config::{Config, Gobgpd};
+
+/// BGP speakers by the name of their process; `speaker` is MetalLB's. kube-router is one of `neighbours`.
+const SPEAKERS: [&str; 6] = ["bgpd", "bird", "bird6", "exabgp", "gobgpd", "speaker"];
+
+pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
+    let Some(bgp) = &config.settings.bgp else { return };
+    for (address, peer) in &bgp.peers {
+        if let Some(local) = peer.local_address.filter(|local| !facts.addresses.contains(local)) {
+            findings.push(error(
+                format!("localAddress of peer {address}"),
+                format!("{local}, which no link of this node has"),
+                "an address of this node",
+                "correct localAddress, or leave it out",
+            ));
+        }
+    }
+    if let (Some(Gobgpd::Address(address)), Some(Err(trouble))) = (&config.gobgpd, &facts.gobgpd) {
+        findings.push(error(
+            "gobgpd",
+            format!("no answer at {address}: {trouble}"),
+            "a gobgpd that is running, with its gRPC interface there",
+            "start it with --api-hosts, or correct bgp.gobgpd.address",
+        ));
+    }
+    // While vipcast runs, gobgpd and its port are its own.
+    let runs_already = facts.processes.contains_key("vipcast");
+    let spawned = matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
+    if let Some(port) = bgp.listen_port.filter(|port| spawned && !runs_already && facts.listening.contains(port)) {
+        findings.push(error(
+            format!("TCP port {port}"),
+            "somebody listening on it",
+            "a free port for bgp.listenPort: gobgpd exits when it is taken",
+            format!("ss -ltnp 'sport = {port}' names the process; or set bgp.listenPort to none"),
+        ));
+    }
+    let is_foreign = |name: &str| name != "gobgpd" || (spawned && !runs_already);
+    for (name, id) in SPEAKERS.iter().filter_map(|name| facts.processes.get_key_value(*name)) {
+        if is_foreign(name) {
+            findings.push(warning(
+                "another BGP speaker",
+                format!("{name} (process {id})"),
+                "no second session with a peer from one address: most routers end one of the two",
+                "give each speaker peers, or a localAddress, of its own",
+            ));
+        }
+    }
+}

@@ -1,0 +1,490 @@
+use std::collections::BTreeSet;
+
+use super::super::facts::{Chain, Conntrack, Module, Parameter};
+use super::super::{Answer, needed};
+use super::*;
+use crate::config;
+use crate::model::ipvs::{Protocol, ServerKey};
+use crate::model::sysctl::Sysctl;
+
+const BASE: &str = "source: {manifests: cluster}\nnodeIPs: [10.0.1.2]\nranges: {clusterIPs: [10.96.0.0/16]}\n";
+const PEER: &str = "peers: [{address: 10.0.1.1, asn: 65000, localAddress: 10.0.1.2}]";
+
+fn config(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vipcast.yaml");
+    std::fs::write(&file, text).unwrap();
+    let mut config = config::load(&file, &|_| None).unwrap();
+    config.source = config::Source::Manifests("/cluster".into());
+    config
+}
+
+/// What a node has that is ready for `config`.
+fn ready(config: &Config) -> Facts {
+    Facts {
+        kernel: "6.12.41+deb13-amd64".to_owned(),
+        modules: needed::modules(config).into_iter().map(|name| (name, Module::Present)).collect(),
+        modules_disabled: false,
+        connection_table_bits: None,
+        capabilities: 1 << 12,
+        initial_user_namespace: true,
+        programs: needed::programs(config).into_iter().map(|name| (name, Ok(()))).collect(),
+        sysctls: needed::sysctls(config)
+            .into_iter()
+            .map(|(name, value)| (name, Parameter { value, writable: true }))
+            .collect(),
+        sysctls_locked: false,
+        conntrack: Some(Conntrack { count: 1000, max: 262_144 }),
+        ipv6: true,
+        addresses: ["10.0.1.2", "127.0.0.1", "::1"].map(|address| address.parse().unwrap()).into(),
+        links: ["lo", "eth0", "vipcast0"].map(str::to_owned).into(),
+        listening: [22].into(),
+        processes: [("systemd".to_owned(), 1)].into(),
+        virtual_servers: [server("10.96.0.1")].into(),
+        chains: Ok(Vec::new()),
+        manifests: Ok(3),
+        gobgpd: None,
+    }
+}
+
+fn server(address: &str) -> ServerKey {
+    ServerKey { address: address.parse().unwrap(), protocol: Protocol::Tcp, port: 80 }
+}
+
+fn chain(family: &str, table: &str, name: &str) -> Chain {
+    Chain { tool: "nft".into(), family: family.into(), table: table.into(), name: name.into(), ..Chain::default() }
+}
+
+fn base_chain(hook: &str, priority: i64) -> Chain {
+    let name = hook.to_uppercase();
+    Chain { hook: Some(hook.into()), priority, policy_drop: true, ..chain("ip", "filter", &name) }
+}
+
+/// Asserts that a node which is ready for `text` but for `change` has exactly the findings `expected`: `E` or `W`, a
+/// colon, and the text.
+fn assert_findings(text: &str, change: impl FnOnce(&mut Facts), expected: &[&str]) {
+    let config = config(text);
+    let mut facts = ready(&config);
+    change(&mut facts);
+    let found: Vec<String> = judge(&config, &facts)
+        .into_iter()
+        .map(|finding| format!("{}: {finding}", if finding.level == Level::Error { 'E' } else { 'W' }))
+        .collect();
+    assert_eq!(found, expected, "\n{text}");
+}
+
+#[test]
+fn a_ready_node_has_no_findings() {
+    for text in [
+        BASE.to_owned(),
+        format!("{BASE}bgp: {{asn: 65001, {PEER}}}"),
+        format!("{BASE}dataplane: {{snatRule: ipvs-match}}"),
+        "source: {manifests: cluster}".to_owned(),
+    ] {
+        assert_findings(&text, |_| {}, &[]);
+    }
+}
+
+#[test]
+fn the_kernel() {
+    assert_findings(
+        BASE,
+        |facts| facts.kernel = "5.4.0-42-generic".into(),
+        &[
+            "E: kernel release: found 5.4.0-42-generic; wanted: 5.9 or later: before, a connection that reuses a port waits a second (net.ipv4.vs.conn_reuse_mode); install a later kernel",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.kernel = "6.1.0-18-amd64".into(),
+        &[
+            "W: kernel release: found 6.1.0-18-amd64; wanted: 6.3 or later: before, IPVS counts its statistics in one timer, which stalls the network with tens of thousands of destinations; install a later kernel, for example Debian's from backports",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.kernel = "next".into(),
+        &["W: kernel release: found next; wanted: a number such as 6.12; find out which kernel this is"],
+    );
+    assert_findings(
+        &BASE.replace("10.96.0.0/16]", "10.96.0.0/16, 'fd00:10:96::/112']"),
+        |facts| facts.ipv6 = false,
+        &[
+            "E: IPv6: found a kernel without it, while there is an IPv6 range; wanted: IPv6; remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from ranges.clusterIPs",
+        ],
+    );
+}
+
+#[test]
+fn modules() {
+    let set = |name: &'static str, place| {
+        move |facts: &mut Facts| assert!(facts.modules.insert(name.into(), place).is_some())
+    };
+    const WANTED: &str = "loaded, built in, or in /lib/modules for the kernel to load";
+    let missing = |name: &str| {
+        format!(
+            "E: module {name}: found neither in the kernel nor in /lib/modules/6.12.41+deb13-amd64; wanted: {WANTED}; apt install linux-image-amd64 and boot it (Ubuntu: linux-modules-extra-$(uname -r)), or build the kernel with it"
+        )
+    };
+    for name in ["ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nf_conntrack"] {
+        assert_findings(BASE, set(name, Module::Missing), &[&missing(name)]);
+        assert_findings(BASE, set(name, Module::Loadable), &[]);
+    }
+    let mh = format!("{BASE}dataplane: {{scheduler: mh, snatRule: ipvs-match}}");
+    assert_findings(&mh, set("ip_vs_mh", Module::Missing), &[&missing("ip_vs_mh")]);
+    assert_findings(&mh, set("xt_ipvs", Module::Missing), &[&missing("xt_ipvs")]);
+    assert_findings(
+        BASE,
+        set("ip_vs", Module::Unknown),
+        &[&format!(
+            "W: module ip_vs: found not loaded, and there is no /lib/modules/6.12.41+deb13-amd64 to look in; wanted: {WANTED}; on the host: modprobe ip_vs; in a container, mount the host's /lib/modules"
+        )],
+    );
+    let disabled = |facts: &mut Facts| {
+        facts.modules_disabled = true;
+        set("ip_vs", Module::Loadable)(facts);
+    };
+    assert_findings(
+        BASE,
+        disabled,
+        &[&format!(
+            "E: module ip_vs: found not loaded, and the kernel loads no modules any more (kernel.modules_disabled = 1); wanted: {WANTED}; echo ip_vs > /etc/modules-load.d/ip_vs.conf, and boot again"
+        )],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.connection_table_bits = Some(12),
+        &[
+            "W: parameter conn_tab_bits of module ip_vs: found 12, so 4096 buckets, which are searched one entry after the other; wanted: 20 on a node for a million connections (8 MiB); it is fixed when the module is loaded; echo 'options ip_vs conn_tab_bits=20' > /etc/modprobe.d/ip_vs.conf, and boot again",
+        ],
+    );
+    assert_findings(BASE, |facts| facts.connection_table_bits = Some(20), &[]);
+}
+
+#[test]
+fn rights() {
+    assert_findings(
+        BASE,
+        |facts| facts.capabilities = 0,
+        &[
+            "E: capability CAP_NET_ADMIN: found not among this process's; wanted: CAP_NET_ADMIN, for IPVS, nftables, links and routes; run as root, or add NET_ADMIN to the container's capabilities",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.initial_user_namespace = false,
+        &[
+            "E: user namespace: found not the initial one; wanted: the initial one: IPVS takes orders from nobody else; run without user namespaces (hostUsers: true; no rootless container)",
+        ],
+    );
+    let port = |port: u16| format!("{BASE}bgp: {{asn: 65001, listenPort: {port}, {PEER}}}");
+    assert_findings(
+        &port(179),
+        |_| {},
+        &[
+            "E: capability CAP_NET_BIND_SERVICE: found not among this process's; wanted: CAP_NET_BIND_SERVICE, for a bgp.listenPort below 1024; add it, or set bgp.listenPort to none",
+        ],
+    );
+    assert_findings(&port(179), |facts| facts.capabilities |= 1 << 10, &[]);
+    assert_findings(&port(1179), |_| {}, &[]);
+}
+
+#[test]
+fn programs() {
+    let gone = |name: &'static str| {
+        move |facts: &mut Facts| assert!(facts.programs.insert(name.into(), Err("nothing".into())).is_some())
+    };
+    let expected = |name: &str, package: &str| {
+        format!("E: program {name}: found nothing; wanted: the program {name}; apt install {package}")
+    };
+    let ipvs_match =
+        BASE.replace("[10.96.0.0/16]", "[10.96.0.0/16, 'fd00:10:96::/112']") + "dataplane: {snatRule: ipvs-match}";
+    let bgp = format!("{BASE}bgp: {{asn: 65001, gobgpd: {{spawn: /opt/gobgpd}}, {PEER}}}");
+    for (text, name, package) in [
+        (BASE, "nft", "nftables"),
+        (&ipvs_match, "iptables", "iptables"),
+        (&ipvs_match, "ip6tables", "iptables"),
+        (&bgp, "/opt/gobgpd", "gobgpd"),
+    ] {
+        assert_findings(text, gone(name), &[&expected(name, package)]);
+    }
+}
+
+#[test]
+fn kernel_parameters() {
+    let name = || Sysctl("net/ipv4/vs/conntrack".into());
+    let set = |value: &str, writable| {
+        let parameter = Parameter { value: value.to_owned(), writable };
+        move |facts: &mut Facts| assert!(facts.sysctls.insert(name(), parameter).is_some())
+    };
+    assert_findings(BASE, set("0", true), &[]);
+    assert_findings(BASE, set("1", false), &[]);
+    assert_findings(
+        BASE,
+        set("0", false),
+        &[
+            "E: kernel parameters: found net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/vs/conntrack=1",
+        ],
+    );
+    assert_findings(BASE, |facts| assert!(facts.sysctls.remove(&name()).is_some()), &[]);
+    let two = |facts: &mut Facts| {
+        set("0", false)(facts);
+        let forward = Parameter { value: "0".to_owned(), writable: false };
+        assert!(facts.sysctls.insert(Sysctl("net/ipv4/ip_forward".into()), forward).is_some());
+    };
+    assert_findings(
+        BASE,
+        two,
+        &[
+            "E: kernel parameters: found net/ipv4/ip_forward=0 net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1",
+        ],
+    );
+    let locked = |facts: &mut Facts| {
+        facts.sysctls.remove(&name());
+        facts.sysctls_locked = true;
+    };
+    assert_findings(
+        BASE,
+        locked,
+        &[
+            "W: kernel parameters: found /proc/sys, which this process cannot write, without those of modules that are not loaded yet; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable, or on the host, once ip_vs is loaded: sysctl -w net/ipv4/vs/conntrack=1",
+        ],
+    );
+    let conntrack = |count, max| move |facts: &mut Facts| facts.conntrack = Some(Conntrack { count, max });
+    assert_findings(
+        BASE,
+        conntrack(10, 65536),
+        &[
+            "W: kernel parameter net/netfilter/nf_conntrack_max: found 65536; wanted: 131072 or more: every connection through this node takes one; sysctl -w net/netfilter/nf_conntrack_max=1048576 (about 320 bytes each)",
+        ],
+    );
+    assert_findings(
+        BASE,
+        conntrack(220_000, 262_144),
+        &[
+            "W: kernel parameter net/netfilter/nf_conntrack_max: found 220000 of 262144 connections in use; wanted: room: new connections are dropped when it is full; sysctl -w net/netfilter/nf_conntrack_max=1048576 (about 320 bytes each)",
+        ],
+    );
+    assert_findings(BASE, conntrack(10, 0), &[]);
+    assert_findings(BASE, |facts| facts.conntrack = None, &[]);
+}
+
+#[test]
+fn addresses_and_source() {
+    assert_findings(
+        BASE,
+        |facts| facts.addresses = ["10.0.1.3".parse().unwrap()].into(),
+        &[
+            "E: nodeIPs: found 10.0.1.2, which no link of this node has; wanted: addresses of this node; correct nodeIPs, or leave it out to use the Node object's",
+        ],
+    );
+    let bgp = format!("{}bgp: {{asn: 65001, routerID: 10.0.1.2, {PEER}}}", BASE.replace("nodeIPs: [10.0.1.2]\n", ""));
+    assert_findings(
+        &bgp,
+        |facts| facts.addresses = BTreeSet::new(),
+        &[
+            "E: localAddress of peer 10.0.1.1: found 10.0.1.2, which no link of this node has; wanted: an address of this node; correct localAddress, or leave it out",
+        ],
+    );
+    let vip = |facts: &mut Facts| assert!(facts.addresses.insert("10.96.3.4".parse().unwrap()));
+    assert_findings(
+        BASE,
+        vip,
+        &[
+            "E: range 10.96.0.0/16: found 10.96.3.4 in it, which is an address of this node; wanted: a range that nothing but VIPs comes from: all of it becomes local to this node; correct ranges.clusterIPs, or remove the address",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.manifests = Err("No such file or directory (os error 2)".into()),
+        &[
+            "E: folder /cluster: found No such file or directory (os error 2); wanted: a folder with manifests of Services and EndpointSlices; create it, or correct source.manifests",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| facts.manifests = Ok(0),
+        &[
+            "W: folder /cluster: found no file called *.yaml, *.yml or *.json; wanted: a folder with manifests of Services and EndpointSlices; put them into it",
+        ],
+    );
+}
+
+#[test]
+fn other_service_proxies() {
+    let runs = |name: &'static str| move |facts: &mut Facts| assert!(facts.processes.insert(name.into(), 77).is_none());
+    const KUBE_PROXY: &str = "E: kube-proxy: found running (process 77); wanted: no kube-proxy here: it takes packets to VIPs before IPVS sees them, and in ipvs mode it deletes virtual servers that it does not know; keep kube-proxy's DaemonSet off this node (nodeAffinity: role NotIn [lb]), then kube-proxy --cleanup";
+    assert_findings(BASE, runs("kube-proxy"), &[KUBE_PROXY]);
+    assert_findings(
+        BASE,
+        runs("kube-router"),
+        &[
+            "E: kube-router: found running (process 77); wanted: no service proxy of kube-router's here: it deletes virtual servers that it does not know; run kube-router with --run-service-proxy=false on this node",
+        ],
+    );
+    for (chain, place) in [
+        (chain("ip", "nat", "KUBE-SERVICES"), "chain KUBE-SERVICES of table ip nat (nft)"),
+        (chain("ip6", "kube-proxy", "services"), "chain services of table ip6 kube-proxy (nft)"),
+    ] {
+        let with_process = |facts: &mut Facts| {
+            facts.chains = Ok(vec![chain.clone()]);
+            runs("kube-proxy")(facts);
+        };
+        assert_findings(BASE, with_process, &[KUBE_PROXY]);
+        assert_findings(
+            BASE,
+            |facts| facts.chains = Ok(vec![chain.clone()]),
+            &[&format!(
+                "E: kube-proxy: found its rules in {place}; wanted: no rules of kube-proxy's: they take packets to VIPs before IPVS sees them; kube-proxy --cleanup"
+            )],
+        );
+    }
+    let leftover = |facts: &mut Facts| {
+        facts.links.insert("kube-ipvs0".into());
+        facts.addresses.insert("10.96.0.1".parse().unwrap());
+    };
+    assert_findings(
+        BASE,
+        leftover,
+        &[
+            "W: link kube-ipvs0: found there, from kube-proxy; wanted: no VIPs on another link; ip link delete kube-ipvs0, once vipcast serves the VIPs",
+        ],
+    );
+}
+
+#[test]
+fn other_virtual_servers() {
+    let foreign = |facts: &mut Facts| facts.virtual_servers.extend([server("192.0.2.7"), server("192.0.2.8")]);
+    assert_findings(
+        BASE,
+        foreign,
+        &[
+            "W: virtual servers: found 2 outside of our ranges, the first 192.0.2.7:80 TCP; wanted: no other user of IPVS, whose kernel parameters would become ours; look at ipvsadm -Ln; vipcast leaves them alone",
+        ],
+    );
+    let keepalived = |facts: &mut Facts| {
+        facts.virtual_servers.insert(server("192.0.2.7"));
+        facts.processes.insert("keepalived".into(), 5);
+    };
+    assert_findings(
+        BASE,
+        keepalived,
+        &[
+            "W: virtual servers: found 1 outside of our ranges, the first 192.0.2.7:80 TCP; keepalived is running (process 5); wanted: no other user of IPVS, whose kernel parameters would become ours; look at ipvsadm -Ln; vipcast leaves them alone",
+        ],
+    );
+    assert_findings("source: {manifests: cluster}", foreign, &[]);
+}
+
+#[test]
+fn a_host_firewall() {
+    let with = |chain: Chain| |facts: &mut Facts| facts.chains = Ok(vec![chain]);
+    for (hook, traffic) in [
+        ("input", "packets to the VIPs"),
+        ("forward", "the pods' answers"),
+        ("output", "packets that IPVS sends on to the pods"),
+    ] {
+        let name = hook.to_uppercase();
+        let expected = |refusal: &str| {
+            format!(
+                "W: host firewall, hook {hook}: found {refusal} in chain {name} of table ip filter (nft); wanted: a rule before it that accepts {traffic}; no rule of vipcast's can overrule it; accept {traffic} in that chain, or set its policy to accept"
+            )
+        };
+        assert_findings(BASE, with(base_chain(hook, 0)), &[&expected("policy drop")]);
+        let refusal = Chain { policy_drop: false, refusal: Some("rule 7 (reject)".into()), ..base_chain(hook, 10) };
+        assert_findings(BASE, with(refusal), &[&expected("rule 7 (reject)")]);
+    }
+    for harmless in [
+        Chain { policy_drop: false, ..base_chain("input", 0) },
+        base_chain("input", 101),
+        base_chain("prerouting", 0),
+        Chain { family: "inet".into(), table: "vipcast".into(), ..base_chain("input", 0) },
+        Chain { hook: None, ..base_chain("input", 0) },
+    ] {
+        assert_findings(BASE, with(harmless), &[]);
+    }
+    assert_findings(
+        BASE,
+        |facts| facts.chains = Err("nft: not found".into()),
+        &[
+            "W: host firewall: found unknown: nft: not found; wanted: chains on the hooks input, forward and output that let VIP traffic pass; look yourself: nft list ruleset; iptables-save",
+        ],
+    );
+}
+
+#[test]
+fn other_speakers() {
+    let spawned = format!("{BASE}bgp: {{asn: 65001, listenPort: 1790, {PEER}}}");
+    let foreign = format!("{BASE}bgp: {{asn: 65001, gobgpd: {{address: 'unix:/g'}}, {PEER}}}");
+    let taken = |facts: &mut Facts| assert!(facts.listening.insert(1790));
+    assert_findings(
+        &spawned,
+        taken,
+        &[
+            "E: TCP port 1790: found somebody listening on it; wanted: a free port for bgp.listenPort: gobgpd exits when it is taken; ss -ltnp 'sport = 1790' names the process; or set bgp.listenPort to none",
+        ],
+    );
+    assert_findings(&foreign, taken, &[]);
+    let runs = |names: &'static [&'static str]| {
+        move |facts: &mut Facts| facts.processes.extend(names.iter().map(|name| ((*name).to_owned(), 77)))
+    };
+    let expected = |name: &str| {
+        format!(
+            "W: another BGP speaker: found {name} (process 77); wanted: no second session with a peer from one address: most routers end one of the two; give each speaker peers, or a localAddress, of its own"
+        )
+    };
+    assert_findings(&spawned, runs(&["bird", "speaker"]), &[&expected("bird"), &expected("speaker")]);
+    assert_findings(&spawned, runs(&["gobgpd"]), &[&expected("gobgpd")]);
+    assert_findings(BASE, runs(&["bird", "gobgpd"]), &[]);
+    // The running agent's own.
+    let own = |facts: &mut Facts| {
+        runs(&["vipcast", "gobgpd"])(facts);
+        taken(facts);
+    };
+    assert_findings(&spawned, own, &[]);
+    assert_findings(&foreign, runs(&["gobgpd"]), &[]);
+    assert_findings(&foreign, |facts| facts.gobgpd = Some(Ok(())), &[]);
+    assert_findings(
+        &foreign,
+        |facts| facts.gobgpd = Some(Err("refused".into())),
+        &[
+            "E: gobgpd: found no answer at unix:/g: refused; wanted: a gobgpd that is running, with its gRPC interface there; start it with --api-hosts, or correct bgp.gobgpd.address",
+        ],
+    );
+}
+
+#[test]
+fn essentials_are_the_errors_that_no_step_survives() {
+    let config = config(BASE);
+    let mut facts = ready(&config);
+    facts.kernel = "6.1.0".to_owned();
+    facts.manifests = Err("gone".to_owned());
+    facts.processes.insert("kube-proxy".to_owned(), 7);
+    assert_eq!(essentials(&config, &facts), []);
+    facts.capabilities = 0;
+    facts.modules.insert("ip_vs".to_owned(), Module::Missing);
+    let subjects: Vec<String> = essentials(&config, &facts).into_iter().map(|finding| finding.subject).collect();
+    assert_eq!(subjects, ["module ip_vs", "capability CAP_NET_ADMIN"]);
+}
+
+#[test]
+fn errors_come_first_and_decide() {
+    let config = config(BASE);
+    let mut facts = ready(&config);
+    facts.kernel = "6.1.0".to_owned();
+    let warned = Answer::new(judge(&config, &facts));
+    assert!(warned.ready && warned.errors.is_empty() && warned.warnings.len() == 1);
+    facts.manifests = Err("gone".to_owned());
+    let failed = Answer::new(judge(&config, &facts));
+    assert!(!failed.ready);
+    let expected = "ERROR    folder /cluster\n  found  gone\n  \
+                    wanted a folder with manifests of Services and EndpointSlices\n  \
+                    do     create it, or correct source.manifests\n\nWARNING  kernel release\n";
+    let table = failed.table();
+    assert!(table.starts_with(expected), "{table}");
+    assert!(table.ends_with("\n\nnot ready (errors: 1, warnings: 1)\n"), "{table}");
+    let json = serde_json::to_value(&failed).unwrap();
+    assert_eq!(json["ready"], false);
+    assert_eq!(json["errors"][0]["found"], "gone");
+    assert_eq!(json["warnings"][0]["subject"], "kernel release");
+}

@@ -1,0 +1,135 @@
+//! Looking without touching: what `vipcast plan` rehearses on, and what `vipcast status` shows without an agent.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::connect::endpoint;
+use crate::apply::bgp::{Endpoint, Speaker};
+use crate::apply::kernel::Kernel;
+use crate::config::{Config, Source};
+use crate::model::{State, Time};
+use crate::plan::rehearse::{ModelNode, Stage, look, rehearse};
+use crate::plan::step::{Executor, Observation, Outcome};
+use crate::plan::{Change, Planner, Report, Status, Step};
+use crate::watch;
+
+/// How long the source gets for its first complete list, and gobgpd for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is there, and what could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The node, as a model to rehearse on.
+    pub node: ModelNode,
+    /// gobgpd answered.
+    pub speaker: bool,
+    /// Parts that could not be read, in words. They count as empty.
+    pub unread: Vec<String>,
+}
+
+/// Reads the kernel and gobgpd, and changes nothing: where the kernel has not loaded IPVS, there is none to be read,
+/// and asking would load it.
+pub async fn observe(config: &Config) -> anyhow::Result<Observed> {
+    let mut observed = Observed::default();
+    let mut kernel = Kernel::connect_if_loaded()?;
+    let mut steps = vec![Step::ReadHost];
+    if Path::new("/proc/net/ip_vs").exists() {
+        steps.push(Step::ListServers);
+    }
+    let mut state = State::default();
+    let mut readings = Vec::new();
+    for Report { step, outcome } in kernel.perform(steps).await {
+        match outcome {
+            Outcome::Read(Observation::Host(reading)) => {
+                let reading = *reading;
+                let unread = &mut observed.unread;
+                state.sysctls = part(reading.sysctls, "kernel parameters", unread);
+                state.addr = part(reading.addr, "link and routes", unread);
+                state.nft = part(reading.nft, "packet filter", unread);
+                observed.node.host = part(reading.host, "node addresses", unread);
+            }
+            Outcome::Read(Observation::Servers(found)) => readings.extend(found.into_keys().map(Step::ReadServer)),
+            other => observed.unread.push(format!("{step}: {other}")),
+        }
+    }
+    for Report { step, outcome } in kernel.perform(readings).await {
+        match (step, outcome) {
+            (Step::ReadServer(key), Outcome::Read(Observation::Server(found))) => {
+                state.ipvs.extend(found.map(|server| (key, server)));
+            }
+            (step, other) => observed.unread.push(format!("{step}: {other}")),
+        }
+    }
+    if let Some(endpoint) = endpoint(config)?
+        && can_reach(&endpoint, PATIENCE).await
+    {
+        let reports = Speaker::new(endpoint).perform(vec![Step::ReadSpeaker]).await;
+        for Report { step, outcome } in reports {
+            match outcome {
+                Outcome::Read(Observation::Speaker(bgp)) => {
+                    state.bgp = Some(*bgp);
+                    observed.speaker = true;
+                }
+                other => observed.unread.push(format!("{step}: {other}")),
+            }
+        }
+    }
+    observed.node.state = state;
+    Ok(observed)
+}
+
+fn part<T: Default>(value: Result<T, String>, name: &str, unread: &mut Vec<String>) -> T {
+    value.unwrap_or_else(|reason| {
+        unread.push(format!("{name}: {reason}"));
+        T::default()
+    })
+}
+
+/// Does gobgpd answer at `endpoint` within `patience`?
+pub(super) async fn can_reach(endpoint: &Endpoint, patience: Duration) -> bool {
+    let mut speaker = Speaker::new(endpoint.clone());
+    let answer = tokio::time::timeout(patience, speaker.perform(vec![Step::ReadSpeaker])).await;
+    answer.is_ok_and(|reports| reports.iter().any(|report| matches!(report.outcome, Outcome::Read(_))))
+}
+
+/// A planner that knows the cluster's objects as they are now, and has not looked at the node yet. Troubles of the
+/// source are in its status.
+async fn informed(config: &Config) -> Planner {
+    let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
+    planner.apply(Change::SpeakerUp, Time::ZERO);
+    let (sender, mut changes) = mpsc::channel(1024);
+    let Source::Manifests(folder) = config.source.clone();
+    let source = watch::manifests::watch(folder, config.settings.node.clone(), sender);
+    let listen = async {
+        while !planner.is_listed() {
+            match changes.recv().await {
+                Some(change) => planner.apply(change, Time::ZERO),
+                None => return,
+            }
+        }
+    };
+    tokio::select! {
+        _ = source => {}
+        _ = tokio::time::timeout(PATIENCE, listen) => {}
+    }
+    planner
+}
+
+/// What `run` would do now, in stages, rehearsed on a model of the node; and how things would stand afterwards.
+pub async fn rehearsal(config: &Config, observed: &Observed) -> (Planner, Vec<Stage>) {
+    let mut planner = informed(config).await;
+    let mut node = observed.node.clone();
+    let (stages, _) = rehearse(&mut planner, &mut node, Time::ZERO);
+    (planner, stages)
+}
+
+/// How things stand as a planner sees them that looks and does not act. What is there is shown as it is; what should be
+/// there follows from the cluster's objects as they are now.
+pub async fn bystander(config: &Config, observed: &Observed) -> Status {
+    let mut planner = informed(config).await;
+    let mut node = observed.node.clone();
+    look(&mut planner, &mut node, Time::ZERO);
+    planner.status()
+}

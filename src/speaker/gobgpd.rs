@@ -1,0 +1,150 @@
+//! The gobgpd process: started here, or by an earlier speaker that was killed.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context, anyhow, bail};
+use rustix::process::{Pid, Signal};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::log::Log;
+use super::process::Process;
+
+/// What to run, and where.
+pub(super) struct Program {
+    gobgpd: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+/// A running gobgpd. Dropping it does not end it.
+pub(super) struct Gobgpd {
+    process: Process,
+    /// Our child with its log; `None`: an earlier speaker's child.
+    child: Option<(Child, Log)>,
+}
+
+/// How a gobgpd ended.
+pub(super) enum End {
+    /// With this status, after these last words.
+    Ended(io::Result<ExitStatus>, Option<String>),
+    /// Nobody knows: only a parent is told.
+    Unknown,
+}
+
+impl Program {
+    /// The program `gobgpd`, with its socket and its log in `folder`.
+    pub(super) fn new(gobgpd: &Path, folder: &Path) -> Program {
+        Program { gobgpd: gobgpd.to_owned(), socket: super::socket(folder), log: super::log::of_gobgpd(folder) }
+    }
+
+    /// The gobgpd that an earlier speaker left behind, or else a new one.
+    pub(super) async fn adopt_or_start(&self) -> anyhow::Result<Gobgpd> {
+        match self.adopt().await? {
+            Some(gobgpd) => Ok(gobgpd),
+            None => self.start(),
+        }
+    }
+
+    /// Removes the socket of a gobgpd that is gone: gobgpd does not start over a dead one.
+    pub(super) fn remove_socket(&self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
+
+    /// Who listens on the socket, if it is a gobgpd that was started for it. Nobody else can be ours, whatever a file
+    /// may say about process IDs.
+    async fn adopt(&self) -> anyhow::Result<Option<Gobgpd>> {
+        let listener = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream.peer_cred().map(|owner| owner.pid()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                self.remove_socket();
+                return Ok(None);
+            }
+            Err(error) => Err(error),
+        };
+        let socket = self.socket.display();
+        let pid = listener.with_context(|| format!("{socket}"))?.and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| anyhow!("{socket} is in use by a process that cannot be seen from here"))?;
+        // Of two steps that could hit another process of the same ID, the second proves the first.
+        let process = Process::open(pid).with_context(|| format!("{socket} is in use by process {pid}"))?;
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let api_hosts = self.api_hosts();
+        if !command.split(|byte| *byte == 0).any(|word| word == api_hosts.as_bytes()) {
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            bail!("{socket} is in use by process {pid}, which is no gobgpd of ours: {}", command.trim_end());
+        }
+        Ok(Some(Gobgpd { process, child: None }))
+    }
+
+    fn start(&self) -> anyhow::Result<Gobgpd> {
+        // gobgpd writes the file itself: a pipe to the speaker would kill it when the speaker is killed.
+        let log = Log::open(&self.log).with_context(|| format!("{}", self.log.display()))?;
+        let child = Command::new(&self.gobgpd)
+            .args([&self.api_hosts(), "--pprof-disable", "--log-level=info"])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.writer()?)
+            .stderr(log.writer()?)
+            .spawn();
+        let child = child.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!(
+                "there is no gobgpd at {}: install it (Debian package gobgpd), or say in bgp.gobgpd where it is",
+                self.gobgpd.display()
+            ),
+            _ => anyhow!("{}: {error}", self.gobgpd.display()),
+        })?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("gobgpd has no process ID")?;
+        Ok(Gobgpd { process: Process::open(pid)?, child: Some((child, log)) })
+    }
+
+    /// The argument that says where gobgpd listens: also what tells ours from others.
+    fn api_hosts(&self) -> String {
+        format!("--api-hosts=unix://{}", self.socket.display())
+    }
+}
+
+impl Gobgpd {
+    /// Its process ID.
+    pub(super) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// Was it started by an earlier speaker?
+    pub(super) fn is_adopted(&self) -> bool {
+        self.child.is_none()
+    }
+
+    /// Waits until it ends.
+    pub(super) async fn ended(&mut self) -> End {
+        match &mut self.child {
+            Some((child, log)) => {
+                let status = child.wait().await;
+                End::Ended(status, log.last_line())
+            }
+            None => self.process.ended().await.map_or_else(|error| End::Ended(Err(error), None), |()| End::Unknown),
+        }
+    }
+
+    /// Sends a signal. It is no error if it has ended already.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.process.signal(signal)
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Ended(Ok(status), _) => write!(f, "ended with {status}")?,
+            End::Ended(Err(error), _) => write!(f, "ended, and its status is lost: {error}")?,
+            End::Unknown => write!(f, "ended")?,
+        }
+        match self {
+            End::Ended(_, Some(words)) => write!(f, "; its last words: {words}"),
+            End::Ended(_, None) | End::Unknown => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The lab with two agents, and how to look at it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use vipcast_lab::lab::{Daemon, Lab, Node, Options};
+use vipcast_lab::traffic::{Port, Server};
+use vipcast_lab::{Netns, vm, wait_for};
+
+/// The agent under test.
+pub(crate) const VIPCAST: &str = env!("CARGO_BIN_EXE_vipcast");
+const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack.clab.yml");
+
+/// The ranges that the LB nodes announce.
+pub(crate) const RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
+/// The VIPs of the Service `demo/web`.
+pub(crate) const WEB: [&str; 2] = ["10.96.0.10:80", "[fd00:10:96::10]:80"];
+/// How long a request may take: far longer than any should, on an emulated machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something that has to happen may take.
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+
+/// The lab, its pods and its agents.
+pub(crate) struct Rack {
+    pub(crate) lab: Lab,
+    _pods: Vec<Server>,
+    /// The agents of lb1 and lb2. Dropped, an agent is killed; its speaker goes on.
+    pub(crate) agents: Vec<Daemon>,
+}
+
+impl Rack {
+    /// Deploys the lab and starts its pods; no agent runs yet. None where this kernel will not do, which is said.
+    pub(crate) fn bare() -> Result<Option<Rack>> {
+        if let Err(why) = vm::probe() {
+            println!("SKIPPED lab: {why}");
+            return Ok(None);
+        }
+        let lab = Lab::deploy(TOPOLOGY, Options::default())?;
+        let pods = lab.start_pods(&[Port::Tcp(8080), Port::Udp(5353)])?;
+        Ok(Some(Rack { lab, _pods: pods, agents: Vec::new() }))
+    }
+
+    /// Deploys the lab and starts both agents; they are ready and the ToR has both next hops.
+    pub(crate) fn up() -> Result<Option<Rack>> {
+        let Some(mut rack) = Rack::bare()? else { return Ok(None) };
+        rack.start_agents()?;
+        Ok(Some(rack))
+    }
+
+    /// Starts both agents and waits until the ToR has both next hops for both ranges.
+    pub(crate) fn start_agents(&mut self) -> Result<()> {
+        for name in ["lb1", "lb2"] {
+            self.agents.push(self.lab.node(name).start_agent(VIPCAST)?);
+        }
+        self.wait_for_next_hops(2)
+    }
+
+    /// The client's namespace.
+    pub(crate) fn client(&self) -> &Netns {
+        self.lab.node("client").netns()
+    }
+
+    /// Runs a test and keeps evidence if it fails.
+    pub(crate) fn attempt(mut self, test: impl FnOnce(&mut Rack) -> Result<()>) -> Result<()> {
+        let done = test(&mut self);
+        if let Err(error) = &done {
+            for agent in &self.agents {
+                println!("--- log of {}\n{}", agent.name(), agent.log());
+            }
+            self.lab.keep_evidence(&format!("{error:#}"));
+        }
+        done
+    }
+
+    /// The next hops in the ToR's forwarding table.
+    pub(crate) fn next_hops(&self, range: &str) -> Result<BTreeSet<String>> {
+        let family = if range.contains(':') { "-6" } else { "-4" };
+        let said = self.lab.node("tor").command("ip").args([family, "-json", "route", "show", range]).run()?.stdout;
+        let routes: Value = serde_json::from_str(&said)?;
+        let mut hops = BTreeSet::new();
+        for route in routes.as_array().context("routes are a list")? {
+            let ways = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
+            hops.extend(ways.iter().filter_map(|way| Some(way["gateway"].as_str()?.to_owned())));
+        }
+        Ok(hops)
+    }
+
+    /// Waits until the ToR has this many next hops for both ranges.
+    pub(crate) fn wait_for_next_hops(&self, count: usize) -> Result<()> {
+        for range in RANGES {
+            wait_for(LONG, &format!("{count} next hops for {range}"), || {
+                let hops = self.next_hops(range)?;
+                Ok(if hops.len() == count { Ok(()) } else { Err(hops) })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Changes a line of an LB node's configuration before its agent starts.
+    pub(crate) fn configure(&self, node: &str, from: &str, to: &str) -> Result<()> {
+        let file = self.lab.node(node).path("etc/vipcast/config.yaml");
+        let text = fs::read_to_string(&file)?;
+        ensure!(text.contains(from), "{} has no {from:?}", file.display());
+        Ok(fs::write(&file, text.replace(from, to))?)
+    }
+}
+
+/// Asks an agent's admin listener, and answers with the status code and the body.
+pub(crate) fn ask(node: &Node, path: &str) -> Result<(u16, String)> {
+    node.run(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:9180")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
+        let code = head.split(' ').nth(1).context("a status line")?.parse()?;
+        anyhow::Ok((code, body.to_owned()))
+    })?
+}
+
+/// A metric's value, or the sum over its labels.
+pub(crate) fn metric(node: &Node, name: &str) -> Result<f64> {
+    let (_, body) = ask(node, "/metrics")?;
+    let lines = body.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+}
+
+/// Waits until `/readyz` says yes.
+pub(crate) fn wait_until_ready(node: &Node) -> Result<()> {
+    wait_for(LONG, &format!("{} ready", node.name()), || {
+        Ok(match ask(node, "/readyz") {
+            Ok((200, _)) => Ok(()),
+            Ok((_, reasons)) => Err(reasons),
+            Err(error) => Err(error.to_string()),
+        })
+    })
+}
+
+/// A socket address in a test.
+pub(crate) fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}

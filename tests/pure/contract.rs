@@ -1,0 +1,72 @@
+//! Names that others rely on are listed in the README: metrics, and the fields of what is printed as JSON.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use vipcast::admin::metrics::Metrics;
+use vipcast::plan::Status;
+use vipcast::plan::status::{BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The paths of all fields of a document, with `[]` for the elements of a list.
+fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                paths(field, &format!("{prefix}{dot}{name}"), found);
+            }
+        }
+        Value::Array(elements) if elements.iter().any(Value::is_object) => {
+            elements.iter().for_each(|element| paths(element, &format!("{prefix}[]"), found));
+        }
+        _ => {
+            found.insert(prefix.to_owned());
+        }
+    }
+}
+
+/// A status that has something of everything.
+fn status() -> Status {
+    let text = String::new;
+    let problem = || Problem { subject: text(), problem: text() };
+    let mut status = Status::default();
+    status.source.bad_objects.push(problem());
+    status.source.troubles.push(problem());
+    status.services.problems.push(problem());
+    status.ranges.push(RangeStatus { prefix: text(), announce: text(), routes: 0, problem: None });
+    status.sysctls.push(SysctlStatus { name: text(), found: None, now: None, wanted: text() });
+    status.failures.push(FailureStatus { what: text(), reason: text(), count: 0 });
+    let peer = PeerStatus { address: text(), asn: 0, state: "Idle".into(), reason: None };
+    let route = RouteStatus { prefix: text(), next_hop: text(), communities: Vec::new() };
+    status.bgp = Some(BgpStatus { peers: vec![peer], routes: vec![route], ..BgpStatus::default() });
+    status
+}
+
+#[test]
+fn the_fields_of_the_status_are_listed_in_the_readme() {
+    let mut found = BTreeSet::new();
+    paths(&serde_json::to_value(status()).unwrap(), "", &mut found);
+    let readme = readme();
+    let listed = readme.split("```status\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let listed: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
+    assert_eq!(found, listed, "the README should list:\n{}", found.iter().cloned().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn every_metric_is_in_the_readme_and_nothing_else() {
+    let text = Metrics::default().render(&status()).unwrap();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let families: BTreeSet<&str> = families.filter_map(|name| name.strip_prefix("vipcast_")).collect();
+    let readme = readme();
+    let section = readme.split("## Metrics").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let names = cells.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|name| !name.is_empty());
+    let listed: BTreeSet<&str> = names.map(|name| name.strip_suffix("_total").unwrap_or(name)).collect();
+    assert_eq!(families, listed);
+}
