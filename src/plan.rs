@@ -29,6 +29,3 @@ pub use planner::Planner;
 pub use rehearse::ModelNode;
 pub use status::Status;
 pub use step::{Executor, Observation, Outcome, Report, Step};
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::addr::Link;
+use crate::model::ipvs::ServerKey;
 use crate::model::nft::Table;
 use crate::model::settings::Snat;
 use crate::model::{Family, Prefix, Time};
@@ -38,7 +39,7 @@ pub struct Plan {
 
 /// How many steps each executor may have under way: enough to keep it busy, few enough that a withdrawal or an urgent
 /// change never waits long behind them.
-const WINDOW: usize = 4096;
+pub(super) const WINDOW: usize = 4096;
 
 /// How many virtual servers may be under way being read: small beside writes, so that a change that arrives during a
 /// resync waits for a few dumps only.
@@ -61,8 +62,12 @@ impl Draft {
 impl Planner {
     /// The steps whose preconditions hold at `now`. They count as under way until their reports come in.
     pub fn plan(&mut self, now: Time) -> Plan {
+        // Leaving all as it is needs nothing but to leave.
+        if self.leaving == Some(Leave::Keep) {
+            return Plan { news: std::mem::take(&mut self.news), finished: true, ..Plan::default() };
+        }
         let mut draft = Draft::default();
-        self.take_alarms(now);
+        let due = self.take_alarms(now);
         self.plan_resync(now);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
@@ -74,6 +79,7 @@ impl Planner {
         }
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
+        self.forget_what_is_over(due);
         let held = self.servers.held_until.filter(|_| self.servers.adopted);
         for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
@@ -83,9 +89,13 @@ impl Planner {
         Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, finished }
     }
 
-    /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure.
+    /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
+    /// done before the last reading and is due again did not last, which is a failure too.
     pub(super) fn send(&mut self, step: Step, now: Time, draft: &mut Draft) -> bool {
         let key = step.key();
+        if self.host.proof.remove(&key).is_some_and(|done| done == step) {
+            self.fail(&step, "it was done, and did not last".to_owned(), false, now);
+        }
         if !self.memory.may_try(&key, now) {
             return false;
         }
@@ -94,20 +104,36 @@ impl Planner {
         true
     }
 
-    fn take_alarms(&mut self, now: Time) {
-        for key in self.memory.due(now) {
+    /// Notes what has to be looked at again after a failure, and answers with the keys whose time has come.
+    fn take_alarms(&mut self, now: Time) -> Vec<Key> {
+        let due = self.memory.due(now);
+        for key in &due {
             match key {
                 Key::Server(server) | Key::Destination(server, _) => {
-                    self.servers.todo.insert(server);
+                    self.servers.todo.insert(*server);
                 }
                 Key::ServerReading(server) => {
-                    self.servers.to_read.insert(server);
+                    self.servers.to_read.insert(*server);
                 }
                 Key::Path(prefix) if prefix.is_host() => {
                     self.speaker.vips.insert(prefix.address());
                 }
                 _ => {}
             }
+        }
+        due
+    }
+
+    /// A failure is over when what failed was read back as done, or when nobody wants it any more at its time.
+    fn forget_what_is_over(&mut self, due: Vec<Key>) {
+        let proven = std::mem::take(&mut self.host.proof).into_keys();
+        // Virtual servers may wait for their turn; they forget by themselves.
+        let unasked = due.into_iter().filter(|key| {
+            !matches!(key, Key::Server(_) | Key::Destination(..) | Key::ServerReading(_))
+                && !self.memory.is_in_flight(key)
+        });
+        for key in proven.chain(unasked.collect::<Vec<_>>()) {
+            self.memory.forget(&key);
         }
     }
 
@@ -127,11 +153,15 @@ impl Planner {
         if (self.host.wanted || retry) && self.send(Step::ReadHost, now, draft) {
             self.host.wanted = false;
         }
-        let settled = self.derived && self.informed();
+        // Which virtual servers are ours depends on the routes too.
+        let settled = self.derived && self.informed() && self.host.known.contains(&Part::Addr);
         if self.servers.listing_wanted && settled && self.send(Step::ListServers, now, draft) {
             self.servers.listing_wanted = false;
         }
+        // Which paths of a shared gobgpd are ours depends on the routes; but who leaves does not wait for the kernel.
+        let can_judge = self.is_exclusive() || self.host.known.contains(&Part::Addr) || self.leaving.is_some();
         if self.settings.bgp.is_some()
+            && can_judge
             && self.speaker.down.is_none()
             && (self.speaker.wanted || self.actual.bgp.is_none())
             && self.send(Step::ReadSpeaker, now, draft)
@@ -164,7 +194,9 @@ impl Planner {
             self.host.facts.as_ref().map(|facts| sysctl::before_forwarding(&families, facts)).unwrap_or_default();
         let forwarding_waits = !first.is_empty();
         for (name, value) in first {
-            self.send(Step::SetSysctl(name, value), now, draft);
+            if self.actual.sysctls.get(&name) != Some(&value) {
+                self.send(Step::SetSysctl(name, value), now, draft);
+            }
         }
         for (name, value) in self.desired_sysctls() {
             let waits = forwarding_waits && sysctl::is_ipv6_forwarding(&name);
@@ -174,9 +206,24 @@ impl Planner {
         }
     }
 
-    /// Ranges that are no longer in force but still local: what they stand on stays until their route is gone.
+    /// Ranges that are no longer in force but still local.
     fn lingering(&self) -> impl Iterator<Item = Prefix> {
         self.actual.addr.routes.keys().copied().filter(|prefix| !self.ranges.contains(*prefix))
+    }
+
+    /// Prefixes that the rules have to cover: the ranges in force; those that are still local; and those whose paths
+    /// peers may still follow.
+    fn covered(&self, now: Time, draft: &mut Draft) -> BTreeSet<Prefix> {
+        let mut covered = self.ranges.prefixes();
+        covered.extend(self.lingering());
+        let table = self.actual.nft.table.iter().flat_map(|table| table.guard.union(&table.masquerade));
+        for prefix in table.copied().filter(|prefix| !covered.contains(prefix)).collect::<Vec<_>>() {
+            if let Err(until) = self.outlived(prefix, now) {
+                covered.insert(prefix);
+                until.into_iter().for_each(|until| draft.wake(until));
+            }
+        }
+        covered
     }
 
     fn plan_snat(&mut self, now: Time, draft: &mut Draft) {
@@ -184,7 +231,8 @@ impl Planner {
             return;
         }
         let classic = self.settings.snat == Snat::IpvsMatch;
-        let needed = self.ranges.prefixes().into_iter().chain(self.lingering()).map(Prefix::family).collect::<Vec<_>>();
+        let covered = self.covered(now, draft);
+        let needed: BTreeSet<Family> = covered.iter().map(|prefix| prefix.family()).collect();
         for family in Family::ALL {
             let wanted = classic && needed.contains(&family);
             let there = self.actual.nft.classic.contains(&family);
@@ -195,8 +243,8 @@ impl Planner {
                 self.send(Step::DeleteClassicSnat(family), now, draft);
             }
         }
-        let table = self.table(self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default());
-        self.send_table(table, now, draft);
+        let guard = self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default();
+        self.send_table(self.table(&covered, guard), now, draft);
     }
 
     /// Is what replaces the classic SNAT rule of `family` in force already?
@@ -212,25 +260,23 @@ impl Planner {
         }
         let local = |prefix: &Prefix| self.actual.addr.routes.contains_key(prefix);
         let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
-        let guard = self.ranges.prefixes().into_iter().filter(ready).chain(self.lingering()).collect();
-        let table = self.table(guard);
+        let covered = self.covered(now, draft);
+        let guard = covered.iter().copied().filter(|prefix| !self.ranges.contains(*prefix) || ready(prefix));
+        let table = self.table(&covered, guard.collect());
         self.send_table(table, now, draft);
     }
 
-    /// The table with this guard and the masquerade that is due. A set takes no range inside another, as there is when
-    /// a range became narrower or wider: the outer one stands for both.
-    fn table(&self, guard: BTreeSet<Prefix>) -> Table {
-        let needed = self.ranges.prefixes().into_iter().chain(self.lingering());
+    /// The table with this guard and the masquerade that is due. The kernel's sets take no prefix inside another.
+    fn table(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
         let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
-        let table = self.actual.nft.table.as_ref();
-        let there = |prefix: &Prefix| table.is_some_and(|table| table.masquerade.iter().any(|r| r.overlaps(*prefix)));
-        let masquerade: BTreeSet<Prefix> = match self.settings.snat {
-            Snat::Nftables => needed.collect(),
-            Snat::None => Default::default(),
+        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
+        let masquerade = match self.settings.snat {
+            Snat::Nftables => covered.clone(),
+            Snat::None => BTreeSet::new(),
             // The nftables rule stays until the classic one has taken over.
-            Snat::IpvsMatch => needed.filter(|prefix| there(prefix) && !classic_in_force(prefix)).collect(),
+            Snat::IpvsMatch => covered.iter().copied().filter(|p| there(p) && !classic_in_force(p)).collect(),
         };
-        Table { masquerade: outermost(masquerade), guard: outermost(guard), stray: Default::default() }
+        Table { masquerade: outermost(masquerade), guard: outermost(guard), stray: BTreeSet::new() }
     }
 
     fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
@@ -260,7 +306,7 @@ impl Planner {
     }
 
     /// Emits the steps for one virtual server and answers how many they are.
-    fn plan_server(&mut self, key: crate::model::ipvs::ServerKey, now: Time, draft: &mut Draft) -> usize {
+    fn plan_server(&mut self, key: ServerKey, now: Time, draft: &mut Draft) -> usize {
         // The last report of the steps under way puts it back among those to compare.
         if self.servers.busy.contains_key(&key) {
             return 0;
@@ -273,10 +319,18 @@ impl Planner {
             return 0;
         }
         if self.memory.failure(&Key::Server(key)).is_some_and(|failure| failure.retry_at > now) {
+            self.touch_vip(key.address);
+            return 0;
+        }
+        let steps = ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key));
+        self.touch_vip(key.address);
+        if steps.is_empty() {
+            self.memory.forget_server(&key);
+            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
             return 0;
         }
         let before = draft.steps.len();
-        for step in ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key)) {
+        for step in steps {
             let about = step.key();
             if self.memory.failure(&about).is_none_or(|failure| failure.retry_at <= now) {
                 self.memory.sent(about);
@@ -284,9 +338,7 @@ impl Planner {
             }
         }
         let count = draft.steps.len() - before;
-        if count == 0 {
-            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
-        } else {
+        if count > 0 {
             debug_assert!(draft.steps[before..].iter().all(|step| server_of(step) == Some(key)));
             self.servers.busy.insert(key, count as u32);
         }
@@ -312,7 +364,7 @@ impl Planner {
             }
         }
         for prefix in self.lingering().collect::<Vec<_>>() {
-            match self.range_released(prefix, now) {
+            match self.outlived(prefix, now) {
                 Ok(()) if self.stands_on(prefix) => {}
                 Ok(()) => {
                     self.send(Step::DeleteRoute(prefix), now, draft);
@@ -320,8 +372,7 @@ impl Planner {
                 Err(until) => until.into_iter().for_each(|until| draft.wake(until)),
             }
         }
-        let bare = self.actual.addr.routes.is_empty() && self.actual.nft == Default::default();
-        if self.leaving == Some(Leave::Remove) && link.is_some() && bare && self.actual.ipvs.is_empty() {
+        if self.leaving == Some(Leave::Remove) && self.is_bare() && link.is_some_and(|link| link.dummy) {
             self.send(Step::DeleteLink, now, draft);
         }
     }
@@ -337,37 +388,56 @@ impl Planner {
             || successors.any(|range| !self.actual.addr.routes.contains_key(&range.prefix))
     }
 
+    /// Is nothing of ours left in the kernel but the link?
+    fn is_bare(&self) -> bool {
+        self.servers.adopted
+            && self.actual.ipvs.is_empty()
+            && self.actual.addr.routes.is_empty()
+            && self.actual.nft == Default::default()
+    }
+
     /// Is all done that the agent was asked to do before it leaves?
     fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
         let Some(leaving) = self.leaving else { return false };
-        let writing = self.memory.in_flight().any(|key| !matches!(key, Key::ServerReading(_)));
-        if writing || !draft.steps.is_empty() {
-            return false;
-        }
         let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
         if let Some(heard) = heard.filter(|heard| *heard > now) {
             draft.wake(heard);
+            return false;
         }
-        let withdrawn = || {
-            let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
-            gone && heard.is_none_or(|heard| heard <= now)
-        };
+        let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
+        // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
+        let known = !self.speaker.wanted && !self.memory.is_in_flight(&Key::SpeakerReading);
+        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || self.settings.bgp.is_none());
         match leaving {
             Leave::Keep => true,
-            Leave::Withdraw => withdrawn(),
+            Leave::Withdraw => withdrawn,
             Leave::Remove => {
-                let bare = self.actual.addr == Default::default() && self.actual.nft == Default::default();
+                let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
+                let link = self.actual.addr.link.is_some_and(|link| link.dummy);
                 let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty());
-                withdrawn() && bare && alone && self.servers.adopted && self.actual.ipvs.is_empty()
+                withdrawn && quiet && self.is_bare() && !link && alone
             }
         }
     }
 }
 
-/// The ranges that lie in none of the others.
-fn outermost(ranges: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
-    let inner = |range: &Prefix| ranges.iter().any(|other| other != range && other.covers(*range));
-    ranges.iter().copied().filter(|range| !inner(range)).collect()
+/// Is all of `prefix` inside one of `set`?
+pub(super) fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
+    set.iter().any(|outer| outer.covers(prefix))
+}
+
+/// Those that lie inside no other.
+fn outermost(set: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
+    let mut result = BTreeSet::new();
+    // An outer prefix comes before those inside it, and between them come only others inside it.
+    let mut last: Option<Prefix> = None;
+    for prefix in set {
+        if last.is_none_or(|outer| !outer.covers(prefix)) {
+            result.insert(prefix);
+            last = Some(prefix);
+        }
+    }
+    result
 }
 
 /// Who performs the steps of `target`: gobgpd's executor, or the kernel's?

@@ -53,10 +53,15 @@ pub(super) struct HostBook {
     pub(super) unread: BTreeMap<Part, String>,
     /// Parts that were read at least once.
     pub(super) known: BTreeSet<Part>,
-    /// Nothing was written since the last reading.
+    /// Nothing was written or reported as changed since the last reading.
     pub(super) fresh: bool,
     /// A reading is wanted.
     pub(super) wanted: bool,
+    /// What was done since the last reading.
+    pub(super) done: BTreeMap<Key, Step>,
+    /// What had been done when the last reading was made: whoever wants to do the same again learns that it did not
+    /// last.
+    pub(super) proof: BTreeMap<Key, Step>,
 }
 
 /// A part of the host reading.
@@ -115,12 +120,22 @@ pub(super) struct SpeakerBook {
     pub(super) down: Option<String>,
     /// A reading is wanted.
     pub(super) wanted: bool,
+    /// The reading under way was asked for before gobgpd went away or came back: it is worth nothing.
+    pub(super) stale: bool,
+    /// Until when it was unknown what gobgpd holds: a path may have gone until then that nobody here knows of.
+    pub(super) dark: Time,
     /// Sessions by peer.
     pub(super) sessions: BTreeMap<IpAddr, Session>,
     /// When paths were withdrawn whose promises may not be removed yet.
     pub(super) withdrawn: BTreeMap<Prefix, Time>,
     /// VIPs whose host route has to be looked at.
     pub(super) vips: BTreeSet<IpAddr>,
+    /// VIPs whose host route waits for what its range stands on.
+    pub(super) waiting: BTreeSet<IpAddr>,
+    /// Paths that are out and are no host routes.
+    pub(super) wide: BTreeSet<Prefix>,
+    /// Paths that this agent sent or found: they stay ours when the range that they were for is gone.
+    pub(super) ours: BTreeSet<Prefix>,
     /// How the infrastructure of each range stood in the last pass.
     pub(super) footings: BTreeMap<Prefix, Footing>,
 }
@@ -138,7 +153,12 @@ impl Planner {
             actual: State::default(),
             host: HostBook { wanted: true, ..HostBook::default() },
             servers: ServerBook { listing_wanted: true, ..ServerBook::default() },
-            speaker: SpeakerBook { down: Some("not connected yet".into()), wanted: true, ..SpeakerBook::default() },
+            speaker: SpeakerBook {
+                down: Some("not connected yet".into()),
+                wanted: true,
+                dark: now,
+                ..SpeakerBook::default()
+            },
             memory: Memory::default(),
             derived: false,
             leaving: None,
@@ -152,15 +172,20 @@ impl Planner {
         match change {
             Change::Source(event) => self.on_event(event, now),
             Change::Report(report) => self.on_report(report, now),
-            Change::HostMoved => self.host.wanted = true,
+            Change::HostMoved => {
+                self.host.wanted = true;
+                self.host.fresh = false;
+            }
+            Change::SpeakerMoved => self.speaker.wanted = true,
             Change::SpeakerUp => {
                 self.speaker.wanted = true;
+                self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
+                self.memory.forget_speaker();
                 if self.speaker.down.take().is_some() {
                     self.news.push(News::SpeakerUp);
                 }
             }
-            Change::SpeakerMoved => self.speaker.wanted = true,
-            Change::SpeakerDown(reason) => self.on_speaker_down(reason),
+            Change::SpeakerDown(reason) => self.on_speaker_down(reason, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Leave(leave) => {
                 self.leaving = Some(leave);
@@ -225,10 +250,14 @@ impl Planner {
             || self.actual.addr.routes.keys().any(|prefix| prefix.contains(address))
     }
 
+    /// Is gobgpd ours alone?
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive)
+    }
+
     /// Is a path for `prefix` ours?
     pub(super) fn owns_path(&self, prefix: Prefix) -> bool {
-        let exclusive = self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive);
-        exclusive || self.owns(prefix.address()) && self.owns(prefix.last())
+        self.is_exclusive() || self.owns(prefix.address()) && self.owns(prefix.last())
     }
 
     fn on_event(&mut self, event: Event, now: Time) {
@@ -267,7 +296,10 @@ impl Planner {
         }
         self.ranges = ranges;
         self.servers.listing_wanted = true;
-        self.speaker.wanted = true;
+        // Of a shared gobgpd, only the paths that were ours were kept.
+        if !self.is_exclusive() {
+            self.lose_sight(now);
+        }
         let claimed = self.ledger.services().cloned();
         let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
         known.iter().for_each(|service| self.derive_claim(service, now));
@@ -286,23 +318,26 @@ impl Planner {
     }
 
     fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
-        let problems = self.ledger.problems(service);
         let claim = match self.cluster.service(service) {
             Some(object) if self.leaving != Some(Leave::Remove) => {
                 claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), &self.ranges)
             }
             _ => Claim::default(),
         };
-        let touched = self.ledger.put(service, claim);
-        for key in touched {
+        let mut concerned = self.ledger.rivals(service, &claim);
+        concerned.insert(service.clone());
+        let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
+        for key in self.ledger.put(service, claim) {
             self.memory.forget_server(&key);
             self.servers.todo.insert(key);
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);
         }
-        let found = self.ledger.problems(service);
-        if found != problems {
-            self.news.push(News::Service { service: service.clone(), problems: found });
+        for (known, service) in before {
+            let problems = self.ledger.problems(&service);
+            if problems != known {
+                self.news.push(News::Service { service, problems });
+            }
         }
     }
 
@@ -322,13 +357,21 @@ impl Planner {
         }
     }
 
-    fn on_speaker_down(&mut self, reason: String) {
+    fn on_speaker_down(&mut self, reason: String, now: Time) {
         if self.speaker.down.is_none() {
             self.news.push(News::SpeakerDown(reason.clone()));
         }
         self.speaker.down = Some(reason);
         self.speaker.sessions.clear();
+        self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
+        self.lose_sight(now);
+    }
+
+    /// What gobgpd holds is unknown until it is read.
+    fn lose_sight(&mut self, now: Time) {
         self.actual.bgp = None;
+        self.speaker.wanted = true;
+        self.speaker.dark = now;
     }
 
     fn on_session(&mut self, peer: IpAddr, session: Session) {
@@ -344,41 +387,58 @@ impl Planner {
         let key = step.key();
         self.memory.returned(&key);
         match outcome {
-            Outcome::Done => {
-                enact(&mut self.actual, &step);
-                self.memory.forget(&key);
-                self.on_done(&step, now);
-            }
+            Outcome::Done => self.on_done(&step, now),
             Outcome::Read(observation) => {
                 self.on_observation(&step, observation, now);
                 if step == Step::ReadHost && !self.host.unread.is_empty() {
                     let reasons: Vec<&str> = self.host.unread.values().map(String::as_str).collect();
-                    self.memory.failed(key, reasons.join("; "), now);
+                    self.memory.failed(key, reasons.join("; "), false, now);
                 } else {
                     self.memory.forget(&key);
                 }
             }
             Outcome::Drifted(reason) => {
-                self.look_again(&step);
-                // Destinations of a virtual server that could not be made fail with it, and wait for it alone.
-                let with_server = matches!(key, Key::Destination(server, _) if !self.actual.ipvs.contains_key(&server));
-                if !with_server {
-                    self.memory.failed(key, reason, now);
+                self.look_again(&step, now);
+                if !self.follows_failed_creation(&step) {
+                    self.memory.failed(key, reason, false, now);
                 }
             }
-            Outcome::Refused(reason) | Outcome::Later(reason) => {
-                if self.memory.failure(&key).is_none_or(|failure| failure.reason != reason) {
-                    self.news.push(News::Failed { step: step.clone(), reason: reason.clone() });
+            Outcome::Refused(reason) => {
+                if step.is_read() {
+                    self.look_again(&step, now);
                 }
-                self.memory.failed(key, reason, now);
-                if let Step::ReadServer(server) = step {
-                    self.servers.reading.remove(&server);
-                }
+                self.fail(&step, reason, true, now);
+            }
+            // It may have been done all the same.
+            Outcome::Later(reason) => {
+                self.look_again(&step, now);
+                self.fail(&step, reason, false, now);
             }
         }
         if let Some(server) = server_of(&step) {
             self.settle(server);
         }
+        if let Step::Announce(prefix, _) | Step::Withdraw(prefix) = step
+            && prefix.is_host()
+        {
+            self.speaker.vips.insert(prefix.address());
+        }
+    }
+
+    /// A try failed; it is news if the last one did not fail in the same way.
+    pub(super) fn fail(&mut self, step: &Step, reason: String, refused: bool, now: Time) {
+        let key = step.key();
+        if self.memory.failure(&key).is_none_or(|failure| failure.reason != reason) {
+            self.news.push(News::Failed { step: step.clone(), reason: reason.clone() });
+        }
+        self.memory.failed(key, reason, refused, now);
+    }
+
+    /// Was the step to fill a virtual server that could not be made? Whatever came of it, that failure is the one that
+    /// counts: what is there is not the one that was to be filled.
+    fn follows_failed_creation(&self, step: &Step) -> bool {
+        let creates = matches!(step, Step::AddServer(..));
+        server_of(step).is_some_and(|server| !creates && !self.actual.ipvs.contains_key(&server))
     }
 
     /// A step for `server` came back; with the last one, the virtual server is compared again.
@@ -396,10 +456,17 @@ impl Planner {
     fn on_done(&mut self, step: &Step, now: Time) {
         match step.target() {
             Target::Sysctl | Target::Addr | Target::Nft => {
+                enact(&mut self.actual, step);
                 self.host.fresh = false;
                 self.host.wanted = true;
+                // Whether a failure is over, the reading tells.
+                self.host.done.insert(step.key(), step.clone());
             }
             Target::Ipvs => {
+                if !self.follows_failed_creation(step) {
+                    enact(&mut self.actual, step);
+                    self.memory.forget(&step.key());
+                }
                 if let Some(server) = server_of(step) {
                     match step {
                         Step::DeleteServer(_) => self.servers.unread.remove(&server),
@@ -407,30 +474,53 @@ impl Planner {
                     };
                 }
             }
-            Target::Bgp => {}
+            Target::Bgp => {
+                self.memory.forget(&step.key());
+                // A report can come in after gobgpd went away: it tells nothing of the next one.
+                if self.actual.bgp.is_some() {
+                    enact(&mut self.actual, step);
+                }
+            }
         }
         match step {
             Step::Withdraw(prefix) => {
+                self.speaker.ours.remove(prefix);
                 self.speaker.withdrawn.insert(*prefix, now);
                 self.servers.held_until = Some(Time::ZERO);
                 self.news.push(News::Withdrawn(*prefix));
             }
             Step::Announce(prefix, path) => {
                 self.speaker.withdrawn.remove(prefix);
+                self.speaker.wide.extend(Some(*prefix).filter(|prefix| !prefix.is_host()));
                 self.news.push(News::Announced(*prefix, path.clone()));
             }
             Step::StartBgp(_) => self.touch_all_vips(),
-            Step::StopBgp => self.speaker.wanted = true,
+            Step::StopBgp => {
+                self.speaker.wanted = true;
+                self.speaker.dark = now;
+            }
             _ => {}
         }
     }
 
-    /// The world was not as believed: what the step is about is read before it is planned again.
-    fn look_again(&mut self, step: &Step) {
-        match step.target() {
-            Target::Sysctl | Target::Addr | Target::Nft => self.host.wanted = true,
-            Target::Ipvs => self.servers.to_read.extend(server_of(step)),
-            Target::Bgp => self.speaker.wanted = true,
+    /// The world was not as believed, or may not be: what the step is about is read before it is planned again.
+    fn look_again(&mut self, step: &Step, now: Time) {
+        match step {
+            Step::ListServers => self.servers.listing_wanted = true,
+            // It is wanted again when its time comes.
+            Step::ReadServer(key) => drop(self.servers.reading.remove(key)),
+            Step::ReadSpeaker => {
+                self.speaker.wanted = true;
+                self.speaker.stale = false;
+            }
+            _ => match step.target() {
+                Target::Sysctl | Target::Addr | Target::Nft => {
+                    self.host.wanted = true;
+                    self.host.fresh = false;
+                }
+                Target::Ipvs => self.servers.to_read.extend(server_of(step)),
+                Target::Bgp => self.lose_sight(now),
+            },
         }
     }
 
@@ -447,7 +537,10 @@ impl Planner {
             Observation::Server(found) => {
                 let Step::ReadServer(key) = step else { return };
                 self.servers.reading.remove(key);
-                self.servers.unread.remove(key);
+                if self.servers.unread.remove(key) && self.actual.ipvs.get(key) != found.as_ref() {
+                    let reason = "what was written to it did not last".to_owned();
+                    self.memory.failed(Key::Server(*key), reason, false, now);
+                }
                 match found {
                     Some(server) => self.actual.ipvs.insert(*key, server),
                     None => self.actual.ipvs.remove(key),
@@ -456,13 +549,22 @@ impl Planner {
                 self.touch_vip(key.address);
             }
             Observation::Speaker(found) => {
-                let mut found = *found;
-                found.paths.retain(|prefix, _| self.owns_path(*prefix));
-                if self.speaker.down.is_none() {
-                    self.actual.bgp = Some(found);
-                    self.touch_all_vips();
-                    self.servers.held_until = Some(Time::ZERO);
+                let stale = std::mem::take(&mut self.speaker.stale);
+                if stale || self.speaker.down.is_some() {
+                    self.speaker.wanted = true;
+                    return;
                 }
+                let mut found = *found;
+                found.paths.retain(|prefix, _| self.owns_path(*prefix) || self.speaker.ours.contains(prefix));
+                self.speaker.ours = found.paths.keys().copied().collect();
+                let known = self.actual.bgp.as_ref().map(|bgp| &bgp.paths);
+                if known.is_none_or(|paths| paths.keys().any(|prefix| !found.paths.contains_key(prefix))) {
+                    self.speaker.dark = now;
+                }
+                self.speaker.wide = found.paths.keys().copied().filter(|prefix| !prefix.is_host()).collect();
+                self.actual.bgp = Some(found);
+                self.touch_all_vips();
+                self.servers.held_until = Some(Time::ZERO);
             }
         }
     }
@@ -479,7 +581,11 @@ impl Planner {
         self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
-        self.host.fresh = self.host.unread.is_empty();
+        // What was told while the reading was under way is not in it.
+        self.host.fresh = self.host.unread.is_empty() && !self.host.wanted;
+        if self.host.unread.is_empty() {
+            self.host.proof = std::mem::take(&mut self.host.done);
+        }
         for (part, reason) in &self.host.unread {
             if unread.get(part) != Some(reason) {
                 self.news.push(News::Unreadable { part: part.name(), reason: reason.clone() });
@@ -514,7 +620,11 @@ pub(super) fn server_of(step: &Step) -> Option<ServerKey> {
     }
 }
 
-/// The first address of the node that gives a router ID.
+/// The first address of the node that gives a router ID. It stays for long, so nothing is taken before it is known which
+/// addresses are the node's.
 pub(super) fn router_id_source(planner: &Planner) -> Option<std::net::Ipv4Addr> {
+    if !planner.derived {
+        return None;
+    }
     bgp::first_ipv4(planner.sources.values().copied().chain(planner.node_ips()))
 }

@@ -14,6 +14,7 @@ use super::enact::enact;
 use super::news::News;
 use super::planner::Planner;
 use super::step::{Executor, HostReading, Observation, Outcome, Report, Step};
+use super::sysctl;
 
 /// A node that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,12 @@ impl ModelNode {
             Step::ReadServer(key) => Outcome::Read(Observation::Server(self.state.ipvs.get(key).cloned())),
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
+            }
+            Step::SetSysctl(name, value) => {
+                if let Some(link) = sysctl::accept_ra_of(name).filter(|_| value == "2") {
+                    self.host.router_advertised_links.remove(link);
+                }
+                enact(&mut self.state, step)
             }
             Step::SetRoute(prefix, LocalRoute { source: Some(source), .. })
                 if !self.host.addresses.contains(source) && self.takes_routes(prefix.family()) =>
