@@ -21,8 +21,13 @@ const VIPCAST: &str = env!("CARGO_BIN_EXE_vipcast");
 const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/agent/node.clab.yml");
 /// How long something that has to happen may take, on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// BGP with a peer that never answers: the routes are in gobgpd all the same.
-const BGP: &str = "\nwithdrawDelay: 1s\nbgp: {asn: 65001, peers: [{address: 10.0.1.1, asn: 65000}]}\n";
+/// BGP with peers that never answer: the routes are in gobgpd all the same.
+const BGP: &str = "
+withdrawDelay: 1s
+bgp:
+  asn: 65001
+  peers: [{address: 10.0.1.1, asn: 65000}, {address: 'fd00:1::1', asn: 65000}]
+";
 
 /// A node that may run an agent.
 struct Node {
@@ -103,12 +108,17 @@ impl Node {
     }
 
     fn wait_until_ready(&self) -> Result<()> {
-        wait_for(PATIENCE, "an agent that is ready", || {
-            Ok(match self.ask("/readyz") {
-                Ok((200, _)) => Ok(()),
-                other => Err(format!("{other:?}")),
+        let agent = self.agent.as_ref().context("no agent runs")?;
+        let ended = wait_for(PATIENCE, "an agent that is ready", || {
+            Ok(match (agent.ended()?, self.ask("/readyz")) {
+                (None, Ok((200, _))) => Ok(None),
+                (None, Ok((_, reasons))) => Err(reasons),
+                (None, Err(error)) => Err(error.to_string()),
+                (ended, _) => Ok(ended),
             })
-        })
+        })?;
+        ensure!(ended.is_none(), "the agent has ended: {ended:?}");
+        Ok(())
     }
 
     /// What all agents of this node wrote.
@@ -162,7 +172,7 @@ impl Node {
     /// Waits until what is ours is `expected`.
     fn wait_for_ours(&self, expected: &str, after: &str) -> Result<()> {
         wait_for(PATIENCE, &format!("repair after {after}"), || {
-            let found = self.ours().unwrap_or_else(|error| format!("{error:#}"));
+            let found = self.ours().unwrap_or_else(|error| error.to_string());
             Ok(if found == expected { Ok(()) } else { Err(found) })
         })
     }

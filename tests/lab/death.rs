@@ -117,6 +117,6 @@ fn gobgpd_that_is_killed_comes_back_with_all_routes() -> Result<()> {
 fn gobgpd(rack: &Rack) -> Result<Pid> {
     let inside = rack.lab.node("lb1").netns().processes()?;
     let is_gobgpd =
-        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "gobgpd\n");
+        |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "gobgpd\n");
     inside.into_iter().find(is_gobgpd).context("gobgpd runs")
 }

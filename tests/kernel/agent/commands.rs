@@ -10,7 +10,7 @@ fn a_plan_beside_virtual_servers_made_by_hand_changes_nothing() -> Result<()> {
                  ip link add kube-dummy-if type dummy; ip addr add 10.96.0.10/32 dev kube-dummy-if")?;
         let look = || {
             node.sh("ipvsadm -Sn; nft list ruleset; ip route show table all; ip -6 route show table all; ip -o link
-                     cut -d' ' -f1 /proc/modules; cat /proc/sys/net/ipv4/ip_forward; iptables-save | grep -v ^#")
+                     cut -d' ' -f1 /proc/modules; cat /proc/sys/net/ipv4/ip_forward; iptables-save | sed /^#/d")
         };
         let before = look()?;
         let said = node.vipcast(&["plan"])?.ended(0)?.stdout;
