@@ -1,8 +1,9 @@
 //! What gobgpd should hold: itself, its peers and the paths of the ranges.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Global, Path};
+use crate::model::bgp::{Bgp, Global, Path};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -11,6 +12,19 @@ use crate::model::{Family, Prefix};
 pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Option<Ipv4Addr>) -> Option<Global> {
     let router_id = settings.router_id.or(running.map(|global| global.router_id)).or(node_ipv4)?;
     Some(Global { asn: settings.asn, router_id, listen_port: settings.listen_port })
+}
+
+/// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd
+/// that is somebody else's, only our peers, those included that are about to be added or deleted. A peer that we left to
+/// somebody else stays theirs.
+pub fn rejected(settings: &BgpSettings, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
+    let neighbors: BTreeSet<Prefix> = if settings.exclusive {
+        Family::ALL.map(Prefix::all).into()
+    } else {
+        let wanted = settings.peers.keys().filter(|address| !actual.foreign_peers.contains(address));
+        wanted.chain(actual.peers.keys()).map(|address| Prefix::host(*address)).collect()
+    };
+    Some(neighbors).filter(|neighbors| !neighbors.is_empty())
 }
 
 /// The path that announces `prefix`, which is `range` itself or a host in it.
@@ -42,4 +56,30 @@ pub fn first_ipv4(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Ipv4Add
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::settings;
+
+    #[test]
+    fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut settings = settings(&[]).bgp.unwrap();
+        let peer = settings.peers[&address("10.0.1.1")].clone();
+        let mut actual = Bgp { peers: [(address("10.0.1.9"), peer)].into(), ..Bgp::default() };
+        let mut expect = |exclusive: bool, actual: &Bgp, texts: &[&str]| {
+            settings.exclusive = exclusive;
+            let expected = Some(texts.iter().map(|text| text.parse().unwrap()).collect());
+            assert_eq!(rejected(&settings, actual), expected.filter(|set: &BTreeSet<_>| !set.is_empty()));
+        };
+        expect(true, &actual, &["0.0.0.0/0", "::/0"]);
+        expect(false, &actual, &["10.0.1.1/32", "10.0.1.9/32", "fd01::1/128"]);
+        actual.foreign_peers = [address("10.0.1.1"), address("10.0.1.7")].into();
+        expect(false, &actual, &["10.0.1.9/32", "fd01::1/128"]);
+        actual.peers.clear();
+        actual.foreign_peers.insert(address("fd01::1"));
+        expect(false, &actual, &[]);
+    }
 }

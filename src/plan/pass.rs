@@ -345,7 +345,7 @@ impl Planner {
             Leave::Withdraw => withdrawn(),
             Leave::Remove => {
                 let bare = self.actual.addr == Default::default() && self.actual.nft == Default::default();
-                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty());
+                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
                 withdrawn() && bare && alone && self.servers.adopted && self.actual.ipvs.is_empty()
             }
         }
