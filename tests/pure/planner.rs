@@ -4,13 +4,15 @@ mod failures;
 mod gobgpd;
 mod ranges;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use vipcast::model::settings::Announce;
 use vipcast::model::{Event, Kind};
 use vipcast::plan::change::Leave;
 use vipcast::plan::{Change, Step};
 
-use crate::support::build::{cidr, dual_stack, gone, host_routes, ip, prefix, slice, web};
+use crate::support::build::{cidr, dual_stack, gone, host_routes, ip, prefix, range, service, settings, slice, web};
 use crate::support::rig::Rig;
 
 fn position(steps: &[String], what: &str) -> usize {

@@ -256,13 +256,13 @@ struct Ranges(BTreeMap<Prefix, Announce>);
 
 impl Ranges {
     fn of(status: &Status) -> Ranges {
-        let announce = |name| match name {
+        let announce = |name: &str| match name {
             "aggregate" => Announce::Aggregate,
             "host" => Announce::Host,
             _ => Announce::None,
         };
         let range = |range: &vipcast::plan::status::RangeStatus| {
-            (range.prefix.parse().expect("a prefix"), announce(range.announce))
+            (range.prefix.parse().expect("a prefix"), announce(range.announce.as_str()))
         };
         Ranges(status.ranges.iter().map(range).collect())
     }
