@@ -5,20 +5,16 @@
 //! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
 //! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::addr::Link;
+use crate::model::Time;
 use crate::model::ipvs::ServerKey;
-use crate::model::nft::Table;
-use crate::model::settings::Snat;
-use crate::model::{Family, Prefix, Time};
 
+use super::books::Part;
 use super::change::Leave;
 use super::memory::Key;
 use super::news::News;
-use super::planner::{Part, Planner, server_of};
-use super::preconditions::bounds;
+use super::planner::{Planner, server_of};
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -206,89 +202,6 @@ impl Planner {
         }
     }
 
-    /// Ranges that are no longer in force but still local.
-    fn lingering(&self) -> impl Iterator<Item = Prefix> {
-        self.actual.addr.routes.keys().copied().filter(|prefix| !self.ranges.contains(*prefix))
-    }
-
-    /// Prefixes that the rules have to cover: the ranges in force; those that are still local; and those whose paths
-    /// peers may still follow.
-    fn covered(&self, now: Time, draft: &mut Draft) -> BTreeSet<Prefix> {
-        let mut covered = self.ranges.prefixes();
-        covered.extend(self.lingering());
-        let table = self.actual.nft.table.iter().flat_map(|table| table.guard.union(&table.masquerade));
-        for prefix in table.copied().filter(|prefix| !covered.contains(prefix)).collect::<Vec<_>>() {
-            if let Err(until) = self.outlived(prefix, now) {
-                covered.insert(prefix);
-                until.into_iter().for_each(|until| draft.wake(until));
-            }
-        }
-        covered
-    }
-
-    fn plan_snat(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Nft) {
-            return;
-        }
-        let classic = self.settings.snat == Snat::IpvsMatch;
-        let covered = self.covered(now, draft);
-        let needed: BTreeSet<Family> = covered.iter().map(|prefix| prefix.family()).collect();
-        for family in Family::ALL {
-            let wanted = classic && needed.contains(&family);
-            let there = self.actual.nft.classic.contains(&family);
-            let broken = self.actual.nft.classic_broken.contains(&family);
-            if wanted && !there {
-                self.send(Step::SetClassicSnat(family), now, draft);
-            } else if !wanted && (broken || there && self.replacement_in_force(family)) {
-                self.send(Step::DeleteClassicSnat(family), now, draft);
-            }
-        }
-        let guard = self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default();
-        self.send_table(self.table(&covered, guard), now, draft);
-    }
-
-    /// Is what replaces the classic SNAT rule of `family` in force already?
-    fn replacement_in_force(&self, family: Family) -> bool {
-        let mut of_family = self.ranges.iter().filter(|range| range.prefix.family() == family);
-        of_family.all(|range| self.snat_in_force(range.prefix))
-    }
-
-    /// Once the virtual servers of a range are in place, the guard refuses what they do not take.
-    fn plan_guard(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Nft) {
-            return;
-        }
-        let local = |prefix: &Prefix| self.actual.addr.routes.contains_key(prefix);
-        let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
-        let covered = self.covered(now, draft);
-        let guard = covered.iter().copied().filter(|prefix| !self.ranges.contains(*prefix) || ready(prefix));
-        let table = self.table(&covered, guard.collect());
-        self.send_table(table, now, draft);
-    }
-
-    /// The table with this guard and the masquerade that is due. The kernel's sets take no prefix inside another.
-    fn table(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
-        let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
-        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
-        let masquerade = match self.settings.snat {
-            Snat::Nftables => covered.clone(),
-            Snat::None => BTreeSet::new(),
-            // The nftables rule stays until the classic one has taken over.
-            Snat::IpvsMatch => covered.iter().copied().filter(|p| there(p) && !classic_in_force(p)).collect(),
-        };
-        Table { masquerade: outermost(masquerade), guard: outermost(guard), stray: BTreeSet::new() }
-    }
-
-    fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
-        if table == Table::default() {
-            if self.actual.nft.table.is_some() {
-                self.send(Step::DeleteTable, now, draft);
-            }
-        } else if self.actual.nft.table.as_ref() != Some(&table) {
-            self.send(Step::ReplaceTable(table), now, draft);
-        }
-    }
-
     fn plan_servers(&mut self, now: Time, draft: &mut Draft) {
         if !self.servers.adopted {
             return;
@@ -345,57 +258,6 @@ impl Planner {
         count
     }
 
-    fn plan_addr(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Addr) {
-            return;
-        }
-        let link = self.actual.addr.link;
-        let wanted: Vec<Prefix> = self.ranges.prefixes().into_iter().collect();
-        if !wanted.is_empty() && link != Some(Link::DESIRED) {
-            self.send(Step::EnsureLink, now, draft);
-        }
-        for prefix in wanted {
-            let Some(route) = self.desired_route(prefix) else { continue };
-            let there = self.actual.addr.routes.get(&prefix);
-            let stands =
-                self.snat_in_force(prefix) && self.guarded(prefix) && (there.is_some() || self.settled(prefix));
-            if there != Some(&route) && link == Some(Link::DESIRED) && stands {
-                self.send(Step::SetRoute(prefix, route), now, draft);
-            }
-        }
-        for prefix in self.lingering().collect::<Vec<_>>() {
-            match self.outlived(prefix, now) {
-                Ok(()) if self.stands_on(prefix) => {}
-                Ok(()) => {
-                    self.send(Step::DeleteRoute(prefix), now, draft);
-                }
-                Err(until) => until.into_iter().for_each(|until| draft.wake(until)),
-            }
-        }
-        if self.leaving == Some(Leave::Remove) && self.is_bare() && link.is_some_and(|link| link.dummy) {
-            self.send(Step::DeleteLink, now, draft);
-        }
-    }
-
-    /// Is the local route of a range that is no longer in force still of use?
-    fn stands_on(&self, prefix: Prefix) -> bool {
-        let (first, last) = bounds(prefix);
-        // Virtual servers go first: under a route of ours they can still be told from somebody else's.
-        let mut servers = self.actual.ipvs.range(first..=last).map(|(server, _)| server.address);
-        // What a narrower or wider range keeps stays local throughout.
-        let mut successors = self.ranges.iter().filter(|range| range.prefix.overlaps(prefix));
-        servers.any(|address| self.ranges.covering(address).is_none())
-            || successors.any(|range| !self.actual.addr.routes.contains_key(&range.prefix))
-    }
-
-    /// Is nothing of ours left in the kernel but the link?
-    fn is_bare(&self) -> bool {
-        self.servers.adopted
-            && self.actual.ipvs.is_empty()
-            && self.actual.addr.routes.is_empty()
-            && self.actual.nft == Default::default()
-    }
-
     /// Is all done that the agent was asked to do before it leaves?
     fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
         let Some(leaving) = self.leaving else { return false };
@@ -419,25 +281,6 @@ impl Planner {
             }
         }
     }
-}
-
-/// Is all of `prefix` inside one of `set`?
-pub(super) fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
-    set.iter().any(|outer| outer.covers(prefix))
-}
-
-/// Those that lie inside no other.
-fn outermost(set: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
-    let mut result = BTreeSet::new();
-    // An outer prefix comes before those inside it, and between them come only others inside it.
-    let mut last: Option<Prefix> = None;
-    for prefix in set {
-        if last.is_none_or(|outer| !outer.covers(prefix)) {
-            result.insert(prefix);
-            last = Some(prefix);
-        }
-    }
-    result
 }
 
 /// Who performs the steps of `target`: gobgpd's executor, or the kernel's?

@@ -10,9 +10,10 @@ use crate::model::settings::{Announce, Snat};
 use crate::model::sysctl::Sysctls;
 use crate::model::{Family, Prefix, Time};
 
+use super::books::Part;
 use super::memory::Key;
-use super::pass::covers;
-use super::planner::{Part, Planner};
+use super::nft::covers;
+use super::planner::Planner;
 use super::sysctl;
 
 /// How a range's infrastructure stands.
