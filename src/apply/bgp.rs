@@ -55,7 +55,7 @@ impl Speaker {
                     self.api.stop().await?;
                 }
             }
-            Step::RejectImports => self.api.reject_imports().await?,
+            Step::RejectImports(neighbors) => self.api.reject_imports(neighbors).await?,
             Step::AddPeer(address, peer) => self.add_peer(*address, peer).await?,
             Step::DeletePeer(address) => self.delete_peer(*address).await?,
             Step::ReadSpeaker => {
@@ -104,7 +104,7 @@ impl Speaker {
             let peers = self.api.peers().await?;
             found.peers = peers.ours;
             found.foreign_peers = peers.foreign;
-            found.import_rejected = self.api.imports_rejected().await?;
+            found.rejected = self.api.rejected().await?;
             found.paths = self.api.paths(None).await?;
         }
         self.ledger.learn(&found.paths);

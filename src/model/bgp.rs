@@ -14,8 +14,9 @@ use super::secret::Secret;
 pub struct Bgp {
     /// gobgpd's own identity; `None` before it is started.
     pub global: Option<Global>,
-    /// Is the policy in force that accepts no route from any neighbour?
-    pub import_rejected: bool,
+    /// The neighbours whose routes our import policy rejects, as prefixes of their addresses: none while it is not in
+    /// force, and `None` if there is nothing of it.
+    pub rejected: Option<BTreeSet<Prefix>>,
     /// Our peers, by address. A peer is ours if its description carries our mark.
     pub peers: BTreeMap<IpAddr, Peer>,
     /// Addresses of peers that are somebody else's.

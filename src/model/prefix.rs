@@ -59,6 +59,15 @@ impl Prefix {
         Some(Prefix { address: network.network(), length })
     }
 
+    /// The prefix that holds all addresses of `family`.
+    pub fn all(family: Family) -> Prefix {
+        let address = match family {
+            Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Prefix { address, length: 0 }
+    }
+
     /// The host prefix of `address`: /32 or /128.
     pub fn host(address: IpAddr) -> Prefix {
         Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }

@@ -3,7 +3,7 @@
 //!
 //! Routes of ranges are few and looked at in every pass; host routes only when their VIP was touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::bgp::Bgp;
@@ -71,7 +71,11 @@ impl Planner {
         match actual.global {
             None => vec![Step::StartBgp(wanted)],
             Some(running) if running != wanted && settings.exclusive => vec![Step::StopBgp],
-            Some(running) if running == wanted && !actual.import_rejected => vec![Step::RejectImports],
+            Some(running) if running == wanted => {
+                let rejected = bgp::rejected(settings, actual);
+                let is_due = actual.rejected != rejected;
+                is_due.then(|| Step::RejectImports(rejected.unwrap_or_default())).into_iter().collect()
+            }
             Some(_) => Vec::new(),
         }
     }
@@ -172,8 +176,8 @@ impl Planner {
 
     fn peer_steps(&self) -> Vec<Step> {
         let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
-        // A peer is added once our import policy is in force.
-        if !self.is_started() || !actual.import_rejected {
+        // A peer is added once our import policy covers it.
+        if !self.is_started() || actual.rejected != bgp::rejected(settings, actual) {
             return Vec::new();
         }
         let wrong = actual.peers.iter().filter(|(address, peer)| settings.peers.get(address) != Some(peer));
@@ -183,7 +187,8 @@ impl Planner {
         delete.chain(missing.map(|(address, peer)| Step::AddPeer(*address, peer.clone()))).collect()
     }
 
-    /// Once peers had time to hear the withdrawals, they are removed; a gobgpd that is ours alone is stopped.
+    /// Once peers had time to hear the withdrawals, they are removed, and then the import policy; a gobgpd that is ours
+    /// alone is stopped.
     fn removal_steps(&self, now: Time) -> Vec<Step> {
         let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
         let heard = self.speaker.withdrawn.values().all(|at| *at + self.settings.withdraw_delay <= now);
@@ -192,6 +197,9 @@ impl Planner {
         }
         if settings.exclusive && actual.global.is_some() {
             return vec![Step::StopBgp];
+        }
+        if actual.peers.is_empty() && actual.rejected.is_some() {
+            return vec![Step::RejectImports(BTreeSet::new())];
         }
         actual.peers.keys().map(|address| Step::DeletePeer(*address)).collect()
     }

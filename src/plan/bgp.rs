@@ -1,8 +1,9 @@
 //! What gobgpd should hold: itself, its peers and the paths of the ranges.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Global, Path};
+use crate::model::bgp::{Bgp, Global, Path};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -11,6 +12,19 @@ use crate::model::{Family, Prefix};
 pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Option<Ipv4Addr>) -> Option<Global> {
     let router_id = settings.router_id.or(running.map(|global| global.router_id)).or(node_ipv4)?;
     Some(Global { asn: settings.asn, router_id, listen_port: settings.listen_port })
+}
+
+/// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd
+/// that is somebody else's, only our peers, those included that are about to be added or deleted. A peer that we left to
+/// somebody else stays theirs.
+pub fn rejected(settings: &BgpSettings, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
+    let neighbors: BTreeSet<Prefix> = if settings.exclusive {
+        Family::ALL.map(Prefix::all).into()
+    } else {
+        let wanted = settings.peers.keys().filter(|address| !actual.foreign_peers.contains(address));
+        wanted.chain(actual.peers.keys()).map(|address| Prefix::host(*address)).collect()
+    };
+    Some(neighbors).filter(|neighbors| !neighbors.is_empty())
 }
 
 /// The path that announces `prefix`, which is `range` itself or a host in it.

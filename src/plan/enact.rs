@@ -65,7 +65,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         | Step::DeleteDestination(..) => return enact_ipvs(state, step),
         Step::StartBgp(_)
         | Step::StopBgp
-        | Step::RejectImports
+        | Step::RejectImports(_)
         | Step::AddPeer(..)
         | Step::DeletePeer(_)
         | Step::Announce(..)
@@ -134,7 +134,7 @@ fn enact_bgp(state: &mut State, step: &Step) -> Outcome {
         Step::StartBgp(global) => bgp.global = Some(*global),
         Step::StopBgp => *bgp = Bgp::default(),
         _ if !started => return Outcome::Drifted("BGP is not started".into()),
-        Step::RejectImports => bgp.import_rejected = true,
+        Step::RejectImports(neighbors) => bgp.rejected = Some(neighbors.clone()).filter(|set| !set.is_empty()),
         Step::AddPeer(address, peer) => {
             if bgp.peers.contains_key(address) || bgp.foreign_peers.contains(address) {
                 return Outcome::Drifted("the peer is there already".into());

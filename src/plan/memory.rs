@@ -62,7 +62,7 @@ impl Step {
             | Step::DeleteDestination(key, destination) => Key::Destination(*key, *destination),
             Step::SetRoute(prefix, _) | Step::DeleteRoute(prefix) => Key::Route(*prefix),
             Step::StartBgp(_) | Step::StopBgp => Key::Global,
-            Step::RejectImports => Key::Imports,
+            Step::RejectImports(_) => Key::Imports,
             Step::AddPeer(address, _) | Step::DeletePeer(address) => Key::Peer(*address),
             Step::Announce(prefix, _) | Step::Withdraw(prefix) => Key::Path(*prefix),
             Step::ReadHost => Key::HostReading,

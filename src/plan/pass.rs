@@ -276,7 +276,7 @@ impl Planner {
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
                 let link = self.actual.addr.link.is_some_and(|link| link.dummy);
-                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty());
+                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
                 withdrawn && quiet && self.is_bare() && !link && alone
             }
         }

@@ -50,8 +50,9 @@ pub enum Step {
     StartBgp(Global),
     /// Stop gobgpd's BGP, ending all sessions; only where gobgpd is ours alone.
     StopBgp,
-    /// Refuse all routes from all neighbours.
-    RejectImports,
+    /// Reject all routes from the neighbours with an address in one of these prefixes, and only from them; for none,
+    /// remove all that does so.
+    RejectImports(BTreeSet<Prefix>),
     /// Add a peer.
     AddPeer(IpAddr, Peer),
     /// Delete a peer of ours, ending its session.
@@ -122,7 +123,7 @@ impl Step {
             | Step::ReadServer(_) => Target::Ipvs,
             Step::StartBgp(_)
             | Step::StopBgp
-            | Step::RejectImports
+            | Step::RejectImports(_)
             | Step::AddPeer(..)
             | Step::DeletePeer(_)
             | Step::Announce(..)
@@ -169,7 +170,11 @@ impl fmt::Display for Step {
             Step::DeleteRoute(prefix) => write!(f, "delete local route {prefix}"),
             Step::StartBgp(global) => write!(f, "start BGP: AS {}, router ID {}", global.asn, global.router_id),
             Step::StopBgp => f.write_str("stop BGP"),
-            Step::RejectImports => f.write_str("refuse all routes from peers"),
+            Step::RejectImports(neighbors) if neighbors.is_empty() => f.write_str("remove the BGP import policy"),
+            Step::RejectImports(neighbors) => {
+                f.write_str("reject all routes from neighbours in ")?;
+                list(f, neighbors)
+            }
             Step::AddPeer(address, peer) => write!(f, "add peer {address} AS {}", peer.asn),
             Step::DeletePeer(address) => write!(f, "delete peer {address}"),
             Step::Announce(prefix, _) => write!(f, "announce {prefix}"),

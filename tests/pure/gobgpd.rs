@@ -3,6 +3,7 @@
 
 pub(crate) mod daemon;
 mod peering;
+mod sharing;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,11 @@ fn path(next_hop: NextHop, communities: &[&str]) -> Path {
 
 fn plain() -> Path {
     path(NextHop::Own, &[])
+}
+
+/// What the import policy of a gobgpd that is ours alone rejects.
+fn everybody() -> BTreeSet<Prefix> {
+    Family::ALL.map(Prefix::all).into()
 }
 
 /// A peer that nobody answers for.
@@ -83,7 +89,7 @@ fn desired() -> Bgp {
     let address = |text: &str| NextHop::Address(text.parse().unwrap());
     Bgp {
         global: Some(identity()),
-        import_rejected: true,
+        rejected: Some(everybody()),
         peers: [
             ("127.0.0.2".parse().unwrap(), everything),
             ("127.0.0.3".parse().unwrap(), absent()),
@@ -103,7 +109,7 @@ fn desired() -> Bgp {
 
 /// The steps that make a fresh gobgpd `desired`.
 fn steps(desired: &Bgp) -> Vec<Step> {
-    let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports];
+    let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports(everybody())];
     steps.extend(desired.paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone())));
     steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(*address, peer.clone())));
     steps
@@ -234,13 +240,14 @@ async fn what_belongs_to_others_stays() {
     gobgpd.gobgp("policy statement theirs add action accept").await;
     gobgpd.gobgp("policy add theirs theirs").await;
     gobgpd.gobgp("global policy import add theirs default accept").await;
-    assert!(!read(&mut speaker).await.import_rejected);
+    assert_eq!(read(&mut speaker).await.rejected, None);
 
     let range = prefix("10.96.0.0/16");
     let theirs = "127.0.0.5".parse().unwrap();
-    done(&mut speaker, [Step::RejectImports, Step::RejectImports, Step::Announce(range, plain())]).await;
+    let reject = Step::RejectImports(everybody());
+    done(&mut speaker, [reject.clone(), reject, Step::Announce(range, plain())]).await;
     let found = read(&mut speaker).await;
-    assert!(found.import_rejected);
+    assert_eq!(found.rejected, Some(everybody()));
     assert_eq!(found.foreign_peers, BTreeSet::from([theirs]));
     assert!(found.peers.is_empty());
     assert_eq!(found.paths.get(&range), Some(&plain()));
@@ -262,16 +269,16 @@ async fn what_belongs_to_others_stays() {
 async fn the_import_policy_is_mended_whatever_became_of_it() {
     let gobgpd = Gobgpd::start().await;
     let mut speaker = gobgpd.speaker();
-    done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports]).await;
+    done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports(everybody())]).await;
     for damage in [
         "global policy import del",
         "policy statement vipcast-reject-imports add condition route-type local",
         "policy statement vipcast-reject-imports del action reject",
     ] {
         gobgpd.gobgp(damage).await;
-        assert!(!read(&mut speaker).await.import_rejected, "{damage}");
-        done(&mut speaker, [Step::RejectImports]).await;
-        assert!(read(&mut speaker).await.import_rejected, "{damage}");
+        assert_eq!(read(&mut speaker).await.rejected, Some(BTreeSet::new()), "{damage}");
+        done(&mut speaker, [Step::RejectImports(everybody())]).await;
+        assert_eq!(read(&mut speaker).await.rejected, Some(everybody()), "{damage}");
     }
 }
 
@@ -307,7 +314,8 @@ async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.freeze(true).await;
-    let steps = vec![Step::Announce(prefix("10.96.0.0/16"), plain()), Step::RejectImports, Step::ReadSpeaker];
+    let steps =
+        vec![Step::Announce(prefix("10.96.0.0/16"), plain()), Step::RejectImports(everybody()), Step::ReadSpeaker];
     let reports = speaker.perform([steps.clone(), steps].concat()).await;
     assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Later(_))), "{reports:?}");
     gobgpd.freeze(false).await;

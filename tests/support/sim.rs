@@ -392,7 +392,7 @@ impl Sim {
         let settings = self.settings.bgp.as_ref().expect("BGP");
         let bgp = state.bgp.as_ref().expect("gobgpd");
         assert_eq!(bgp.global.map(|global| global.asn), Some(65001));
-        assert!(bgp.import_rejected);
+        assert_eq!(bgp.rejected, vipcast::plan::bgp::rejected(settings, bgp));
         assert_eq!(bgp.peers, settings.peers);
         let mut paths = expected::paths(&self.settings, &self.world);
         let strays = self.watchman.stray_paths.iter().filter(|prefix| bgp.paths.contains_key(prefix));
@@ -491,7 +491,7 @@ impl Sim {
             Meddling::DeletePeer => drop(state.bgp.as_mut().map(|bgp| bgp.peers.pop_first())),
             Meddling::AcceptImports => {
                 if let Some(bgp) = &mut state.bgp {
-                    bgp.import_rejected = false;
+                    bgp.rejected = None;
                 }
             }
         }

@@ -56,11 +56,15 @@ pub(crate) trait Api: Send + Sync {
     /// Stops BGP: ends all sessions and forgets peers and paths.
     async fn stop(&mut self) -> Result<(), Failure>;
 
-    /// Does the global import policy begin by rejecting what comes from any neighbour?
-    async fn imports_rejected(&mut self) -> Result<bool, Failure>;
+    /// The neighbours whose routes our import policy rejects, in the form of [`Bgp::rejected`]. It is in force if it
+    /// comes before all other import policies.
+    ///
+    /// [`Bgp::rejected`]: crate::model::bgp::Bgp::rejected
+    async fn rejected(&mut self) -> Result<Option<BTreeSet<Prefix>>, Failure>;
 
-    /// Puts such a policy first; policies that are there stay behind it.
-    async fn reject_imports(&mut self) -> Result<(), Failure>;
+    /// Puts a policy first that rejects what comes from just these neighbours; for none, removes ours. Policies of
+    /// others stay as they are, in their order.
+    async fn reject_imports(&mut self, neighbors: &BTreeSet<Prefix>) -> Result<(), Failure>;
 
     /// All peers.
     async fn peers(&mut self) -> Result<Peers, Failure>;

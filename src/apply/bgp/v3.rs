@@ -83,12 +83,16 @@ impl Api for V3 {
         answer(self.client.stop_bgp(proto::StopBgpRequest {})).await
     }
 
-    async fn imports_rejected(&mut self) -> Result<bool, Failure> {
-        policy::is_in_force(&mut self.client).await
+    async fn rejected(&mut self) -> Result<Option<BTreeSet<Prefix>>, Failure> {
+        policy::rejected(&mut self.client).await
     }
 
-    async fn reject_imports(&mut self) -> Result<(), Failure> {
-        policy::put_in_force(&mut self.client).await
+    async fn reject_imports(&mut self, neighbors: &BTreeSet<Prefix>) -> Result<(), Failure> {
+        if neighbors.is_empty() {
+            policy::remove(&mut self.client).await
+        } else {
+            policy::put_in_force(&mut self.client, neighbors).await
+        }
     }
 
     async fn peers(&mut self) -> Result<Peers, Failure> {

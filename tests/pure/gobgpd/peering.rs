@@ -10,7 +10,7 @@ use vipcast::model::{Family, Secret};
 use vipcast::plan::Step;
 
 use super::daemon::{Gobgpd, free_port, until};
-use super::{done, identity, path, prefix, read};
+use super::{done, everybody, identity, path, prefix, read};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -58,7 +58,11 @@ async fn peer(session: Session) {
         session.ours.iter().map(|p| (prefix(p), path(NextHop::Own, &["65001:100"]))).collect();
     let arriving = if session.next_hop.is_some() { "203.0.113.7/32" } else { session.ours[0] };
     paths.insert(prefix(arriving), path(explicit, &["65001:100"]));
-    done(&mut near, [Step::StartBgp(identity()), Step::RejectImports, Step::AddPeer(address, peer.clone())]).await;
+    done(
+        &mut near,
+        [Step::StartBgp(identity()), Step::RejectImports(everybody()), Step::AddPeer(address, peer.clone())],
+    )
+    .await;
     done(&mut near, paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone()))).await;
 
     let family = if theirs.family() == Family::Ipv4 { "ipv4" } else { "ipv6" };
@@ -88,7 +92,7 @@ async fn peer(session: Session) {
     // All reads back as desired while the session is up, and after it was.
     let found = read(&mut near).await;
     assert_eq!(found.peers.get(&address), Some(&peer));
-    assert!(found.import_rejected);
+    assert_eq!(found.rejected, Some(everybody()));
     assert_eq!(found.paths, paths);
 
     // A peer that changes is deleted and added, and its session comes back.

@@ -1,14 +1,16 @@
 //! gobgpd goes away, comes back, answers late or not at all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use vipcast::model::bgp::Bgp;
 use vipcast::model::node::Node;
 use vipcast::model::{Event, Kind, Object, Settings};
 use vipcast::plan::change::Leave;
 use vipcast::plan::pass::is_for_speaker;
-use vipcast::plan::{Change, Outcome, Report, Step};
+use vipcast::plan::{Change, Outcome, Report, Step, bgp};
 
-use crate::support::build::{cidr, dual_stack, gone, host_routes, ip, prefix, slice, web};
+use crate::support::build::{cidr, dual_stack, gone, host_routes, ip, prefix, settings, slice, web};
 use crate::support::rig::Rig;
 
 fn at_rest(settings: Settings) -> Rig {
@@ -220,4 +222,23 @@ fn a_path_of_our_own_stays_ours_in_a_shared_gobgpd() {
     rig.node.state.addr = Default::default();
     rig.change(Change::HostMoved).tell(gone(Kind::ServiceCidr, "a")).run();
     assert_eq!(rig.node.state.bgp.unwrap().paths.len(), 0);
+}
+
+#[test]
+fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
+    let mut settings = settings(&[]).bgp.unwrap();
+    let peer = settings.peers[&ip("10.0.1.1")].clone();
+    let mut actual = Bgp { peers: [(ip("10.0.1.9"), peer)].into(), ..Bgp::default() };
+    let mut expect = |exclusive: bool, actual: &Bgp, texts: &[&str]| {
+        settings.exclusive = exclusive;
+        let expected = Some(texts.iter().map(|text| text.parse().unwrap()).collect());
+        assert_eq!(bgp::rejected(&settings, actual), expected.filter(|set: &BTreeSet<_>| !set.is_empty()));
+    };
+    expect(true, &actual, &["0.0.0.0/0", "::/0"]);
+    expect(false, &actual, &["10.0.1.1/32", "10.0.1.9/32", "fd01::1/128"]);
+    actual.foreign_peers = [ip("10.0.1.1"), ip("10.0.1.7")].into();
+    expect(false, &actual, &["10.0.1.9/32", "fd01::1/128"]);
+    actual.peers.clear();
+    actual.foreign_peers.insert(ip("fd01::1"));
+    expect(false, &actual, &[]);
 }

@@ -1,8 +1,10 @@
-//! The import policy: reject what comes from any neighbour.
+//! The import policy: reject what comes from certain neighbours.
 //!
-//! It is a policy in the global import assignment that matches all neighbours. A default action of reject would look
-//! simpler, and drop our own paths as well, without an error: local paths go through the import policies too, and only
-//! a condition on the neighbour spares them.
+//! It is a policy in the global import assignment that matches a set of neighbours. A default action of reject would
+//! look simpler, and drop our own paths as well, without an error: local paths go through the import policies too, and
+//! only a condition on the neighbour spares them.
+
+use std::collections::BTreeSet;
 
 use tonic::transport::Channel;
 
@@ -10,64 +12,71 @@ use super::proto::gobgp_api_client::GobgpApiClient;
 use super::proto::{self, match_set};
 use super::{answer, each};
 use crate::apply::bgp::api::Failure;
+use crate::model::Prefix;
 
 /// The name of our policy and of its one statement.
 const POLICY: &str = "vipcast-reject-imports";
 
 /// The name of our set of neighbours.
-const NEIGHBORS: &str = "vipcast-all-neighbors";
-
-/// All neighbours. `0.0.0.0/0` matches no IPv6 address.
-const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
+const NEIGHBORS: &str = "vipcast-neighbors";
 
 /// GoBGP's name for the assignment that serves all neighbours.
 const GLOBAL: &str = "global";
 
 type Client = GobgpApiClient<Channel>;
 
-/// Does the first policy in the global import assignment reject all that comes from neighbours? By whom it was put
-/// there does not matter.
-pub(super) async fn is_in_force(client: &mut Client) -> Result<bool, Failure> {
+/// The neighbours whose routes our policy rejects: none if it is not the first one in the global import assignment, or
+/// not as it was made; `None` if nothing of it is there.
+pub(super) async fn rejected(client: &mut Client) -> Result<Option<BTreeSet<Prefix>>, Failure> {
+    let list = neighbors(client).await?;
     let assigned = assignment(client).await?;
-    let Some(set) = assigned.first().and_then(rejected) else {
-        return Ok(false);
-    };
-    Ok(missing(&neighbors(client, set).await?).is_empty())
+    if assigned.first().is_some_and(is_ours) {
+        return Ok(Some(list.iter().flatten().filter_map(|text| text.parse().ok()).collect()));
+    }
+    let is_there = list.is_some() || named_ours(client).await?.is_some() || assigned.iter().any(has_our_name);
+    Ok(is_there.then(BTreeSet::new))
 }
 
-/// Puts our policy first in the global import assignment, whatever state an earlier attempt or somebody else left.
-pub(super) async fn put_in_force(client: &mut Client) -> Result<(), Failure> {
-    let list = missing(&neighbors(client, NEIGHBORS).await?);
-    if !list.is_empty() {
-        let set = proto::DefinedSet {
-            defined_type: proto::DefinedType::Neighbor.into(),
-            name: NEIGHBORS.to_owned(),
-            list: list.into_iter().map(str::to_owned).collect(),
-        };
-        answer(client.add_defined_set(proto::AddDefinedSetRequest { defined_set: Some(set) })).await?;
+/// Puts our policy first in the global import assignment, whatever state an earlier attempt or somebody else left, and
+/// `wanted` into our set of neighbours. The set is never empty in between, since it would match all paths then.
+pub(super) async fn put_in_force(client: &mut Client, wanted: &BTreeSet<Prefix>) -> Result<(), Failure> {
+    let (missing, surplus) = differences(wanted, neighbors(client).await?.unwrap_or_default());
+    if !missing.is_empty() {
+        answer(client.add_defined_set(proto::AddDefinedSetRequest { defined_set: Some(set(missing)) })).await?;
     }
 
-    let mut found = None;
-    let request = proto::ListPolicyRequest { name: POLICY.to_owned() };
-    each(client.list_policy(request), |answer| found = answer.policy).await?;
-    let ours = policy();
-    if found.as_ref().and_then(rejected) != Some(NEIGHBORS) {
+    let found = named_ours(client).await?;
+    if !found.as_ref().is_some_and(is_ours) {
         if found.is_some() {
-            let request = proto::DeletePolicyRequest { policy: Some(ours.clone()), all: true };
-            answer(client.delete_policy(request)).await?;
+            delete_policy(client).await?;
         }
-        answer(client.add_policy(proto::AddPolicyRequest { policy: Some(ours.clone()) })).await?;
+        answer(client.add_policy(proto::AddPolicyRequest { policy: Some(policy()) })).await?;
     }
 
-    let others = assignment(client).await?.into_iter().filter(|policy| policy.name != POLICY);
-    let assignment = proto::PolicyAssignment {
-        name: GLOBAL.to_owned(),
-        direction: proto::PolicyDirection::Import.into(),
-        policies: std::iter::once(ours).chain(others).collect(),
-        default_action: proto::RouteAction::None.into(),
-    };
-    let request = proto::SetPolicyAssignmentRequest { assignment: Some(assignment) };
-    answer(client.set_policy_assignment(request)).await
+    let others = assignment(client).await?.into_iter().filter(|policy| !has_our_name(policy));
+    assign(client, std::iter::once(policy()).chain(others).collect()).await?;
+
+    if !surplus.is_empty() {
+        let request = proto::DeleteDefinedSetRequest { defined_set: Some(set(surplus)), all: false };
+        answer(client.delete_defined_set(request)).await?;
+    }
+    Ok(())
+}
+
+/// Removes our policy from the global import assignment, then itself and its set of neighbours.
+pub(super) async fn remove(client: &mut Client) -> Result<(), Failure> {
+    let (ours, others): (Vec<_>, Vec<_>) = assignment(client).await?.into_iter().partition(has_our_name);
+    if !ours.is_empty() {
+        assign(client, others).await?;
+    }
+    if named_ours(client).await?.is_some() {
+        delete_policy(client).await?;
+    }
+    if neighbors(client).await?.is_some() {
+        let request = proto::DeleteDefinedSetRequest { defined_set: Some(set(Vec::new())), all: true };
+        answer(client.delete_defined_set(request)).await?;
+    }
+    Ok(())
 }
 
 /// Our policy.
@@ -81,24 +90,39 @@ fn policy() -> proto::Policy {
     proto::Policy { name: POLICY.to_owned(), statements: vec![statement] }
 }
 
-/// The name of the set of neighbours that a policy begins to reject all paths of; `None` if it begins otherwise.
-fn rejected(policy: &proto::Policy) -> Option<&str> {
-    let first = policy.statements.first()?;
-    let conditions = first.conditions.as_ref()?;
-    let set = conditions.neighbor_set.as_ref()?;
+/// Our set of neighbours with this list.
+fn set(list: Vec<String>) -> proto::DefinedSet {
+    proto::DefinedSet { defined_type: proto::DefinedType::Neighbor.into(), name: NEIGHBORS.to_owned(), list }
+}
+
+fn has_our_name(policy: &proto::Policy) -> bool {
+    policy.name == POLICY
+}
+
+/// Does this policy have our name, and begin by rejecting all paths of our set of neighbours?
+fn is_ours(policy: &proto::Policy) -> bool {
+    let Some(first) = policy.statements.first() else { return false };
+    let (Some(conditions), Some(actions)) = (&first.conditions, &first.actions) else { return false };
+    let Some(set) = &conditions.neighbor_set else { return false };
     // No condition on RPKI is sent as 0 and read back as -1.
     let no_other = proto::Conditions {
-        neighbor_set: conditions.neighbor_set.clone(),
+        neighbor_set: Some(set.clone()),
         rpki_result: conditions.rpki_result.min(0),
         ..proto::Conditions::default()
     };
-    let rejects = first.actions.as_ref()?.route_action() == proto::RouteAction::Reject;
-    (rejects && *conditions == no_other && set.r#type() == match_set::Type::Any).then_some(set.name.as_str())
+    has_our_name(policy)
+        && actions.route_action() == proto::RouteAction::Reject
+        && *conditions == no_other
+        && set.r#type() == match_set::Type::Any
+        && set.name == NEIGHBORS
 }
 
-/// What a set lacks of all neighbours.
-fn missing(list: &[String]) -> Vec<&'static str> {
-    ALL.into_iter().filter(|all| !list.iter().any(|one| one == all)).collect()
+/// What a set of neighbours lacks, and what it has besides, for it to be `wanted`.
+fn differences(wanted: &BTreeSet<Prefix>, mut list: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let there: BTreeSet<Prefix> = list.iter().filter_map(|text| text.parse().ok()).collect();
+    let missing = wanted.difference(&there).map(Prefix::to_string).collect();
+    list.retain(|text| !text.parse().is_ok_and(|prefix: Prefix| wanted.contains(&prefix)));
+    (missing, list)
 }
 
 /// The policies of the global import assignment.
@@ -113,12 +137,37 @@ async fn assignment(client: &mut Client) -> Result<Vec<proto::Policy>, Failure> 
     Ok(found)
 }
 
-/// The prefixes in the set of neighbours `name`.
-async fn neighbors(client: &mut Client, name: &str) -> Result<Vec<String>, Failure> {
+/// Makes these the policies of the global import assignment.
+async fn assign(client: &mut Client, policies: Vec<proto::Policy>) -> Result<(), Failure> {
+    let assignment = proto::PolicyAssignment {
+        name: GLOBAL.to_owned(),
+        direction: proto::PolicyDirection::Import.into(),
+        policies,
+        default_action: proto::RouteAction::None.into(),
+    };
+    let request = proto::SetPolicyAssignmentRequest { assignment: Some(assignment) };
+    answer(client.set_policy_assignment(request)).await
+}
+
+/// The policy of our name.
+async fn named_ours(client: &mut Client) -> Result<Option<proto::Policy>, Failure> {
+    let request = proto::ListPolicyRequest { name: POLICY.to_owned() };
+    let mut found = None;
+    each(client.list_policy(request), |answer| found = answer.policy).await?;
+    Ok(found)
+}
+
+/// Deletes the policy of our name, with its statements.
+async fn delete_policy(client: &mut Client) -> Result<(), Failure> {
+    answer(client.delete_policy(proto::DeletePolicyRequest { policy: Some(policy()), all: true })).await
+}
+
+/// The list of our set of neighbours; `None` if there is no such set.
+async fn neighbors(client: &mut Client) -> Result<Option<Vec<String>>, Failure> {
     let request =
-        proto::ListDefinedSetRequest { defined_type: proto::DefinedType::Neighbor.into(), name: name.to_owned() };
-    let mut found = Vec::new();
-    each(client.list_defined_set(request), |answer| found = answer.defined_set.unwrap_or_default().list).await?;
+        proto::ListDefinedSetRequest { defined_type: proto::DefinedType::Neighbor.into(), name: NEIGHBORS.to_owned() };
+    let mut found = None;
+    each(client.list_defined_set(request), |answer| found = answer.defined_set.map(|set| set.list)).await?;
     Ok(found)
 }
 
@@ -127,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_unconditional_reject_of_neighbours_counts() {
+    fn only_an_unconditional_reject_of_our_neighbours_counts() {
         fn changed(change: impl FnOnce(&mut proto::Statement)) -> proto::Policy {
             let mut policy = policy();
             change(&mut policy.statements[0]);
@@ -138,10 +187,12 @@ mod tests {
         }
         let set = || Some(proto::MatchSet { r#type: match_set::Type::Any.into(), name: "x".to_owned() });
 
-        assert_eq!(rejected(&policy()), Some(NEIGHBORS));
-        assert_eq!(rejected(&changed(|s| conditions(s).rpki_result = -1)), Some(NEIGHBORS));
+        assert!(is_ours(&policy()));
+        assert!(is_ours(&changed(|s| conditions(s).rpki_result = -1)));
         let others = [
             proto::Policy::default(),
+            proto::Policy { name: "x".to_owned(), ..policy() },
+            changed(|s| conditions(s).neighbor_set = set()),
             changed(|s| s.conditions = None),
             changed(|s| conditions(s).neighbor_set = None),
             changed(|s| conditions(s).neighbor_set.get_or_insert_default().r#type = match_set::Type::Invert.into()),
@@ -155,15 +206,18 @@ mod tests {
             changed(|s| s.actions.get_or_insert_default().route_action = proto::RouteAction::Accept.into()),
         ];
         for other in others {
-            assert_eq!(rejected(&other), None, "{other:?}");
+            assert!(!is_ours(&other), "{other:?}");
         }
     }
 
     #[test]
-    fn both_families_have_to_be_covered() {
+    fn a_set_is_changed_by_what_differs() {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(missing(&list(&[])), ["0.0.0.0/0", "::/0"]);
-        assert_eq!(missing(&list(&["0.0.0.0/0", "10.0.0.0/8"])), ["::/0"]);
-        assert!(missing(&list(&["::/0", "0.0.0.0/0"])).is_empty());
+        let wanted = ["0.0.0.0/0", "2001:db8::1/128"].map(|text| text.parse::<Prefix>().unwrap()).into();
+        assert_eq!(differences(&wanted, Vec::new()), (list(&["0.0.0.0/0", "2001:db8::1/128"]), Vec::new()));
+        let there = list(&["0.0.0.0/0", "10.0.0.0/8", "0.0.0.0/0"]);
+        assert_eq!(differences(&wanted, there), (list(&["2001:db8::1/128"]), list(&["10.0.0.0/8"])));
+        let there = list(&["2001:db8::1/128", "no prefix", "0.0.0.0/0"]);
+        assert_eq!(differences(&wanted, there), (Vec::new(), list(&["no prefix"])));
     }
 }
