@@ -216,9 +216,11 @@ fn of_two_claimants_the_older_one_has_the_virtual_server_then_the_first_name() {
 /// Each row is told in one go, as a source tells of what happened between two passes, on top of the rows before it.
 #[test]
 fn services_come_and_go_and_change() {
+    /// What happens, what is told, what the node holds then, and by which steps.
+    type Row = (&'static str, Vec<Event>, Vec<&'static str>, Vec<&'static str>);
     let mut rig = Rig::new(dual_stack());
     rig.list([]).run();
-    let rows: Vec<(&str, Vec<Event>, Vec<&str>, Vec<&str>)> = vec![
+    let rows: Vec<Row> = vec![
         (
             "a Service appears",
             vec![svc("web", "10.96.0.10", "http:80"), eps("a", "web", "http:8080", "10.244.1.2")],
