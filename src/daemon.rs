@@ -14,4 +14,4 @@ mod wheel;
 pub use cleanup::cleanup;
 pub use observe::{Observed, bystander, observe, rehearsal};
 pub use run::run;
-pub use wheel::{End, Wheel, start_executor};
+pub use wheel::{End, Wheel, run_executor, start_executor};

@@ -1,16 +1,17 @@
 //! The loop itself, apart from what it is connected to, so that tests turn it with executors of their own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::plan::change::Leave;
-use crate::plan::{Change, Executor, Outcome, Plan, Planner, Step, pass};
+use crate::plan::{Change, Executor, Observation, Outcome, Plan, Planner, Step, pass};
 
 /// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
 const MOST_CHANGES: usize = 4096;
@@ -22,7 +23,7 @@ const BATCH: usize = 256;
 /// planner's window is full of steps under way.
 const QUEUE: usize = 8192;
 
-/// How long beyond `withdrawDelay` leaving may take before the agent gives up waiting for gobgpd.
+/// How long beyond `withdrawDelay` leaving may take, and a removal stand still, before the agent gives up waiting.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the loop is connected to.
@@ -38,7 +39,7 @@ pub struct Wheel {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
-    pub origin: Instant,
+    pub origin: std::time::Instant,
 }
 
 /// How the loop ended.
@@ -57,6 +58,9 @@ impl Wheel {
     pub async fn turn(&mut self, planner: &mut Planner) -> End {
         let mut batch = Vec::new();
         let mut deadline = None;
+        let mut removing = false;
+        // Without BGP nobody serves the other queue, and it is closed from the start.
+        let has_speaker = !self.speaker.is_closed();
         loop {
             let now = self.now();
             let plan = planner.plan(now);
@@ -82,12 +86,25 @@ impl Wheel {
                     // Whoever asked may have gone away; that is no business of the loop.
                     let _ = question.send(planner.status());
                 }
+                () = self.kernel.closed() => return End::Disconnected,
+                () = self.speaker.closed(), if has_speaker => return End::Disconnected,
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
             let now = self.now();
             for change in batch.drain(..) {
                 self.count(&change);
-                if let Change::Leave(Leave::Withdraw | Leave::Remove) = change {
+                let moves = match &change {
+                    Change::Leave(leave) => {
+                        removing = *leave == Leave::Remove;
+                        true
+                    }
+                    // A removal takes as long as there is something to remove, and goes on.
+                    Change::Report(report) => {
+                        removing && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(_)))
+                    }
+                    _ => false,
+                };
+                if moves {
                     deadline = Some(now + planner.withdraw_delay() + LEAVING_PATIENCE);
                 }
                 planner.apply(change, now);
@@ -96,7 +113,7 @@ impl Wheel {
     }
 
     fn now(&self) -> Time {
-        Time(self.origin.elapsed())
+        Time(Instant::now().duration_since(self.origin.into()))
     }
 
     fn count(&self, change: &Change) {
@@ -147,23 +164,30 @@ pub fn start_executor<E: Executor + 'static>(
     make: impl AsyncFnOnce() -> E + Send + 'static,
     changes: mpsc::Sender<Change>,
 ) -> std::io::Result<mpsc::Sender<Vec<Step>>> {
-    let (queue, mut steps) = mpsc::channel::<Vec<Step>>(QUEUE);
+    let (queue, steps) = mpsc::channel::<Vec<Step>>(QUEUE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let mut executor = make().await;
-            while let Some(mut list) = steps.recv().await {
-                while !list.is_empty() {
-                    let rest = list.split_off(list.len().min(BATCH));
-                    let batch = std::mem::replace(&mut list, rest);
-                    for report in executor.perform(batch).await {
-                        if changes.send(Change::Report(report)).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
+        runtime.block_on(async move { run_executor(make().await, steps, changes).await });
     })?;
     Ok(queue)
+}
+
+/// Lets `executor` perform the lists of `steps` in small batches, and tells the loop how each step ended. Ends when the
+/// queue is dropped or the loop has ended.
+pub async fn run_executor<E: Executor>(
+    mut executor: E,
+    mut steps: mpsc::Receiver<Vec<Step>>,
+    changes: mpsc::Sender<Change>,
+) {
+    while let Some(mut list) = steps.recv().await {
+        while !list.is_empty() {
+            let rest = list.split_off(list.len().min(BATCH));
+            let batch = std::mem::replace(&mut list, rest);
+            for report in executor.perform(batch).await {
+                if changes.send(Change::Report(report)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }

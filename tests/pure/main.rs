@@ -11,3 +11,4 @@ mod laws;
 mod planner;
 mod speaker;
 mod tidy;
+mod wheel;

@@ -262,7 +262,7 @@ impl Ranges {
             _ => Announce::None,
         };
         let range = |range: &vipcast::plan::status::RangeStatus| {
-            (range.prefix.parse().expect("a prefix"), announce(&range.announce))
+            (range.prefix.parse().expect("a prefix"), announce(range.announce.as_str()))
         };
         Ranges(status.ranges.iter().map(range).collect())
     }
