@@ -60,14 +60,34 @@ pub fn first_ipv4(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Ipv4Add
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::plan::tests::settings;
+    use crate::model::bgp::{NextHop, Peer};
 
     #[test]
     fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut settings = settings(&[]).bgp.unwrap();
-        let peer = settings.peers[&address("10.0.1.1")].clone();
+        let peer = Peer {
+            asn: 65000,
+            port: 179,
+            local_address: None,
+            hold_time: Duration::from_secs(9),
+            keepalive: Duration::from_secs(3),
+            password: None,
+            multihop: None,
+            families: Family::ALL.into(),
+        };
+        let mut settings = BgpSettings {
+            asn: 65001,
+            router_id: None,
+            listen_port: None,
+            exclusive: true,
+            next_hop_ipv4: NextHop::Own,
+            next_hop_ipv6: NextHop::Own,
+            communities: BTreeSet::new(),
+            peers: ["10.0.1.1", "fd01::1"].map(|text| (address(text), peer.clone())).into(),
+        };
         let mut actual = Bgp { peers: [(address("10.0.1.9"), peer)].into(), ..Bgp::default() };
         let mut expect = |exclusive: bool, actual: &Bgp, texts: &[&str]| {
             settings.exclusive = exclusive;
