@@ -1,6 +1,6 @@
 //! Is this node ready? What is missing, and how to get it.
 //!
-//! [`gather`] finds out what there is, as [`Facts`], and changes nothing; [`judge`] says what that means for a
+//! [`gather()`] finds out what there is, as [`Facts`], and changes nothing; [`judge()`] says what that means for a
 //! configuration, and is pure. `vipcast check` shows all of it; `vipcast run` looks at the [`essentials`] before it
 //! starts.
 

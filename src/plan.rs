@@ -5,19 +5,23 @@
 //! a step needs is looked up in *actual*, so order never depends on a list running to its end, and a step that failed
 //! blocks just what depends on it.
 
+mod addr;
 pub mod announce;
 pub mod bgp;
+mod books;
 pub mod change;
 pub mod claims;
 pub mod enact;
 pub mod ipvs;
 pub mod memory;
 pub mod news;
+mod nft;
 pub mod pass;
 pub mod planner;
 mod preconditions;
 pub mod ranges;
 pub mod rehearse;
+mod reports;
 pub mod status;
 pub mod step;
 pub mod sysctl;
@@ -29,6 +33,3 @@ pub use planner::Planner;
 pub use rehearse::ModelNode;
 pub use status::Status;
 pub use step::{Executor, Observation, Outcome, Report, Step};
-
-#[cfg(test)]
-pub(crate) mod tests;

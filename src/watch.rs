@@ -89,10 +89,16 @@ mod tests {
         let object = convert::reference(Kind::Service, None, "web");
         let value = Object::ServiceCidr("x".into(), Vec::new());
         let (put, bad) = (Event::Put(value.clone()), Event::Bad(object.clone(), "no".to_owned()));
-        assert_eq!(Reading::Good(value.clone()).events(&object), [put.clone()]);
-        assert_eq!(Reading::Partly(value, "no".to_owned()).events(&object), [put, bad.clone()]);
-        assert_eq!(Reading::Bad("no".to_owned()).events(&object), [bad]);
-        assert_eq!(Reading::Ignored.events(&object), [Event::Gone(object.clone())]);
+        let gone = Event::Gone(object.clone());
+        let cases = [
+            (Reading::Good(value.clone()), vec![put.clone()]),
+            (Reading::Partly(value, "no".to_owned()), vec![put, bad.clone()]),
+            (Reading::Bad("no".to_owned()), vec![bad]),
+            (Reading::Ignored, vec![gone]),
+        ];
+        for (reading, events) in cases {
+            assert_eq!(reading.events(&object), events);
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What was found on the node. Gathered by [`super::gather`], judged by [`super::judge`], made up in tests.
+//! What was found on the node. Gathered by [`super::gather()`], judged by [`super::judge()`], made up in tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

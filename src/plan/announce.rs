@@ -13,7 +13,7 @@ use crate::model::{Prefix, Time};
 use super::bgp;
 use super::change::Leave;
 use super::news::News;
-use super::pass::Draft;
+use super::pass::{Draft, WINDOW};
 use super::planner::{Planner, router_id_source};
 use super::preconditions::Footing;
 use super::step::Step;
@@ -85,16 +85,22 @@ impl Planner {
         let stand: BTreeMap<_, _> =
             self.ranges.prefixes().into_iter().map(|range| (range, self.footing(range))).collect();
         if stand != self.speaker.footings {
+            let is_broken = |footing: &Footing| matches!(footing, Footing::Broken(_));
+            let broke =
+                stand.iter().any(|(range, now)| is_broken(now) && self.speaker.footings.get(range) != Some(now));
             self.speaker.footings = stand;
-            self.touch_all_vips();
+            self.speaker.vips.append(&mut self.speaker.waiting);
+            if broke {
+                self.touch_all_vips();
+            }
         }
-        let aggregates = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
-        let mut prefixes: BTreeSet<Prefix> = aggregates.copied().filter(|prefix| !prefix.is_host()).collect();
+        let mut prefixes = self.speaker.wide.clone();
         prefixes.extend(self.ranges.iter().filter(|r| r.announce == Announce::Aggregate).map(|range| range.prefix));
         for prefix in prefixes {
             self.plan_route(prefix, now, draft);
         }
-        for vip in std::mem::take(&mut self.speaker.vips) {
+        while self.memory.paths_in_flight() < WINDOW {
+            let Some(vip) = self.speaker.vips.pop_first() else { break };
             self.plan_route(Prefix::host(vip), now, draft);
         }
     }
@@ -118,7 +124,10 @@ impl Planner {
                     return;
                 }
                 let stands = self.speaker.footings.get(&range.prefix) == Some(&Footing::Proven);
-                if !is_new || stands && self.proven(prefix) {
+                if is_new && !stands {
+                    self.speaker.waiting.extend(Some(prefix.address()).filter(|_| prefix.is_host()));
+                } else if !is_new || self.proven(prefix) {
+                    self.speaker.ours.insert(prefix);
                     self.send(Step::Announce(prefix, path), now, draft);
                 }
             }
@@ -202,6 +211,9 @@ impl Planner {
             return Some(format!("gobgpd cannot be reached: {reason}"));
         }
         let Some(actual) = &self.actual.bgp else { return Some("gobgpd has not been read yet".into()) };
+        if !self.derived {
+            return Some("BGP waits for the first list of all objects".into());
+        }
         let Some(wanted) = bgp::global(settings, actual.global.as_ref(), router_id_source(self)) else {
             return Some("no router ID: set bgp.routerID, or give this node an IPv4 address".into());
         };

@@ -140,6 +140,13 @@ impl Ledger {
         claim.problems.iter().cloned().chain(lost).collect()
     }
 
+    /// Other Services that claim what `service` claims, or would with `claim`.
+    pub fn rivals(&self, service: &ServiceKey, claim: &Claim) -> BTreeSet<ServiceKey> {
+        let old = self.claims.get(service).into_iter().flat_map(|old| old.servers.keys());
+        let claimants = old.chain(claim.servers.keys()).filter_map(|key| self.claimants.get(key)).flatten();
+        claimants.map(|(_, claimant)| claimant).filter(|claimant| *claimant != service).cloned().collect()
+    }
+
     /// All Services that claim something or have a problem.
     pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
         self.claims.keys()

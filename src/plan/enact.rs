@@ -1,30 +1,39 @@
 //! What a step does to a state: the one description that the planner (to believe what an executor did) and the model
 //! of a node (to rehearse) share. It follows the kernel: what exists cannot be added, what is missing cannot be changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::State;
 use crate::model::addr::Link;
 use crate::model::bgp::Bgp;
 use crate::model::ipvs::VirtualServer;
+use crate::model::{Family, Prefix, State};
 
 use super::step::{Outcome, Step};
 
 /// Performs `step` on `state`. Reading steps change nothing and are answered by whoever owns the state.
 pub fn enact(state: &mut State, step: &Step) -> Outcome {
     match step {
+        Step::SetSysctl(_, value) if value.parse::<i32>().is_err() => {
+            return Outcome::Refused("the kernel parameter is a number".into());
+        }
         Step::SetSysctl(name, value) => {
             state.sysctls.insert(name.clone(), value.clone());
         }
         Step::EnsureLink => match &mut state.addr.link {
-            Some(link) if !link.dummy => return Outcome::Refused("the link is there and is no dummy link".into()),
+            Some(link) if !link.dummy => return not_a_dummy(),
             link => *link = Some(Link::DESIRED),
         },
+        Step::DeleteLink if state.addr.link.is_some_and(|link| !link.dummy) => return not_a_dummy(),
         Step::DeleteLink => {
             state.addr.link = None;
             state.addr.routes.retain(|_, route| !route.on_link);
         }
-        Step::ReplaceTable(table) => state.nft.table = Some(table.clone()),
+        Step::ReplaceTable(table) => {
+            if overlap(&table.masquerade) || overlap(&table.guard) {
+                return Outcome::Refused("an nftables set takes no range inside another".into());
+            }
+            state.nft.table = Some(table.clone());
+        }
         Step::DeleteTable => state.nft.table = None,
         Step::SetClassicSnat(family) => {
             state.nft.classic_broken.remove(family);
@@ -35,10 +44,15 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
             state.nft.classic.remove(family);
         }
         Step::SetRoute(prefix, route) => {
-            if state.addr.link.is_none() {
-                return Outcome::Drifted("the link is not there".into());
-            }
-            state.addr.routes.insert(*prefix, *route);
+            match state.addr.link {
+                None => return Outcome::Drifted("the link is not there".into()),
+                Some(link) if !link.dummy => return not_a_dummy(),
+                // IPv4 needs the link to exist, IPv6 needs it up.
+                Some(link) if !link.up && prefix.family() == Family::Ipv6 => {
+                    return Outcome::Drifted("the link is down".into());
+                }
+                Some(_) => state.addr.routes.insert(*prefix, *route),
+            };
         }
         Step::DeleteRoute(prefix) => {
             state.addr.routes.remove(prefix);
@@ -59,6 +73,15 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
     }
     Outcome::Done
+}
+
+fn not_a_dummy() -> Outcome {
+    Outcome::Refused("the link is there and is no dummy link".into())
+}
+
+/// Is one of these ranges inside another? In their order, it would come right after one that holds it.
+fn overlap(ranges: &BTreeSet<Prefix>) -> bool {
+    ranges.iter().zip(ranges.iter().skip(1)).any(|(range, next)| range.overlaps(*next))
 }
 
 fn enact_ipvs(state: &mut State, step: &Step) -> Outcome {

@@ -12,7 +12,8 @@ use crate::model::{Family, Prefix, Time};
 
 use super::step::Step;
 
-/// What a step is about. What is tried again, with back-off, is a key, never a step.
+/// What a step is about. What is tried again, with back-off, is a key, never a step. The order matters: first what
+/// [`Key::is_host`], so that it can be found fast.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// A kernel parameter.
@@ -23,12 +24,12 @@ pub enum Key {
     Table,
     /// The classic SNAT rule of a family.
     ClassicSnat(Family),
+    /// A local route.
+    Route(Prefix),
     /// A virtual server.
     Server(ServerKey),
     /// A destination of a virtual server.
     Destination(ServerKey, DestinationKey),
-    /// A local route.
-    Route(Prefix),
     /// gobgpd's identity.
     Global,
     /// The import policy.
@@ -72,6 +73,18 @@ impl Step {
     }
 }
 
+impl Key {
+    /// Is it something in the kernel that [`Step::ReadHost`] reads back?
+    pub fn is_host(&self) -> bool {
+        matches!(self, Key::Sysctl(_) | Key::Link | Key::Table | Key::ClassicSnat(_) | Key::Route(_))
+    }
+
+    /// Is it something in gobgpd?
+    pub fn is_speaker(&self) -> bool {
+        matches!(self, Key::Global | Key::Imports | Key::Peer(_) | Key::Path(_) | Key::SpeakerReading)
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,6 +116,15 @@ pub struct Failure {
     pub reason: String,
     /// When the key may be tried again.
     pub retry_at: Time,
+    /// The last try was refused, so that the next one will be too until something changes.
+    pub refused: bool,
+}
+
+impl Failure {
+    /// Is it more than one of those that the next try mends?
+    pub fn lasts(&self) -> bool {
+        self.refused || self.count >= LASTING
+    }
 }
 
 /// Steps under way and failures, by key.
@@ -111,21 +133,28 @@ pub struct Memory {
     in_flight: BTreeMap<Key, u32>,
     failures: BTreeMap<Key, Failure>,
     alarms: BTreeSet<(Time, Key)>,
+    /// How many steps about paths are under way.
+    paths: usize,
 }
 
 /// Delays between tries: doubled each time from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// A failure that was not refused lasts when so many tries in a row have failed.
+const LASTING: u32 = 3;
+
 impl Memory {
     /// A step about `key` is on its way.
     pub fn sent(&mut self, key: Key) {
+        self.paths += usize::from(matches!(key, Key::Path(_)));
         *self.in_flight.entry(key).or_default() += 1;
     }
 
     /// A step about `key` came back.
     pub fn returned(&mut self, key: &Key) {
         if let Some(count) = self.in_flight.get_mut(key) {
+            self.paths -= usize::from(matches!(key, Key::Path(_)));
             *count -= 1;
             if *count == 0 {
                 self.in_flight.remove(key);
@@ -148,13 +177,23 @@ impl Memory {
         self.in_flight.keys()
     }
 
-    /// A try for `key` failed at `now`.
-    pub fn failed(&mut self, key: Key, reason: String, now: Time) {
+    /// How many steps about paths are under way.
+    pub fn paths_in_flight(&self) -> usize {
+        self.paths
+    }
+
+    /// Is something under way that [`Step::ReadHost`] reads back?
+    pub fn is_writing_host(&self) -> bool {
+        self.in_flight.keys().next().is_some_and(Key::is_host)
+    }
+
+    /// A try for `key` failed at `now`; `refused` if the next one will too until something changes.
+    pub fn failed(&mut self, key: Key, reason: String, refused: bool, now: Time) {
         let count = self.failures.get(&key).map_or(0, |failure| failure.count) + 1;
         let delay = FIRST_RETRY.saturating_mul(1 << (count - 1).min(16)).min(LAST_RETRY);
         self.forget(&key);
         self.alarms.insert((now + delay, key.clone()));
-        self.failures.insert(key, Failure { count, reason, retry_at: now + delay });
+        self.failures.insert(key, Failure { count, reason, retry_at: now + delay, refused });
     }
 
     /// `key` is well, or no longer matters.
@@ -178,6 +217,12 @@ impl Memory {
     pub fn forget_server(&mut self, key: &ServerKey) {
         self.forget(&Key::Server(*key));
         let failed: Vec<Key> = self.failed_destinations(key).map(|(key, _)| key.clone()).collect();
+        failed.iter().for_each(|key| self.forget(key));
+    }
+
+    /// Forgets all failures of gobgpd: it is another one, or the same again.
+    pub fn forget_speaker(&mut self) {
+        let failed: Vec<Key> = self.failures.keys().filter(|key| key.is_speaker()).cloned().collect();
         failed.iter().for_each(|key| self.forget(key));
     }
 

@@ -7,16 +7,14 @@
 
 use std::time::Duration;
 
-use crate::model::addr::Link;
-use crate::model::nft::Table;
-use crate::model::settings::Snat;
-use crate::model::{Family, Prefix, Time};
+use crate::model::Time;
+use crate::model::ipvs::ServerKey;
 
+use super::books::Part;
 use super::change::Leave;
 use super::memory::Key;
 use super::news::News;
-use super::planner::{Part, Planner, server_of};
-use super::preconditions::bounds;
+use super::planner::{Planner, server_of};
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -37,7 +35,7 @@ pub struct Plan {
 
 /// How many steps each executor may have under way: enough to keep it busy, few enough that a withdrawal or an urgent
 /// change never waits long behind them.
-const WINDOW: usize = 4096;
+pub(super) const WINDOW: usize = 4096;
 
 /// How many virtual servers may be under way being read: small beside writes, so that a change that arrives during a
 /// resync waits for a few dumps only.
@@ -60,8 +58,12 @@ impl Draft {
 impl Planner {
     /// The steps whose preconditions hold at `now`. They count as under way until their reports come in.
     pub fn plan(&mut self, now: Time) -> Plan {
+        // Leaving all as it is needs nothing but to leave.
+        if self.leaving == Some(Leave::Keep) {
+            return Plan { news: std::mem::take(&mut self.news), finished: true, ..Plan::default() };
+        }
         let mut draft = Draft::default();
-        self.take_alarms(now);
+        let due = self.take_alarms(now);
         self.plan_resync(now);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
@@ -73,6 +75,7 @@ impl Planner {
         }
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
+        self.forget_what_is_over(due);
         let held = self.servers.held_until.filter(|_| self.servers.adopted);
         for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
@@ -82,9 +85,13 @@ impl Planner {
         Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, finished }
     }
 
-    /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure.
+    /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
+    /// done before the last reading and is due again did not last, which is a failure too.
     pub(super) fn send(&mut self, step: Step, now: Time, draft: &mut Draft) -> bool {
         let key = step.key();
+        if self.host.proof.remove(&key).is_some_and(|done| done == step) {
+            self.fail(&step, "it was done, and did not last".to_owned(), false, now);
+        }
         if !self.memory.may_try(&key, now) {
             return false;
         }
@@ -93,20 +100,36 @@ impl Planner {
         true
     }
 
-    fn take_alarms(&mut self, now: Time) {
-        for key in self.memory.due(now) {
+    /// Notes what has to be looked at again after a failure, and answers with the keys whose time has come.
+    fn take_alarms(&mut self, now: Time) -> Vec<Key> {
+        let due = self.memory.due(now);
+        for key in &due {
             match key {
                 Key::Server(server) | Key::Destination(server, _) => {
-                    self.servers.todo.insert(server);
+                    self.servers.todo.insert(*server);
                 }
                 Key::ServerReading(server) => {
-                    self.servers.to_read.insert(server);
+                    self.servers.to_read.insert(*server);
                 }
                 Key::Path(prefix) if prefix.is_host() => {
                     self.speaker.vips.insert(prefix.address());
                 }
                 _ => {}
             }
+        }
+        due
+    }
+
+    /// A failure is over when what failed was read back as done, or when nobody wants it any more at its time.
+    fn forget_what_is_over(&mut self, due: Vec<Key>) {
+        let proven = std::mem::take(&mut self.host.proof).into_keys();
+        // Virtual servers may wait for their turn; they forget by themselves.
+        let unasked = due.into_iter().filter(|key| {
+            !matches!(key, Key::Server(_) | Key::Destination(..) | Key::ServerReading(_))
+                && !self.memory.is_in_flight(key)
+        });
+        for key in proven.chain(unasked.collect::<Vec<_>>()) {
+            self.memory.forget(&key);
         }
     }
 
@@ -126,11 +149,15 @@ impl Planner {
         if (self.host.wanted || retry) && self.send(Step::ReadHost, now, draft) {
             self.host.wanted = false;
         }
-        let settled = self.derived && self.informed();
+        // Which virtual servers are ours depends on the routes too.
+        let settled = self.derived && self.informed() && self.host.known.contains(&Part::Addr);
         if self.servers.listing_wanted && settled && self.send(Step::ListServers, now, draft) {
             self.servers.listing_wanted = false;
         }
+        // Which paths of a shared gobgpd are ours depends on the routes; but who leaves does not wait for the kernel.
+        let can_judge = self.is_exclusive() || self.host.known.contains(&Part::Addr) || self.leaving.is_some();
         if self.settings.bgp.is_some()
+            && can_judge
             && self.speaker.down.is_none()
             && (self.speaker.wanted || self.actual.bgp.is_none())
             && self.send(Step::ReadSpeaker, now, draft)
@@ -163,80 +190,15 @@ impl Planner {
             self.host.facts.as_ref().map(|facts| sysctl::before_forwarding(&families, facts)).unwrap_or_default();
         let forwarding_waits = !first.is_empty();
         for (name, value) in first {
-            self.send(Step::SetSysctl(name, value), now, draft);
+            if self.actual.sysctls.get(&name) != Some(&value) {
+                self.send(Step::SetSysctl(name, value), now, draft);
+            }
         }
         for (name, value) in self.desired_sysctls() {
             let waits = forwarding_waits && sysctl::is_ipv6_forwarding(&name);
             if !waits && self.actual.sysctls.get(&name) != Some(&value) {
                 self.send(Step::SetSysctl(name, value), now, draft);
             }
-        }
-    }
-
-    /// Ranges that are no longer in force but still local: what they stand on stays until their route is gone.
-    fn lingering(&self) -> impl Iterator<Item = Prefix> {
-        self.actual.addr.routes.keys().copied().filter(|prefix| !self.ranges.contains(*prefix))
-    }
-
-    fn plan_snat(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Nft) {
-            return;
-        }
-        let classic = self.settings.snat == Snat::IpvsMatch;
-        let needed = self.ranges.prefixes().into_iter().chain(self.lingering()).map(Prefix::family).collect::<Vec<_>>();
-        for family in Family::ALL {
-            let wanted = classic && needed.contains(&family);
-            let there = self.actual.nft.classic.contains(&family);
-            let broken = self.actual.nft.classic_broken.contains(&family);
-            if wanted && !there {
-                self.send(Step::SetClassicSnat(family), now, draft);
-            } else if !wanted && (broken || there && self.replacement_in_force(family)) {
-                self.send(Step::DeleteClassicSnat(family), now, draft);
-            }
-        }
-        let table = self.table(self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default());
-        self.send_table(table, now, draft);
-    }
-
-    /// Is what replaces the classic SNAT rule of `family` in force already?
-    fn replacement_in_force(&self, family: Family) -> bool {
-        let mut of_family = self.ranges.iter().filter(|range| range.prefix.family() == family);
-        of_family.all(|range| self.snat_in_force(range.prefix))
-    }
-
-    /// Once the virtual servers of a range are in place, the guard refuses what they do not take.
-    fn plan_guard(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Nft) {
-            return;
-        }
-        let local = |prefix: &Prefix| self.actual.addr.routes.contains_key(prefix);
-        let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
-        let guard = self.ranges.prefixes().into_iter().filter(ready).chain(self.lingering()).collect();
-        let table = self.table(guard);
-        self.send_table(table, now, draft);
-    }
-
-    /// The table with this guard and the masquerade that is due.
-    fn table(&self, guard: std::collections::BTreeSet<Prefix>) -> Table {
-        let needed = self.ranges.prefixes().into_iter().chain(self.lingering());
-        let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
-        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| t.masquerade.contains(prefix));
-        let masquerade = match self.settings.snat {
-            Snat::Nftables => needed.collect(),
-            Snat::None => Default::default(),
-            // The nftables rule stays until the classic one has taken over.
-            Snat::IpvsMatch => needed.filter(|prefix| there(prefix) && !classic_in_force(prefix)).collect(),
-        };
-        Table { masquerade, guard, stray: Default::default() }
-    }
-
-    fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
-        if table == Table::default() {
-            if self.actual.nft.table.is_some() {
-                self.send(Step::DeleteTable, now, draft);
-            }
-        } else if self.actual.nft.table.as_ref() != Some(&table) {
-            self.send(Step::ReplaceTable(table), now, draft);
         }
     }
 
@@ -257,23 +219,37 @@ impl Planner {
     }
 
     /// Emits the steps for one virtual server and answers how many they are.
-    fn plan_server(&mut self, key: crate::model::ipvs::ServerKey, now: Time, draft: &mut Draft) -> usize {
+    fn plan_server(&mut self, key: ServerKey, now: Time, draft: &mut Draft) -> usize {
         // The last report of the steps under way puts it back among those to compare.
         if self.servers.busy.contains_key(&key) {
             return 0;
         }
         let desired = self.desired_server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
+        // Whose it is may stand in what could not be understood at the start.
+        let unknown = self.servers.blind && !self.servers.claimed.contains(&key) && self.leaving.is_none();
+        if surplus && unknown {
+            self.servers.held.insert(key);
+            return 0;
+        }
         if surplus && let Err(until) = self.released(key.address, now) {
             self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
             self.servers.held.insert(key);
             return 0;
         }
         if self.memory.failure(&Key::Server(key)).is_some_and(|failure| failure.retry_at > now) {
+            self.touch_vip(key.address);
+            return 0;
+        }
+        let steps = ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key));
+        self.touch_vip(key.address);
+        if steps.is_empty() {
+            self.memory.forget_server(&key);
+            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
             return 0;
         }
         let before = draft.steps.len();
-        for step in ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key)) {
+        for step in steps {
             let about = step.key();
             if self.memory.failure(&about).is_none_or(|failure| failure.retry_at <= now) {
                 self.memory.sent(about);
@@ -281,72 +257,33 @@ impl Planner {
             }
         }
         let count = draft.steps.len() - before;
-        if count == 0 {
-            draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));
-        } else {
+        if count > 0 {
             debug_assert!(draft.steps[before..].iter().all(|step| server_of(step) == Some(key)));
             self.servers.busy.insert(key, count as u32);
         }
         count
     }
 
-    fn plan_addr(&mut self, now: Time, draft: &mut Draft) {
-        if !self.host.known.contains(&Part::Addr) {
-            return;
-        }
-        let link = self.actual.addr.link;
-        let wanted: Vec<Prefix> = self.ranges.prefixes().into_iter().collect();
-        if !wanted.is_empty() && link != Some(Link::DESIRED) {
-            self.send(Step::EnsureLink, now, draft);
-        }
-        for prefix in wanted {
-            let Some(route) = self.desired_route(prefix) else { continue };
-            let there = self.actual.addr.routes.get(&prefix);
-            let stands =
-                self.snat_in_force(prefix) && self.guarded(prefix) && (there.is_some() || self.settled(prefix));
-            if there != Some(&route) && link == Some(Link::DESIRED) && stands {
-                self.send(Step::SetRoute(prefix, route), now, draft);
-            }
-        }
-        for prefix in self.lingering().collect::<Vec<_>>() {
-            let (first, last) = bounds(prefix);
-            match self.released(prefix.address(), now) {
-                // Virtual servers go first: under a route of ours they can still be told from somebody else's.
-                Ok(()) if self.actual.ipvs.range(first..=last).next().is_some() => {}
-                Ok(()) => {
-                    self.send(Step::DeleteRoute(prefix), now, draft);
-                }
-                Err(until) => until.into_iter().for_each(|until| draft.wake(until)),
-            }
-        }
-        let bare = self.actual.addr.routes.is_empty() && self.actual.nft == Default::default();
-        if self.leaving == Some(Leave::Remove) && link.is_some() && bare && self.actual.ipvs.is_empty() {
-            self.send(Step::DeleteLink, now, draft);
-        }
-    }
-
     /// Is all done that the agent was asked to do before it leaves?
     fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
         let Some(leaving) = self.leaving else { return false };
-        let writing = self.memory.in_flight().any(|key| !matches!(key, Key::ServerReading(_)));
-        if writing || !draft.steps.is_empty() {
-            return false;
-        }
         let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
         if let Some(heard) = heard.filter(|heard| *heard > now) {
             draft.wake(heard);
+            return false;
         }
-        let withdrawn = || {
-            let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
-            gone && heard.is_none_or(|heard| heard <= now)
-        };
+        let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
+        // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
+        let known = !self.speaker.wanted && !self.memory.is_in_flight(&Key::SpeakerReading);
+        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || self.settings.bgp.is_none());
         match leaving {
             Leave::Keep => true,
-            Leave::Withdraw => withdrawn(),
+            Leave::Withdraw => withdrawn,
             Leave::Remove => {
-                let bare = self.actual.addr == Default::default() && self.actual.nft == Default::default();
+                let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
+                let link = self.actual.addr.link.is_some_and(|link| link.dummy);
                 let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
-                withdrawn() && bare && alone && self.servers.adopted && self.actual.ipvs.is_empty()
+                withdrawn && quiet && self.is_bare() && !link && alone
             }
         }
     }

@@ -6,19 +6,16 @@ use std::time::Duration;
 
 use crate::model::bgp::SessionState;
 use crate::model::ipvs::{ServerKey, VirtualServer};
-use crate::model::node::Host;
 use crate::model::settings::Announce;
-use crate::model::sysctl::Sysctls;
 use crate::model::{Cluster, Event, Family, Prefix, ServiceKey, Settings, State, Time};
 
+use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave, Session};
 use super::claims::{Claim, Ledger, claim};
-use super::enact::enact;
 use super::memory::{Key, Memory};
 use super::news::News;
-use super::preconditions::Footing;
 use super::ranges::Ranges;
-use super::step::{HostReading, Observation, Outcome, Report, Step, Target};
+use super::step::Step;
 use super::{bgp, ipvs};
 
 /// Everything known, and the memory of what was tried. See the module `pass` for what it decides.
@@ -42,89 +39,6 @@ pub struct Planner {
     pub(super) news: Vec<News>,
 }
 
-/// What is known about the host reading.
-#[derive(Debug, Clone, Default)]
-pub(super) struct HostBook {
-    /// Facts about the node; `None` before the first reading.
-    pub(super) facts: Option<Host>,
-    /// Kernel parameters as they were before the first write.
-    pub(super) found: Sysctls,
-    /// Why a part could not be read the last time, by part.
-    pub(super) unread: BTreeMap<Part, String>,
-    /// Parts that were read at least once.
-    pub(super) known: BTreeSet<Part>,
-    /// Nothing was written since the last reading.
-    pub(super) fresh: bool,
-    /// A reading is wanted.
-    pub(super) wanted: bool,
-}
-
-/// A part of the host reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
-    Sysctls,
-    Addr,
-    Nft,
-    Facts,
-}
-
-impl Part {
-    pub(super) const ALL: [Part; 4] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Facts];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Part::Sysctls => "kernel parameters",
-            Part::Addr => "link and routes",
-            Part::Nft => "packet filter",
-            Part::Facts => "node addresses",
-        }
-    }
-}
-
-/// Which virtual servers need attention.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ServerBook {
-    /// To be compared.
-    pub(super) todo: BTreeSet<ServerKey>,
-    /// With steps under way, and how many.
-    pub(super) busy: BTreeMap<ServerKey, u32>,
-    /// To be deleted once the route that promises them is gone.
-    pub(super) held: BTreeSet<ServerKey>,
-    /// When those have to be looked at again.
-    pub(super) held_until: Option<Time>,
-    /// Since when a change of the cluster waits to be in the kernel.
-    pub(super) changed: BTreeMap<ServerKey, Time>,
-    /// Written since they were last read.
-    pub(super) unread: BTreeSet<ServerKey>,
-    /// To be read.
-    pub(super) to_read: BTreeSet<ServerKey>,
-    /// Being read.
-    pub(super) reading: BTreeSet<ServerKey>,
-    /// A listing is wanted.
-    pub(super) listing_wanted: bool,
-    /// A listing came in, for the ranges in force.
-    pub(super) listed: bool,
-    /// All that the first listing named has been read: what an earlier run left is known.
-    pub(super) adopted: bool,
-}
-
-/// What is known about gobgpd and its routes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SpeakerBook {
-    /// Why it cannot be reached; `None` while it can.
-    pub(super) down: Option<String>,
-    /// A reading is wanted.
-    pub(super) wanted: bool,
-    /// Sessions by peer.
-    pub(super) sessions: BTreeMap<IpAddr, Session>,
-    /// When paths were withdrawn whose promises may not be removed yet.
-    pub(super) withdrawn: BTreeMap<Prefix, Time>,
-    /// VIPs whose host route has to be looked at.
-    pub(super) vips: BTreeSet<IpAddr>,
-    /// How the infrastructure of each range stood in the last pass.
-    pub(super) footings: BTreeMap<Prefix, Footing>,
-}
-
 impl Planner {
     /// A planner that knows nothing yet but `settings`.
     pub fn new(settings: Settings, now: Time) -> Planner {
@@ -138,7 +52,12 @@ impl Planner {
             actual: State::default(),
             host: HostBook { wanted: true, ..HostBook::default() },
             servers: ServerBook { listing_wanted: true, ..ServerBook::default() },
-            speaker: SpeakerBook { down: Some("not connected yet".into()), wanted: true, ..SpeakerBook::default() },
+            speaker: SpeakerBook {
+                down: Some("not connected yet".into()),
+                wanted: true,
+                dark: now,
+                ..SpeakerBook::default()
+            },
             memory: Memory::default(),
             derived: false,
             leaving: None,
@@ -152,15 +71,20 @@ impl Planner {
         match change {
             Change::Source(event) => self.on_event(event, now),
             Change::Report(report) => self.on_report(report, now),
-            Change::HostMoved => self.host.wanted = true,
+            Change::HostMoved => {
+                self.host.wanted = true;
+                self.host.fresh = false;
+            }
+            Change::SpeakerMoved => self.speaker.wanted = true,
             Change::SpeakerUp => {
                 self.speaker.wanted = true;
+                self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
+                self.memory.forget_speaker();
                 if self.speaker.down.take().is_some() {
                     self.news.push(News::SpeakerUp);
                 }
             }
-            Change::SpeakerMoved => self.speaker.wanted = true,
-            Change::SpeakerDown(reason) => self.on_speaker_down(reason),
+            Change::SpeakerDown(reason) => self.on_speaker_down(reason, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Leave(leave) => {
                 self.leaving = Some(leave);
@@ -225,15 +149,27 @@ impl Planner {
             || self.actual.addr.routes.keys().any(|prefix| prefix.contains(address))
     }
 
+    /// Is gobgpd ours alone?
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive)
+    }
+
     /// Is a path for `prefix` ours?
     pub(super) fn owns_path(&self, prefix: Prefix) -> bool {
-        let exclusive = self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive);
-        exclusive || self.owns(prefix.address()) && self.owns(prefix.last())
+        self.is_exclusive() || self.owns(prefix.address()) && self.owns(prefix.last())
     }
 
     fn on_event(&mut self, event: Event, now: Time) {
         let complete_before = self.cluster.is_listed();
         let touched = self.cluster.apply(event);
+        let understood = self.cluster.is_understood();
+        if !complete_before && self.cluster.is_listed() {
+            self.servers.blind = !understood;
+        } else if self.servers.blind && understood {
+            self.servers.blind = false;
+            self.servers.claimed.clear();
+            self.servers.held_until = Some(Time::ZERO);
+        }
         if !self.informed() {
             return;
         }
@@ -267,7 +203,10 @@ impl Planner {
         }
         self.ranges = ranges;
         self.servers.listing_wanted = true;
-        self.speaker.wanted = true;
+        // Of a shared gobgpd, only the paths that were ours were kept.
+        if !self.is_exclusive() {
+            self.lose_sight(now);
+        }
         let claimed = self.ledger.services().cloned();
         let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
         known.iter().for_each(|service| self.derive_claim(service, now));
@@ -286,23 +225,29 @@ impl Planner {
     }
 
     fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
-        let problems = self.ledger.problems(service);
         let claim = match self.cluster.service(service) {
             Some(object) if self.leaving != Some(Leave::Remove) => {
                 claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), &self.ranges)
             }
             _ => Claim::default(),
         };
-        let touched = self.ledger.put(service, claim);
-        for key in touched {
+        let mut concerned = self.ledger.rivals(service, &claim);
+        concerned.insert(service.clone());
+        let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
+        for key in self.ledger.put(service, claim) {
             self.memory.forget_server(&key);
             self.servers.todo.insert(key);
+            if self.servers.blind {
+                self.servers.claimed.insert(key);
+            }
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);
         }
-        let found = self.ledger.problems(service);
-        if found != problems {
-            self.news.push(News::Service { service: service.clone(), problems: found });
+        for (known, service) in before {
+            let problems = self.ledger.problems(&service);
+            if problems != known {
+                self.news.push(News::Service { service, problems });
+            }
         }
     }
 
@@ -322,13 +267,21 @@ impl Planner {
         }
     }
 
-    fn on_speaker_down(&mut self, reason: String) {
+    fn on_speaker_down(&mut self, reason: String, now: Time) {
         if self.speaker.down.is_none() {
             self.news.push(News::SpeakerDown(reason.clone()));
         }
         self.speaker.down = Some(reason);
         self.speaker.sessions.clear();
+        self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
+        self.lose_sight(now);
+    }
+
+    /// What gobgpd holds is unknown until it is read.
+    pub(super) fn lose_sight(&mut self, now: Time) {
         self.actual.bgp = None;
+        self.speaker.wanted = true;
+        self.speaker.dark = now;
     }
 
     fn on_session(&mut self, peer: IpAddr, session: Session) {
@@ -336,167 +289,6 @@ impl Planner {
         let established = |session: &Session| session.state == SessionState::Established;
         if old.is_some_and(|old| established(&old)) != established(&session) {
             self.news.push(News::Session { peer, session });
-        }
-    }
-
-    fn on_report(&mut self, report: Report, now: Time) {
-        let Report { step, outcome } = report;
-        let key = step.key();
-        self.memory.returned(&key);
-        match outcome {
-            Outcome::Done => {
-                enact(&mut self.actual, &step);
-                self.memory.forget(&key);
-                self.on_done(&step, now);
-            }
-            Outcome::Read(observation) => {
-                self.on_observation(&step, observation, now);
-                if step == Step::ReadHost && !self.host.unread.is_empty() {
-                    let reasons: Vec<&str> = self.host.unread.values().map(String::as_str).collect();
-                    self.memory.failed(key, reasons.join("; "), now);
-                } else {
-                    self.memory.forget(&key);
-                }
-            }
-            Outcome::Drifted(reason) => {
-                self.look_again(&step);
-                // Destinations of a virtual server that could not be made fail with it, and wait for it alone.
-                let with_server = matches!(key, Key::Destination(server, _) if !self.actual.ipvs.contains_key(&server));
-                if !with_server {
-                    self.memory.failed(key, reason, now);
-                }
-            }
-            Outcome::Refused(reason) | Outcome::Later(reason) => {
-                if self.memory.failure(&key).is_none_or(|failure| failure.reason != reason) {
-                    self.news.push(News::Failed { step: step.clone(), reason: reason.clone() });
-                }
-                self.memory.failed(key, reason, now);
-                if let Step::ReadServer(server) = step {
-                    self.servers.reading.remove(&server);
-                }
-            }
-        }
-        if let Some(server) = server_of(&step) {
-            self.settle(server);
-        }
-    }
-
-    /// A step for `server` came back; with the last one, the virtual server is compared again.
-    fn settle(&mut self, server: ServerKey) {
-        let left = self.servers.busy.get(&server).map_or(0, |count| count - 1);
-        if left > 0 {
-            self.servers.busy.insert(server, left);
-            return;
-        }
-        self.servers.busy.remove(&server);
-        self.servers.todo.insert(server);
-        self.touch_vip(server.address);
-    }
-
-    fn on_done(&mut self, step: &Step, now: Time) {
-        match step.target() {
-            Target::Sysctl | Target::Addr | Target::Nft => {
-                self.host.fresh = false;
-                self.host.wanted = true;
-            }
-            Target::Ipvs => {
-                if let Some(server) = server_of(step) {
-                    match step {
-                        Step::DeleteServer(_) => self.servers.unread.remove(&server),
-                        _ => self.servers.unread.insert(server),
-                    };
-                }
-            }
-            Target::Bgp => {}
-        }
-        match step {
-            Step::Withdraw(prefix) => {
-                self.speaker.withdrawn.insert(*prefix, now);
-                self.servers.held_until = Some(Time::ZERO);
-                self.news.push(News::Withdrawn(*prefix));
-            }
-            Step::Announce(prefix, path) => {
-                self.speaker.withdrawn.remove(prefix);
-                self.news.push(News::Announced(*prefix, path.clone()));
-            }
-            Step::StartBgp(_) => self.touch_all_vips(),
-            Step::StopBgp => self.speaker.wanted = true,
-            _ => {}
-        }
-    }
-
-    /// The world was not as believed: what the step is about is read before it is planned again.
-    fn look_again(&mut self, step: &Step) {
-        match step.target() {
-            Target::Sysctl | Target::Addr | Target::Nft => self.host.wanted = true,
-            Target::Ipvs => self.servers.to_read.extend(server_of(step)),
-            Target::Bgp => self.speaker.wanted = true,
-        }
-    }
-
-    fn on_observation(&mut self, step: &Step, observation: Observation, now: Time) {
-        match observation {
-            Observation::Host(reading) => self.on_host(*reading, now),
-            Observation::Servers(found) => {
-                let ours = found.into_keys().filter(|key| self.owns(key.address)).collect::<BTreeSet<_>>();
-                self.servers.to_read.extend(ours);
-                // The kernel's dumps can skip: what is missing from one is looked up by itself.
-                self.servers.to_read.extend(self.actual.ipvs.keys().copied());
-                self.servers.listed = true;
-            }
-            Observation::Server(found) => {
-                let Step::ReadServer(key) = step else { return };
-                self.servers.reading.remove(key);
-                self.servers.unread.remove(key);
-                match found {
-                    Some(server) => self.actual.ipvs.insert(*key, server),
-                    None => self.actual.ipvs.remove(key),
-                };
-                self.servers.todo.insert(*key);
-                self.touch_vip(key.address);
-            }
-            Observation::Speaker(found) => {
-                let mut found = *found;
-                found.paths.retain(|prefix, _| self.owns_path(*prefix));
-                if self.speaker.down.is_none() {
-                    self.actual.bgp = Some(found);
-                    self.touch_all_vips();
-                    self.servers.held_until = Some(Time::ZERO);
-                }
-            }
-        }
-    }
-
-    fn on_host(&mut self, reading: HostReading, now: Time) {
-        let HostReading { sysctls, addr, nft, host } = reading;
-        let unread = std::mem::take(&mut self.host.unread);
-        self.take(Part::Sysctls, sysctls, |planner, value| {
-            if planner.host.found.is_empty() {
-                planner.host.found = value.clone();
-            }
-            planner.actual.sysctls = value;
-        });
-        self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
-        self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
-        self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
-        self.host.fresh = self.host.unread.is_empty();
-        for (part, reason) in &self.host.unread {
-            if unread.get(part) != Some(reason) {
-                self.news.push(News::Unreadable { part: part.name(), reason: reason.clone() });
-            }
-        }
-        self.derive_ranges(now);
-    }
-
-    fn take<T>(&mut self, part: Part, value: Result<T, String>, store: impl FnOnce(&mut Planner, T)) {
-        match value {
-            Ok(value) => {
-                store(self, value);
-                self.host.known.insert(part);
-            }
-            Err(reason) => {
-                self.host.unread.insert(part, reason);
-            }
         }
     }
 }
@@ -514,7 +306,11 @@ pub(super) fn server_of(step: &Step) -> Option<ServerKey> {
     }
 }
 
-/// The first address of the node that gives a router ID.
+/// The first address of the node that gives a router ID. It stays for long, so nothing is taken before it is known which
+/// addresses are the node's.
 pub(super) fn router_id_source(planner: &Planner) -> Option<std::net::Ipv4Addr> {
+    if !planner.derived {
+        return None;
+    }
     bgp::first_ipv4(planner.sources.values().copied().chain(planner.node_ips()))
 }

@@ -10,8 +10,10 @@ use crate::model::settings::{Announce, Snat};
 use crate::model::sysctl::Sysctls;
 use crate::model::{Family, Prefix, Time};
 
+use super::books::Part;
 use super::memory::Key;
-use super::planner::{Part, Planner};
+use super::nft::covers;
+use super::planner::Planner;
 use super::sysctl;
 
 /// How a range's infrastructure stands.
@@ -46,14 +48,14 @@ impl Planner {
     pub(super) fn snat_in_force(&self, prefix: Prefix) -> bool {
         match self.settings.snat {
             Snat::None => true,
-            Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| table.masquerade.contains(&prefix)),
+            Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| covers(&table.masquerade, prefix)),
             Snat::IpvsMatch => self.actual.nft.classic.contains(&prefix.family()),
         }
     }
 
     /// Does the guard cover `prefix`?
     pub(super) fn guarded(&self, prefix: Prefix) -> bool {
-        self.actual.nft.table.as_ref().is_some_and(|table| table.guard.contains(&prefix))
+        self.actual.nft.table.as_ref().is_some_and(|table| covers(&table.guard, prefix))
     }
 
     /// How the infrastructure of the range `prefix` stands: kernel parameters, SNAT, guard, link, local route.
@@ -88,7 +90,7 @@ impl Planner {
         if self.actual.addr.routes.get(&prefix) != Some(&route) {
             return self.unmet(Key::Route(prefix), format!("the local route {prefix} is missing"));
         }
-        if !self.host.fresh {
+        if !self.host.fresh || self.memory.is_writing_host() {
             return Footing::Mending("not read back yet".into());
         }
         Footing::Proven
@@ -96,7 +98,8 @@ impl Planner {
 
     fn unmet(&self, key: Key, what: String) -> Footing {
         match self.memory.failure(&key) {
-            Some(failure) => Footing::Broken(format!("{what}: {}", failure.reason)),
+            Some(failure) if failure.lasts() => Footing::Broken(format!("{what}: {}", failure.reason)),
+            Some(failure) => Footing::Mending(format!("{what}: {}", failure.reason)),
             None => Footing::Mending(what),
         }
     }
@@ -109,43 +112,73 @@ impl Planner {
             && self.servers.busy.range(first..=last).next().is_none()
     }
 
-    /// Virtual servers in `prefix` that were written since they were last read.
+    /// Virtual servers in `prefix` that were written since they were last read, but for those that the kernel refuses
+    /// to show, which are reported as failed.
     pub(super) fn unread(&self, prefix: Prefix) -> impl Iterator<Item = &ServerKey> {
         let (first, last) = bounds(prefix);
-        self.servers.unread.range(first..=last)
+        let refused = |key| self.memory.failure(&Key::ServerReading(key)).is_some_and(|failure| failure.refused);
+        self.servers.unread.range(first..=last).filter(move |key| !refused(**key))
     }
 
-    /// May what the routes over `address` promised be removed at `now`? Only if no such route is out that is not meant
-    /// to stay, and peers had time to hear of its end. `Err` holds when to ask again, if time alone decides.
+    /// May the virtual servers at `address` be removed at `now`, for all that routes promise? Only if no route over it is
+    /// out that is not meant to stay, and peers had time to hear of its end. `Err` holds when to ask again, if time
+    /// alone decides.
     pub(super) fn released(&self, address: IpAddr, now: Time) -> Result<(), Option<Time>> {
+        let Some(range) = self.ranges.covering(address) else {
+            let lengths = 0..=Prefix::host(address).length();
+            return self.unheard(lengths.filter_map(|length| Prefix::containing(address, length)), now);
+        };
+        if self.ledger.servers_at(address).next().is_some() {
+            return Ok(());
+        }
+        let host = Prefix::host(address);
+        let known = self.may_be_out(host) || self.speaker.withdrawn.contains_key(&host);
+        // The route of such a range promises no single virtual server; a host route is one that was left behind.
+        if range.announce != Announce::Host && !known {
+            return Ok(());
+        }
+        self.unheard(std::iter::once(host), now)
+    }
+
+    /// May the route and the rules of `prefix` be removed at `now`, for all that routes promise? A path inside a range
+    /// that is in force and local stands on that one.
+    pub(super) fn outlived(&self, prefix: Prefix, now: Time) -> Result<(), Option<Time>> {
+        let stands = |path: Prefix| {
+            let range = self.ranges.covering(path.address()).map(|range| range.prefix);
+            range.is_some_and(|range| range.covers(path) && self.actual.addr.routes.contains_key(&range))
+        };
+        let out = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
+        let under_way = self.memory.in_flight().filter_map(|key| match key {
+            Key::Path(path) => Some(path),
+            _ => None,
+        });
+        let paths = out.chain(under_way).chain(self.speaker.withdrawn.keys()).copied();
+        self.unheard(paths.filter(|path| path.overlaps(prefix) && !stands(*path)), now)
+    }
+
+    /// Is one of `paths` out, or withdrawn less than the delay ago?
+    fn unheard(&self, paths: impl Iterator<Item = Prefix>, now: Time) -> Result<(), Option<Time>> {
         if self.settings.bgp.is_none() {
             return Ok(());
         }
-        let Some(range) = self.ranges.covering(address) else { return self.unheard(address, None, now) };
-        match range.announce {
-            Announce::None | Announce::Aggregate => Ok(()),
-            Announce::Host if self.ledger.servers_at(address).next().is_some() => Ok(()),
-            Announce::Host => self.unheard(address, Some(Prefix::host(address)), now),
-        }
-    }
-
-    /// Is a route over `address` (just `only`, if given) out, or withdrawn less than the delay ago?
-    fn unheard(&self, address: IpAddr, only: Option<Prefix>, now: Time) -> Result<(), Option<Time>> {
-        let Some(bgp) = &self.actual.bgp else { return Err(None) };
-        let (out, withdrawn) = match only {
-            Some(only) => (bgp.paths.contains_key(&only), self.speaker.withdrawn.get(&only).copied()),
-            None => {
-                let over = self.speaker.withdrawn.iter().filter(|(prefix, _)| prefix.contains(address));
-                (bgp.paths.keys().any(|prefix| prefix.contains(address)), over.map(|(_, at)| *at).max())
-            }
-        };
-        if out {
+        if self.actual.bgp.is_none() {
             return Err(None);
         }
-        match withdrawn.map(|at| at + self.settings.withdraw_delay).filter(|heard| *heard > now) {
-            Some(heard) => Err(Some(heard)),
-            None => Ok(()),
+        let mut last = self.speaker.dark;
+        for path in paths {
+            if self.may_be_out(path) {
+                return Err(None);
+            }
+            last = last.max(self.speaker.withdrawn.get(&path).copied().unwrap_or_default());
         }
+        let heard = last + self.settings.withdraw_delay;
+        if heard > now { Err(Some(heard)) } else { Ok(()) }
+    }
+
+    /// Does gobgpd hold a path for `prefix`, as far as is known, or is one on its way there?
+    fn may_be_out(&self, prefix: Prefix) -> bool {
+        self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.contains_key(&prefix))
+            || self.memory.is_in_flight(&Key::Path(prefix))
     }
 }
 

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::addr::LocalRoute;
 use crate::model::ipvs::{ServerKey, ServerSettings};
 use crate::model::node::Host;
-use crate::model::{State, Time};
+use crate::model::{Family, State, Time};
 
 use super::change::Change;
 use super::enact::enact;
 use super::news::News;
 use super::planner::Planner;
 use super::step::{Executor, HostReading, Observation, Outcome, Report, Step};
+use super::sysctl;
 
 /// A node that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -41,8 +43,24 @@ impl ModelNode {
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
             }
+            Step::SetSysctl(name, value) => {
+                if let Some(link) = sysctl::accept_ra_of(name).filter(|_| value == "2") {
+                    self.host.router_advertised_links.remove(link);
+                }
+                enact(&mut self.state, step)
+            }
+            Step::SetRoute(prefix, LocalRoute { source: Some(source), .. })
+                if !self.host.addresses.contains(source) && self.takes_routes(prefix.family()) =>
+            {
+                Outcome::Refused(format!("{source} is no address of this node"))
+            }
             step => enact(&mut self.state, step),
         }
+    }
+
+    /// Is the link such that a route of `family` can lead over it?
+    fn takes_routes(&self, family: Family) -> bool {
+        self.state.addr.link.is_some_and(|link| link.dummy && (link.up || family == Family::Ipv4))
     }
 }
 

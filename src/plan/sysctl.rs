@@ -29,6 +29,9 @@ const IPV4: [(&str, &str); 4] = [
 /// What IPv6 needs besides.
 const IPV6: [(&str, &str); 1] = [("net/ipv6/conf/all/forwarding", "1")];
 
+const CONF: &str = "net/ipv6/conf/";
+const ACCEPT_RA: &str = "/accept_ra";
+
 /// The parameters that ranges of `families` need.
 pub fn desired(families: &BTreeSet<Family>) -> Sysctls {
     let ipv4 = IPV4.iter().filter(|_| families.contains(&Family::Ipv4));
@@ -41,7 +44,12 @@ pub fn desired(families: &BTreeSet<Family>) -> Sysctls {
 /// router advertisement and ignores the next one, unless `accept_ra` is 2 (`Documentation/networking/ip-sysctl.rst`).
 pub fn before_forwarding(families: &BTreeSet<Family>, host: &Host) -> Sysctls {
     let links = host.router_advertised_links.iter().filter(|_| families.contains(&Family::Ipv6));
-    links.map(|link| (Sysctl(Arc::from(format!("net/ipv6/conf/{link}/accept_ra"))), "2".to_owned())).collect()
+    links.map(|link| (Sysctl(Arc::from(format!("{CONF}{link}{ACCEPT_RA}"))), "2".to_owned())).collect()
+}
+
+/// The link whose `accept_ra` this parameter is.
+pub(super) fn accept_ra_of(name: &Sysctl) -> Option<&str> {
+    name.0.strip_prefix(CONF)?.strip_suffix(ACCEPT_RA)
 }
 
 /// Does setting this parameter turn IPv6 forwarding on?

@@ -19,14 +19,13 @@
 //! file; of two files that hold it the first one by name counts.
 
 mod document;
+mod file;
 mod ledger;
 mod notify;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +36,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::info;
 
 use self::document::Content;
+use self::file::{Found, open};
 use self::ledger::{Changes, Ledger};
 use self::notify::{Dirt, Notifier};
 use self::scan::Stamp;
@@ -378,34 +378,6 @@ async fn changed(notifier: &mut Option<Notifier>, folder: &Path, dirt: &mut Dirt
     if listening.changed(folder, dirt).await.is_err() {
         *notifier = None;
         dirt.rescan = true;
-    }
-}
-
-/// What was found where a manifest was expected.
-enum Found {
-    /// A file.
-    File { content: Content, stamp: Option<Stamp>, is_link: bool },
-    /// Nothing: it is deleted.
-    Nothing,
-    /// A folder, or whatever else has such a name.
-    SomethingElse,
-}
-
-/// Reads the manifest at `path`.
-fn open(path: &Path, node: &str) -> Found {
-    let is_link = path.is_symlink();
-    let unreadable = |error| Content::unreadable(format!("cannot be read: {error}"));
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => match File::open(path) {
-            Ok(file) => {
-                let stamp = file.metadata().map(|metadata| Stamp::of(&metadata)).ok();
-                Found::File { content: document::read(file, path, node), stamp, is_link }
-            }
-            Err(error) => Found::File { content: unreadable(error), stamp: None, is_link },
-        },
-        Ok(_) => Found::SomethingElse,
-        Err(error) if error.kind() == ErrorKind::NotFound && !is_link => Found::Nothing,
-        Err(error) => Found::File { content: unreadable(error), stamp: None, is_link },
     }
 }
 

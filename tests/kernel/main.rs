@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds something else than it expects has failed")]
 
+mod agent;
 mod host;
 mod ipvs;
+mod model;
 
 use std::io::Write;
 use std::sync::OnceLock;

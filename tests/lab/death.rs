@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use vipcast_lab::traffic::{self, Churn, LongLived};
 use vipcast_lab::wait_for;
 
@@ -69,12 +70,14 @@ fn a_killed_agent_breaks_nothing_and_its_successor_changes_nothing() -> Result<(
         let load = churn(rack)?;
         for (index, name) in ["lb1", "lb2"].into_iter().enumerate() {
             let node = rack.lab.node(name);
+            let said_before = rack.agents[index].log().len();
             rack.agents[index].kill()?;
             std::thread::sleep(Duration::from_secs(2));
             rack.agents[index] = node.start_agent(VIPCAST)?;
             wait_until_ready(node)?;
             ensure!(metric(node, STEPS)? == 0.0, "{name} wrote: {}", ask(node, "/metrics")?.1);
-            let log = rack.agents[index].log();
+            let log = rack.agents[index].log().split_off(said_before);
+            ensure!(log.contains("starting"), "the log goes on: {log}");
             ensure!(!log.contains("writing to the kernel") && !log.contains("announced"), "{log}");
             for range in RANGES {
                 ensure!(rack.next_hops(range)?.len() == 2, "the ToR lost a next hop for {range}");
@@ -96,22 +99,24 @@ fn gobgpd_that_is_killed_comes_back_with_all_routes() -> Result<()> {
     let Some(rack) = Rack::up()? else { return Ok(()) };
     rack.attempt(|rack| {
         let node = rack.lab.node("lb1");
-        let writes = metric(node, r"vipcast_virtual_servers")?;
+        let servers = metric(node, "vipcast_virtual_servers")?;
         let pid = gobgpd(rack)?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?;
+        kill(pid, Signal::SIGKILL)?;
         let killed = Instant::now();
         rack.wait_for_next_hops(1)?;
         rack.wait_for_next_hops(2)?;
         println!("routes back {:.1} s after gobgpd was killed", killed.elapsed().as_secs_f32());
         wait_until_ready(node)?;
         ensure!(gobgpd(rack)? != pid, "another gobgpd");
-        ensure!(metric(node, r"vipcast_virtual_servers")? == writes);
+        ensure!(metric(node, "vipcast_virtual_servers")? == servers);
         Ok(())
     })
 }
 
 /// The process of lb1's gobgpd.
-fn gobgpd(rack: &Rack) -> Result<i32> {
-    let file = rack.lab.node("lb1").path("run/vipcast/gobgpd.pid");
-    std::fs::read_to_string(&file)?.trim().parse().with_context(|| file.display().to_string())
+fn gobgpd(rack: &Rack) -> Result<Pid> {
+    let inside = rack.lab.node("lb1").netns().processes()?;
+    let is_gobgpd =
+        |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "gobgpd\n");
+    inside.into_iter().find(is_gobgpd).context("gobgpd runs")
 }

@@ -7,9 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use vipcast::admin::metrics::Metrics;
 use vipcast::plan::Status;
-use vipcast::plan::status::{
-    BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus,
-};
+use vipcast::plan::status::{BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()

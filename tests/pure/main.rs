@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../support/support.rs"]
+mod support;
+
 mod contract;
 mod gobgpd;
+mod laws;
+mod planner;
 mod speaker;
 mod tidy;

@@ -8,8 +8,20 @@ const LONGEST: usize = 500;
 
 /// What deciding must not know: IO, clocks, async, and the types of those who do.
 const FORBIDDEN: [&str; 14] = [
-    "tokio", "kube", "k8s_openapi", "tonic", "neli", "rtnetlink", "rustix", "std::fs", "std::process", "std::net::Tcp",
-    "std::net::Udp", "Instant", "SystemTime", "std::thread",
+    "tokio",
+    "kube",
+    "k8s_openapi",
+    "tonic",
+    "neli",
+    "rtnetlink",
+    "rustix",
+    "std::fs",
+    "std::process",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "Instant",
+    "SystemTime",
+    "std::thread",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -62,7 +74,8 @@ fn kubernetes_types_stop_in_convert() {
 #[test]
 fn no_file_is_long() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = [root.join("src"), root.join("labs/harness/src")].iter().flat_map(|folder| sources(folder)).collect::<Vec<_>>();
+    let files =
+        [root.join("src"), root.join("labs/harness/src")].iter().flat_map(|folder| sources(folder)).collect::<Vec<_>>();
     for file in files.iter().filter(|file| !is_test(file)) {
         let lines = fs::read_to_string(file).unwrap().lines().count();
         assert!(lines <= LONGEST, "{} has {lines} lines", file.display());

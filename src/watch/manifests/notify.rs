@@ -94,16 +94,12 @@ impl Dirt {
     }
 }
 
-/// Things by watch.
-#[allow(clippy::disallowed_types, reason = "a watch descriptor has no order; nothing here depends on one")]
-type ByDescriptor<T> = std::collections::HashMap<WatchDescriptor, T>;
-
 /// The kernel's notifications.
 pub(super) struct Notifier {
     stream: EventStream<Vec<u8>>,
     /// The same queue, to ask it whether it is empty: `stream` learns only later what is in there.
     queue: OwnedFd,
-    dirs: ByDescriptor<Dir>,
+    dirs: BTreeMap<WatchDescriptor, Dir>,
 }
 
 impl Notifier {
@@ -111,12 +107,12 @@ impl Notifier {
     pub(super) fn new() -> io::Result<Notifier> {
         let inotify = Inotify::init()?;
         let queue = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Notifier { stream: inotify.into_event_stream(vec![0; BUFFER])?, queue, dirs: ByDescriptor::default() })
+        Ok(Notifier { stream: inotify.into_event_stream(vec![0; BUFFER])?, queue, dirs: BTreeMap::new() })
     }
 
     /// What adds watches; those that are there already stay as they are.
     pub(super) fn watcher(&self) -> Watcher {
-        Watcher { watches: self.stream.watches(), added: ByDescriptor::default() }
+        Watcher { watches: self.stream.watches(), added: BTreeMap::new() }
     }
 
     /// Watches just what `watcher` added, which are the directories `dirs`.
@@ -169,7 +165,7 @@ impl Notifier {
 /// Adds watches, from whatever thread looks over the folder.
 pub(super) struct Watcher {
     watches: Watches,
-    added: ByDescriptor<PathBuf>,
+    added: BTreeMap<WatchDescriptor, PathBuf>,
 }
 
 impl Watcher {

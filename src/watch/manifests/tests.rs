@@ -1,4 +1,4 @@
-use std::fs::{File, create_dir, create_dir_all, remove_dir_all, remove_file, rename, write};
+use std::fs::{self, File, create_dir, create_dir_all, remove_dir_all, remove_file, rename, write};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 

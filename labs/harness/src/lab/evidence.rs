@@ -68,7 +68,8 @@ impl Lab {
     fn collect(&self, reason: &str) -> Result<PathBuf> {
         let readable = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '-' };
         let test = thread::current().name().unwrap_or("main").chars().map(readable).collect::<String>();
-        let reason = reason.chars().map(readable).collect::<String>();
+        // A reason can be as long as a log; a file name cannot.
+        let reason = reason.chars().map(readable).take(60).collect::<String>();
         let (home, name) = (folders::evidence()?, format!("{}-{test}-{reason}", self.id));
         // Process ids come again, in a virtual machine even every time: no run overwrites another's evidence.
         let folder = (1..)

@@ -130,7 +130,7 @@ fn a_subfolder_that_cannot_be_read_is_told() {
     let sub = folder.join("sub");
     create_dir(&sub).unwrap();
     write(sub.join("a.yaml"), "").unwrap();
-    set_permissions(&sub, Permissions::from_mode(0)).unwrap();
+    set_permissions(&sub, Permissions::from_mode(0o000)).unwrap();
     // Who may read everything (root) reads it; everybody else is told.
     let may_read_all = fs::read_dir(&sub).is_ok();
     let scan = scan(&folder, |_| Ok(())).unwrap();

@@ -1,147 +1,19 @@
 //! The planner against the model node: the main job, its order, and what must not happen.
 
+mod failures;
+mod gobgpd;
+mod ranges;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::{Change, Leave};
-use super::rehearse::{ModelNode, Stage, rehearse};
-use super::{Planner, Step};
-use crate::model::bgp::{NextHop, Peer};
-use crate::model::ipvs::{Protocol, Scheduler};
-use crate::model::node::Host;
-use crate::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use crate::model::settings::{Announce, BgpSettings, Range, Snat};
-use crate::model::{Event, Family, Kind, Object, ObjectRef, Prefix, ServiceKey, Settings, Time};
+use vipcast::model::settings::Announce;
+use vipcast::model::{Event, Kind};
+use vipcast::plan::change::Leave;
+use vipcast::plan::{Change, Step};
 
-pub(crate) fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-pub(crate) fn prefix(text: &str) -> Prefix {
-    text.parse().unwrap()
-}
-
-pub(crate) fn range(text: &str, announce: Announce) -> Range {
-    Range { prefix: prefix(text), announce, communities: BTreeSet::new() }
-}
-
-pub(crate) fn settings(ranges: &[Range]) -> Settings {
-    let peer = |family| Peer {
-        asn: 65000,
-        port: 179,
-        local_address: None,
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
-        password: None,
-        multihop: None,
-        families: [family].into(),
-    };
-    Settings {
-        node: "lb1".into(),
-        node_ips: vec![ip("10.0.1.2"), ip("fd01::2")],
-        cluster_ips: Some(ranges.to_vec()),
-        scheduler: Scheduler::new("rr"),
-        snat: Snat::Nftables,
-        bgp: Some(BgpSettings {
-            asn: 65001,
-            router_id: None,
-            listen_port: None,
-            exclusive: true,
-            next_hop_ipv4: NextHop::Own,
-            next_hop_ipv6: NextHop::Own,
-            communities: BTreeSet::new(),
-            peers: [(ip("10.0.1.1"), peer(Family::Ipv4)), (ip("fd01::1"), peer(Family::Ipv6))].into(),
-        }),
-        withdraw_delay: Duration::from_secs(2),
-        resync: Duration::from_secs(300),
-    }
-}
-
-pub(crate) fn service(name: &str, vips: &[&str], ports: &[(&str, u16)]) -> Event {
-    let port =
-        |(name, port): &(&str, u16)| ServicePort { name: Arc::from(*name), protocol: Protocol::Tcp, port: *port };
-    let service = Service {
-        created: 0,
-        uid: None,
-        cluster_ips: vips.iter().map(|vip| ip(vip)).collect(),
-        ports: ports.iter().map(port).collect(),
-    };
-    Event::Put(Object::Service(ServiceKey::new("shop", name), service))
-}
-
-pub(crate) fn slice(name: &str, service: &str, ports: &[(&str, u16)], endpoints: &[&str]) -> Event {
-    let port = |(name, port): &(&str, u16)| SlicePort { name: Arc::from(*name), protocol: Protocol::Tcp, port: *port };
-    let family = endpoints.first().map_or(Family::Ipv4, |first| Family::of(ip(first)));
-    let slice = Slice {
-        service: ServiceKey::new("shop", service),
-        family,
-        ports: ports.iter().map(port).collect(),
-        endpoints: endpoints.iter().map(|address| Endpoint { address: ip(address), ready: true }).collect(),
-    };
-    Event::Put(Object::Slice(Arc::from(format!("shop/{name}")), slice))
-}
-
-/// A planner and a node to plan for.
-pub(crate) struct Rig {
-    pub(crate) planner: Planner,
-    pub(crate) node: ModelNode,
-    pub(crate) now: Time,
-}
-
-impl Rig {
-    pub(crate) fn new(settings: Settings) -> Rig {
-        let host = Host { addresses: [ip("10.0.1.2"), ip("fd01::2")].into(), ..Host::default() };
-        Rig::on(settings, ModelNode { host, ..ModelNode::default() })
-    }
-
-    pub(crate) fn on(settings: Settings, node: ModelNode) -> Rig {
-        let mut planner = Planner::new(settings, Time::ZERO);
-        planner.apply(Change::SpeakerUp, Time::ZERO);
-        Rig { planner, node, now: Time::ZERO }
-    }
-
-    pub(crate) fn tell(&mut self, event: Event) -> &mut Rig {
-        self.planner.apply(Change::Source(event), self.now);
-        self
-    }
-
-    pub(crate) fn tell_all(&mut self, events: impl IntoIterator<Item = Event>) -> &mut Rig {
-        for event in events {
-            self.tell(event);
-        }
-        self
-    }
-
-    pub(crate) fn list(&mut self, events: impl IntoIterator<Item = Event>) -> &mut Rig {
-        let listing = Kind::ALL.into_iter().map(Event::Listing);
-        self.tell_all(listing.chain(events).chain(Kind::ALL.into_iter().map(Event::Listed)))
-    }
-
-    pub(crate) fn run(&mut self) -> Vec<Stage> {
-        let (stages, now) = rehearse(&mut self.planner, &mut self.node, self.now);
-        self.now = now;
-        stages
-    }
-
-    /// All steps of a run, in words.
-    pub(crate) fn steps(&mut self) -> Vec<String> {
-        self.run().into_iter().flat_map(|stage| stage.steps).map(|step| step.to_string()).collect()
-    }
-}
-
-fn web() -> Vec<Event> {
-    vec![
-        service("web", &["10.96.0.10", "fd00:10:96::10"], &[("http", 80)]),
-        slice("web-4", "web", &[("http", 8080)], &["10.244.1.2", "10.244.2.2"]),
-        slice("web-6", "web", &[("http", 8080)], &["fd00:244::2"]),
-    ]
-}
-
-fn dual_stack() -> Settings {
-    settings(&[range("10.96.0.0/16", Announce::Aggregate), range("fd00:10:96::/112", Announce::Aggregate)])
-}
+use crate::support::build::{cidr, dual_stack, gone, host_routes, ip, prefix, range, service, settings, slice, web};
+use crate::support::rig::Rig;
 
 fn position(steps: &[String], what: &str) -> usize {
     steps.iter().position(|step| step.starts_with(what)).unwrap_or_else(|| panic!("no step {what} in {steps:#?}"))
@@ -216,7 +88,7 @@ fn leaving_withdraws_first_and_waits_until_peers_heard() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
     let before = rig.now;
-    rig.planner.apply(Change::Leave(Leave::Withdraw), rig.now);
+    rig.change(Change::Leave(Leave::Withdraw));
     assert_eq!(rig.steps(), ["withdraw 10.96.0.0/16", "withdraw fd00:10:96::/112"]);
     assert!(rig.planner.plan(rig.now).finished);
     assert_eq!(rig.now - before, Duration::from_secs(2));
@@ -228,7 +100,7 @@ fn cleanup_removes_all_that_is_ours_in_reverse_order() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
     let mut cleanup = Rig::on(dual_stack(), rig.node.clone());
-    cleanup.planner.apply(Change::Leave(Leave::Remove), cleanup.now);
+    cleanup.change(Change::Leave(Leave::Remove));
     let steps = cleanup.steps();
     let order =
         ["withdraw 10.96.0.0/16", "delete virtual server", "delete local route", "delete nftables", "delete link"];
@@ -243,13 +115,10 @@ fn cleanup_removes_all_that_is_ours_in_reverse_order() {
 fn a_range_that_goes_away_takes_its_route_first() {
     let mut all = dual_stack();
     all.cluster_ips = None;
-    let cidrs = |name: &str, prefixes: &[&str]| {
-        Event::Put(Object::ServiceCidr(Arc::from(name), prefixes.iter().map(|text| prefix(text)).collect()))
-    };
     let mut rig = Rig::new(all);
-    let events = [cidrs("v4", &["10.96.0.0/16"]), cidrs("v6", &["fd00:10:96::/112"])];
+    let events = [cidr("v4", &["10.96.0.0/16"]), cidr("v6", &["fd00:10:96::/112"])];
     rig.list(web().into_iter().chain(events)).run();
-    rig.tell(Event::Gone(ObjectRef { kind: Kind::ServiceCidr, name: Arc::from("v6") }));
+    rig.tell(gone(Kind::ServiceCidr, "v6"));
     let stages = rig.run();
     let touching: Vec<_> = stages.iter().filter(|stage| !stage.steps.is_empty()).collect();
     let first: Vec<String> = touching[0].steps.iter().map(Step::to_string).collect();
@@ -261,8 +130,37 @@ fn a_range_that_goes_away_takes_its_route_first() {
 }
 
 #[test]
+fn a_range_that_becomes_narrower_or_wider_stays_local_throughout() {
+    let with = |text| settings(&[range(text, Announce::Aggregate)]);
+    let upper = [
+        service("upper", &["10.96.200.1"], &[("http", 80)]),
+        slice("upper-4", "upper", &[("http", 8080)], &["10.244.1.9"]),
+    ];
+    let mut node = Rig::new(with("10.96.0.0/16")).node;
+    for (text, before, servers) in [
+        ("10.96.0.0/16", None, 2),
+        ("10.96.0.0/17", Some("10.96.0.0/16"), 1),
+        ("10.96.0.0/16", Some("10.96.0.0/17"), 2),
+    ] {
+        let mut rig = Rig::on(with(text), node);
+        let steps = rig.list(web().into_iter().chain(upper.clone())).steps();
+        if let Some(before) = before {
+            let gone = position(&steps, &format!("delete local route {before}"));
+            assert!(position(&steps, &format!("set local route {text}")) < gone, "{steps:#?}");
+        }
+        let only = BTreeSet::from([prefix(text)]);
+        let table = rig.node.state.nft.table.as_ref().unwrap();
+        assert_eq!((&table.masquerade, &table.guard), (&only, &only));
+        assert!(rig.node.state.addr.routes.keys().eq(&only));
+        assert!(rig.node.state.bgp.as_ref().unwrap().paths.keys().eq(&only));
+        assert_eq!(rig.node.state.ipvs.len(), servers);
+        node = rig.node;
+    }
+}
+
+#[test]
 fn host_routes_follow_their_vips() {
-    let mut rig = Rig::new(settings(&[range("10.96.0.0/16", Announce::Host)]));
+    let mut rig = Rig::new(host_routes());
     rig.list(web()).run();
     let vip = prefix("10.96.0.10/32");
     let out = |rig: &Rig| rig.node.state.bgp.as_ref().unwrap().paths.keys().copied().collect::<Vec<_>>();
@@ -287,7 +185,7 @@ fn broken_infrastructure_is_repaired_while_the_route_stays() {
     rig.list(web()).run();
     rig.node.state.addr = Default::default();
     rig.node.state.nft = Default::default();
-    rig.planner.apply(Change::HostMoved, rig.now);
+    rig.change(Change::HostMoved);
     let steps = rig.steps();
     assert!(position(&steps, "set up link") < position(&steps, "set local route"), "{steps:#?}");
     assert!(steps.iter().all(|step| !step.contains("withdraw")), "{steps:#?}");
@@ -299,10 +197,10 @@ fn the_preferred_source_gone_withdraws_the_route_and_its_return_announces_it() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
     rig.node.host.addresses.remove(&ip("10.0.1.2"));
-    rig.planner.apply(Change::HostMoved, rig.now);
+    rig.change(Change::HostMoved);
     assert_eq!(rig.steps(), ["withdraw 10.96.0.0/16"]);
     rig.node.host.addresses.insert(ip("10.0.1.2"));
-    rig.planner.apply(Change::HostMoved, rig.now);
+    rig.change(Change::HostMoved);
     assert_eq!(rig.steps(), ["announce 10.96.0.0/16"]);
 }
 
@@ -321,10 +219,30 @@ fn flushed_virtual_servers_come_back_at_the_resync() {
 fn gobgpd_that_comes_back_empty_gets_its_paths_before_its_peers() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
-    rig.planner.apply(Change::SpeakerDown("killed".into()), rig.now);
+    rig.change(Change::SpeakerDown("killed".into()));
     rig.node.state.bgp = None;
-    rig.planner.apply(Change::SpeakerUp, rig.now);
+    rig.change(Change::SpeakerUp);
     let steps = rig.steps();
     assert!(position(&steps, "announce") < position(&steps, "add peer"), "{steps:#?}");
     assert!(steps.iter().all(|step| !step.contains("virtual server")));
+}
+
+#[test]
+fn what_a_broken_file_may_hold_is_kept_over_a_restart() {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web()).run();
+    let trouble =
+        |problem: Option<&str>| Event::Trouble { origin: "web.yaml".into(), problem: problem.map(str::to_owned) };
+    let other = [
+        service("other", &["10.96.0.11"], &[("http", 80)]),
+        slice("other-4", "other", &[("http", 8080)], &["10.244.1.9"]),
+    ];
+    let mut again = Rig::on(dual_stack(), rig.node);
+    again.list([trouble(Some("no YAML"))].into_iter().chain(other.clone())).run();
+    let servers = |rig: &Rig| rig.node.state.ipvs.len();
+    assert_eq!(servers(&again), 3, "the virtual servers of web.yaml stay");
+    again.tell(slice("other-4", "other", &[("http", 8080)], &[])).run();
+    assert_eq!(servers(&again), 2, "what was claimed since the start goes as always");
+    again.tell(trouble(None)).run();
+    assert_eq!(servers(&again), 0, "the file is well and holds none of them");
 }

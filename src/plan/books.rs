@@ -1,0 +1,117 @@
+//! What the planner keeps beside desired and actual: how fresh its knowledge is, and what needs attention.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::model::ipvs::ServerKey;
+use crate::model::node::Host;
+use crate::model::sysctl::Sysctls;
+use crate::model::{Prefix, Time};
+
+use super::change::Session;
+use super::memory::Key;
+use super::preconditions::Footing;
+use super::step::Step;
+
+/// What is known about the host reading.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostBook {
+    /// Facts about the node; `None` before the first reading.
+    pub(super) facts: Option<Host>,
+    /// Kernel parameters as they were before the first write.
+    pub(super) found: Sysctls,
+    /// Why a part could not be read the last time, by part.
+    pub(super) unread: BTreeMap<Part, String>,
+    /// Parts that were read at least once.
+    pub(super) known: BTreeSet<Part>,
+    /// Nothing was written or reported as changed since the last reading.
+    pub(super) fresh: bool,
+    /// A reading is wanted.
+    pub(super) wanted: bool,
+    /// What was done since the last reading.
+    pub(super) done: BTreeMap<Key, Step>,
+    /// What had been done when the last reading was made: whoever wants to do the same again learns that it did not
+    /// last.
+    pub(super) proof: BTreeMap<Key, Step>,
+}
+
+/// A part of the host reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Sysctls,
+    Addr,
+    Nft,
+    Facts,
+}
+
+impl Part {
+    pub(super) const ALL: [Part; 4] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Facts];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Part::Sysctls => "kernel parameters",
+            Part::Addr => "link and routes",
+            Part::Nft => "packet filter",
+            Part::Facts => "node addresses",
+        }
+    }
+}
+
+/// Which virtual servers need attention.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServerBook {
+    /// To be compared.
+    pub(super) todo: BTreeSet<ServerKey>,
+    /// With steps under way, and how many.
+    pub(super) busy: BTreeMap<ServerKey, u32>,
+    /// To be deleted once the route that promises them is gone.
+    pub(super) held: BTreeSet<ServerKey>,
+    /// When those have to be looked at again.
+    pub(super) held_until: Option<Time>,
+    /// Since when a change of the cluster waits to be in the kernel.
+    pub(super) changed: BTreeMap<ServerKey, Time>,
+    /// Written since they were last read.
+    pub(super) unread: BTreeSet<ServerKey>,
+    /// To be read.
+    pub(super) to_read: BTreeSet<ServerKey>,
+    /// Being read.
+    pub(super) reading: BTreeSet<ServerKey>,
+    /// A listing is wanted.
+    pub(super) listing_wanted: bool,
+    /// A listing came in, for the ranges in force.
+    pub(super) listed: bool,
+    /// All that the first listing named has been read: what an earlier run left is known.
+    pub(super) adopted: bool,
+    /// The first list came with something that could not be understood, and that is still so: virtual servers that
+    /// nobody has claimed since the start may belong to it.
+    pub(super) blind: bool,
+    /// Virtual servers that somebody has claimed since the start, while that matters.
+    pub(super) claimed: BTreeSet<ServerKey>,
+}
+
+/// What is known about gobgpd and its routes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SpeakerBook {
+    /// Why it cannot be reached; `None` while it can.
+    pub(super) down: Option<String>,
+    /// A reading is wanted.
+    pub(super) wanted: bool,
+    /// The reading under way was asked for before gobgpd went away or came back: it is worth nothing.
+    pub(super) stale: bool,
+    /// Until when it was unknown what gobgpd holds: a path may have gone until then that nobody here knows of.
+    pub(super) dark: Time,
+    /// Sessions by peer.
+    pub(super) sessions: BTreeMap<IpAddr, Session>,
+    /// When paths were withdrawn whose promises may not be removed yet.
+    pub(super) withdrawn: BTreeMap<Prefix, Time>,
+    /// VIPs whose host route has to be looked at.
+    pub(super) vips: BTreeSet<IpAddr>,
+    /// VIPs whose host route waits for what its range stands on.
+    pub(super) waiting: BTreeSet<IpAddr>,
+    /// Paths that are out and are no host routes.
+    pub(super) wide: BTreeSet<Prefix>,
+    /// Paths that this agent sent or found: they stay ours when the range that they were for is gone.
+    pub(super) ours: BTreeSet<Prefix>,
+    /// How the infrastructure of each range stood in the last pass.
+    pub(super) footings: BTreeMap<Prefix, Footing>,
+}

@@ -1,0 +1,298 @@
+//! A watchman who looks at every step when it is planned and when it is performed, and knows how things really are. He
+//! holds the laws that are about order: forward first, nothing of somebody else's, nothing that is right torn down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vipcast::model::addr::{Link, LocalRoute};
+use vipcast::model::ipvs::{Protocol, ServerKey};
+use vipcast::model::nft::Table;
+use vipcast::model::settings::{Announce, Snat};
+use vipcast::model::{Family, Prefix, Settings, State, Time};
+use vipcast::plan::step::Target;
+use vipcast::plan::{Outcome, Planner, Status, Step, sysctl};
+
+use super::build::ip;
+
+/// What he has seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watchman {
+    /// Counts what happens.
+    clock: u64,
+    /// When the agent began, on that clock.
+    began: u64,
+    host_written: u64,
+    host_read: u64,
+    sysctls_meddled: u64,
+    written: BTreeMap<ServerKey, u64>,
+    read: BTreeMap<ServerKey, u64>,
+    meddled: BTreeMap<ServerKey, u64>,
+    /// When a path that was out went away, whoever took it.
+    gone: BTreeMap<Prefix, Time>,
+    /// What was out when he last looked.
+    out: BTreeSet<Prefix>,
+    /// Paths in a shared gobgpd that nothing on the node tells apart from somebody else's.
+    pub(crate) stray_paths: BTreeSet<Prefix>,
+}
+
+/// How things are at a moment.
+pub(crate) struct Moment<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) planner: &'a Planner,
+    pub(crate) truth: &'a State,
+    /// Steps that were planned and not performed yet.
+    pub(crate) pending: &'a dyn Fn() -> Vec<Step>,
+    pub(crate) now: Time,
+}
+
+impl Watchman {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// A new agent began: it knows only what it reads itself.
+    pub(crate) fn restart(&mut self) {
+        self.began = self.tick();
+    }
+
+    /// Somebody else changed virtual servers or kernel parameters, which the kernel does not tell.
+    pub(crate) fn meddle(&mut self, servers: impl IntoIterator<Item = ServerKey>) {
+        let at = self.tick();
+        self.sysctls_meddled = at;
+        self.meddled.extend(servers.into_iter().map(|key| (key, at)));
+    }
+
+    /// Paths may have come or gone.
+    pub(crate) fn look_at_paths(&mut self, truth: &State, now: Time) {
+        let out = truth.bgp.iter().flat_map(|bgp| bgp.paths.keys().copied());
+        let out: BTreeSet<Prefix> = out.filter(|prefix| !self.stray_paths.contains(prefix)).collect();
+        self.gone.extend(self.out.difference(&out).map(|prefix| (*prefix, now)));
+        self.out = out;
+    }
+
+    /// A step was performed.
+    pub(crate) fn performed(&mut self, step: &Step, outcome: &Outcome, moment: &Moment<'_>) {
+        let at = self.tick();
+        let touched = matches!(outcome, Outcome::Done | Outcome::Later(_));
+        match (step, step.target()) {
+            (Step::ReadHost, _) => {
+                if matches!(outcome, Outcome::Read(_)) {
+                    self.host_read = at;
+                }
+            }
+            (Step::ReadServer(key), _) => {
+                if matches!(outcome, Outcome::Read(_)) {
+                    self.read.insert(*key, at);
+                }
+            }
+            (Step::ListServers, _) => {}
+            (_, Target::Sysctl | Target::Addr | Target::Nft) if touched => self.host_written = at,
+            (_, Target::Ipvs) if touched => {
+                self.written.extend(server_of(step).map(|key| (key, at)));
+            }
+            _ => {}
+        }
+        self.look_at_paths(moment.truth, moment.now);
+    }
+
+    /// A step is about to be performed, with its effect.
+    pub(crate) fn performing(&self, step: &Step, silent: bool, moment: &Moment<'_>) {
+        if let Step::StartBgp(_) = step
+            && !silent
+        {
+            let running = moment.truth.bgp.as_ref().and_then(|bgp| bgp.global);
+            assert_eq!(running, None, "StartBgp on a gobgpd that runs BGP");
+        }
+    }
+
+    /// A plan was made; its steps are not under way yet.
+    pub(crate) fn planned(&self, steps: &[Step], moment: &Moment<'_>) {
+        if steps.iter().all(Step::is_read) {
+            return;
+        }
+        let desired = moment.planner.desired_servers();
+        let ranges = Ranges::of(&moment.planner.status());
+        for step in steps.iter().filter(|step| !step.is_read()) {
+            if let Some(key) = server_of(step) {
+                assert_ne!(key, FOREIGN, "{step}: it is somebody else's");
+            }
+            match step {
+                Step::Announce(prefix, _) => self.announced(*prefix, &ranges, steps, moment),
+                Step::DeleteServer(key) => {
+                    assert!(!desired.contains_key(key), "{step}: it is wanted");
+                    let others = desired.keys().any(|other| other.address == key.address);
+                    self.server_goes(key.address, others, &ranges, moment, step);
+                }
+                Step::DeleteDestination(key, name) => {
+                    let wanted = desired.get(key).is_some_and(|server| server.destinations.contains_key(name));
+                    assert!(!wanted, "{step}: it is wanted");
+                }
+                Step::DeleteRoute(prefix) => self.infrastructure_goes(*prefix, &ranges, moment, step),
+                Step::DeleteLink => {
+                    let routes: Vec<Prefix> = moment.truth.addr.routes.keys().copied().collect();
+                    routes.iter().for_each(|prefix| self.infrastructure_goes(*prefix, &ranges, moment, step));
+                }
+                Step::ReplaceTable(table) => self.table_shrinks(table, &ranges, moment, step),
+                Step::DeleteTable => self.table_shrinks(&Table::default(), &ranges, moment, step),
+                _ => {}
+            }
+        }
+    }
+
+    /// A route is to be announced: the node must hold what it promises, and that must have been read back.
+    fn announced(&self, prefix: Prefix, ranges: &Ranges, steps: &[Step], moment: &Moment<'_>) {
+        let believed_out = |bgp: &vipcast::model::bgp::Bgp| bgp.paths.contains_key(&prefix);
+        if moment.planner.actual().bgp.as_ref().is_some_and(believed_out) {
+            return;
+        }
+        let what = format!("announce {prefix}");
+        let (range, _) = ranges.covering(prefix.address()).unwrap_or_else(|| panic!("{what}: in no range"));
+        let truth = moment.truth;
+        assert_eq!(truth.addr.link, Some(Link::DESIRED), "{what}: link");
+        let source = match prefix.family() {
+            Family::Ipv4 => ip("10.0.1.2"),
+            Family::Ipv6 => ip("fd01::2"),
+        };
+        let route = LocalRoute { source: Some(source), on_link: true };
+        assert_eq!(truth.addr.routes.get(&range), Some(&route), "{what}: local route");
+        let table = truth.nft.table.as_ref();
+        assert!(table.is_some_and(|table| covers(&table.guard, range) && table.stray.is_empty()), "{what}: guard");
+        match moment.settings.snat {
+            Snat::Nftables => assert!(table.is_some_and(|table| covers(&table.masquerade, range)), "{what}: SNAT"),
+            Snat::IpvsMatch => assert!(truth.nft.classic.contains(&range.family()), "{what}: classic SNAT"),
+            Snat::None => {}
+        }
+        if self.sysctls_meddled < self.host_read {
+            for (name, value) in sysctl::desired(&[range.family()].into()) {
+                assert_eq!(truth.sysctls.get(&name), Some(&value), "{what}: {name}");
+            }
+        }
+        assert!(self.host_read > self.host_written.max(self.began), "{what}: the host was not read back");
+        let is_host_write =
+            |step: &Step| !step.is_read() && matches!(step.target(), Target::Sysctl | Target::Addr | Target::Nft);
+        let under_way = (moment.pending)();
+        let pending = under_way.iter().chain(steps).find(|step| is_host_write(step));
+        assert_eq!(pending, None, "{what}: the host is being written");
+
+        let failures = moment.planner.status().failures;
+        let mut proven = 0;
+        for (key, wanted) in moment.planner.desired_servers().iter().filter(|(key, _)| prefix.contains(key.address)) {
+            let failed = |name: &str| name.ends_with(&format!(" {key}"));
+            let meddled = self.meddled.get(key).copied().unwrap_or_default();
+            let read = self.read.get(key).copied().unwrap_or_default();
+            if failures.iter().any(|failure| failed(&failure.what)) {
+                continue;
+            }
+            assert!(read > self.began && self.written.get(key).is_none_or(|at| read > *at), "{what}: {key} not read");
+            if meddled < read {
+                assert_eq!(truth.ipvs.get(key), Some(wanted), "{what}: {key}");
+            }
+            proven += 1;
+        }
+        assert!(!prefix.is_host() || proven > 0 || !failures.is_empty(), "{what}: nothing behind it");
+    }
+
+    /// A virtual server at `vip` is to be deleted.
+    fn server_goes(&self, vip: IpAddr, others: bool, ranges: &Ranges, moment: &Moment<'_>, step: &Step) {
+        let promises: Box<dyn Fn(Prefix) -> bool> = match ranges.covering(vip) {
+            // Another virtual server keeps the VIP's own route in force.
+            Some(_) if others => return,
+            // The range's route promises no single virtual server; a host route that was left behind does.
+            Some((_, Announce::Aggregate | Announce::None)) => {
+                let known = moment.planner.actual().bgp.as_ref();
+                let left = known.is_some_and(|bgp| bgp.paths.contains_key(&Prefix::host(vip)));
+                assert!(!left, "{step}: its host route is out");
+                return;
+            }
+            Some(_) => Box::new(move |path| path == Prefix::host(vip)),
+            None => Box::new(move |path| path.contains(vip)),
+        };
+        self.released(&*promises, moment, step);
+    }
+
+    /// What a local route, or rules for a range, stand for is to be removed.
+    fn infrastructure_goes(&self, prefix: Prefix, ranges: &Ranges, moment: &Moment<'_>, step: &Step) {
+        // What lies in a range in force stands on that range's own route and rules.
+        let local = |range: Prefix| moment.planner.actual().addr.routes.contains_key(&range);
+        let stands = |path: Prefix| ranges.prefixes().any(|range| range.covers(path) && local(range));
+        self.released(&|path| path.overlaps(prefix) && !stands(path), moment, step);
+    }
+
+    /// The table is to be replaced: what it covers no more, no route may promise.
+    fn table_shrinks(&self, table: &Table, ranges: &Ranges, moment: &Moment<'_>, step: &Step) {
+        let there = moment.truth.nft.table.clone().unwrap_or_default();
+        for prefix in there.guard.iter().filter(|prefix| !covers(&table.guard, **prefix)) {
+            self.infrastructure_goes(*prefix, ranges, moment, step);
+        }
+        let classic = |prefix: &Prefix| moment.planner.actual().nft.classic.contains(&prefix.family());
+        if moment.settings.snat == Snat::None {
+            return;
+        }
+        for prefix in there.masquerade.iter().filter(|p| !covers(&table.masquerade, **p) && !classic(p)) {
+            self.infrastructure_goes(*prefix, ranges, moment, step);
+        }
+    }
+
+    /// No path that `promises` may be out or on its way out, and peers must have had time to hear of its end.
+    fn released(&self, promises: &dyn Fn(Prefix) -> bool, moment: &Moment<'_>, step: &Step) {
+        if moment.settings.bgp.is_none() {
+            return;
+        }
+        let out = self.out.iter().copied().find(|path| promises(*path));
+        assert_eq!(out, None, "{step}: this route is out");
+        let coming = |pending: &Step| matches!(pending, Step::Announce(path, _) if promises(*path));
+        assert!(!(moment.pending)().iter().any(coming), "{step}: a route is on its way out");
+        let delay: Duration = moment.settings.withdraw_delay;
+        for (path, at) in self.gone.iter().filter(|(path, _)| promises(**path)) {
+            assert!(moment.now.since(*at) >= delay, "{step}: {path} went {:?} ago", moment.now.since(*at));
+        }
+    }
+}
+
+/// The ranges in force, as the status shows them.
+struct Ranges(BTreeMap<Prefix, Announce>);
+
+impl Ranges {
+    fn of(status: &Status) -> Ranges {
+        let announce = |name: &str| match name {
+            "aggregate" => Announce::Aggregate,
+            "host" => Announce::Host,
+            _ => Announce::None,
+        };
+        let range = |range: &vipcast::plan::status::RangeStatus| {
+            (range.prefix.parse().expect("a prefix"), announce(&range.announce))
+        };
+        Ranges(status.ranges.iter().map(range).collect())
+    }
+
+    fn covering(&self, address: IpAddr) -> Option<(Prefix, Announce)> {
+        self.0.iter().find(|(prefix, _)| prefix.contains(address)).map(|(prefix, announce)| (*prefix, *announce))
+    }
+
+    fn prefixes(&self) -> impl Iterator<Item = Prefix> {
+        self.0.keys().copied()
+    }
+}
+
+fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
+    set.iter().any(|outer| outer.covers(prefix))
+}
+
+/// The virtual server that a step changes.
+pub(crate) fn server_of(step: &Step) -> Option<ServerKey> {
+    match step {
+        Step::AddServer(key, _)
+        | Step::SetServer(key, _)
+        | Step::DeleteServer(key)
+        | Step::AddDestination(key, ..)
+        | Step::SetDestination(key, ..)
+        | Step::DeleteDestination(key, _) => Some(*key),
+        _ => None,
+    }
+}
+
+/// Somebody else's virtual server, outside all ranges.
+pub(crate) const FOREIGN: ServerKey =
+    ServerKey { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 200, 0, 1)), protocol: Protocol::Tcp, port: 80 };
