@@ -28,7 +28,9 @@ test-lab: tools ## Run the tests that send packets through a ToR switch.
 bench: tools ## Measure: cold start and one change, against the netlink floor and ipvsadm.
 	@$(LAB) bench
 
-check: tools ## Format, lints, documentation, licences.
+check: tools ## Format, lints, documentation.
+	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || \
+		{ echo "rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; exit 1; }
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
