@@ -5,6 +5,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod claims;
 mod contract;
 mod gobgpd;
 mod laws;
