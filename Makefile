@@ -2,7 +2,9 @@
 # They install what they need from Debian's packages and from cargo, and say what they are doing.
 
 CARGO ?= cargo
-LAB := $(CARGO) run --locked --quiet --package vipcast-lab --
+export CARGO
+# Built with the whole workspace: alone, the harness would be built with other features, and all it stands on twice.
+LAB := $(CARGO) build --locked --workspace && $${CARGO_TARGET_DIR:-target}/debug/vipcast-lab
 
 .PHONY: help demo test test-pure test-kernel test-lab bench check tools
 
@@ -10,7 +12,6 @@ help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: tools ## Watch two LB nodes and a ToR switch do the main job (a few minutes).
-	@$(CARGO) build --locked --workspace
 	@$(LAB) demo
 
 test: tools ## Run all test suites.
@@ -28,7 +29,9 @@ test-lab: tools ## Run the tests that send packets through a ToR switch.
 bench: tools ## Measure: cold start and one change, against the netlink floor and ipvsadm.
 	@$(LAB) bench
 
-check: tools ## Format, lints, documentation, licences.
+check: tools ## Format, lints, documentation.
+	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || \
+		{ echo "rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; exit 1; }
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items

@@ -148,25 +148,25 @@ impl Cli {
     pub fn run(&self) -> anyhow::Result<Ending> {
         match &self.command {
             Command::Run { no_speaker } => {
-                runtime()?.block_on(daemon::run(self.load()?, !no_speaker))?;
+                block_on(daemon::run(self.load()?, !no_speaker))?;
                 Ok(Ending::Done)
             }
             Command::Speaker => {
-                runtime()?.block_on(self.speaker())?;
+                block_on(self.speaker())?;
                 Ok(Ending::Done)
             }
             Command::Plan { exit_code, output } => {
-                let document = runtime()?.block_on(plan::plan(&self.load()?))?;
+                let document = block_on(plan::plan(&self.load()?))?;
                 show(&document, *output, plan::Document::text).context("cannot write the answer")?;
                 Ok(if *exit_code && document.changes { Ending::No } else { Ending::Done })
             }
             Command::Status { output } => {
-                let answer = runtime()?.block_on(status::status(&self.load()?))?;
+                let answer = block_on(status::status(&self.load()?))?;
                 show(&answer, *output, status::Answer::text).context("cannot write the answer")?;
                 Ok(if answer.status.ready { Ending::Done } else { Ending::No })
             }
             Command::Cleanup => {
-                let left = runtime()?.block_on(daemon::cleanup(self.load()?))?;
+                let left = block_on(daemon::cleanup(self.load()?))?;
                 for sysctl in left {
                     let line = format!("left as it is: {} = {}\n", sysctl.name, sysctl.now.unwrap_or_default());
                     std::io::stdout().write_all(line.as_bytes()).context("cannot write the answer")?;
@@ -195,8 +195,13 @@ impl Cli {
     }
 }
 
-fn runtime() -> anyhow::Result<Runtime> {
-    Runtime::new().context("cannot start threads")
+/// Does `work` on a runtime of its own, and does not wait for what it leaves behind: a file system that hangs, say, must
+/// not keep the process.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = Runtime::new().context("cannot start threads")?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// A text that [`EnvFilter`] understands.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::connect::{connect, endpoint};
 use super::observe::can_reach;
@@ -41,7 +42,8 @@ pub async fn cleanup(mut config: Config) -> anyhow::Result<Vec<SysctlStatus>> {
         }
     }
     let (_ask, questions) = mpsc::channel(1);
-    let (mut wheel, changes) = connect(&config, Arc::new(Metrics::default()), questions)?;
+    let mut tasks = JoinSet::new();
+    let (mut wheel, changes) = connect(&config, Arc::new(Metrics::default()), questions, &mut tasks)?;
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
     changes.send(Change::Leave(Leave::Remove)).await.context("the loop has ended")?;
     match wheel.turn(&mut planner).await {

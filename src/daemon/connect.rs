@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::wheel::{Wheel, start_executor};
@@ -23,11 +24,13 @@ const CHANGES: usize = 4096;
 /// How long a sensor that failed rests before it is started anew.
 const REST: Duration = Duration::from_secs(1);
 
-/// A wheel whose executors run, and the sender by which facts reach it.
+/// A wheel whose executors run, and the sender by which facts reach it. Sensors run among `tasks`; none of them ends by
+/// itself.
 pub(super) fn connect(
     config: &Config,
     metrics: Arc<Metrics>,
     questions: mpsc::Receiver<Question>,
+    tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Wheel, mpsc::Sender<Change>)> {
     let (sender, changes) = mpsc::channel(CHANGES);
     let kernel = start_executor("kernel", connected_kernel, sender.clone()).context("kernel executor")?;
@@ -43,7 +46,7 @@ pub(super) fn connect(
             };
             let queue = start_executor("speaker", make, sender.clone()).context("gobgpd executor")?;
             let changes = sender.clone();
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 if let Ok(ledger) = ledger.await {
                     bgp::watch(endpoint, ledger, changes).await;
                 }

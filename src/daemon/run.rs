@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::connect::{connect, watch_kernel};
@@ -25,6 +26,8 @@ const SPEAKER_CHECK: Duration = Duration::from_secs(2);
 /// Runs until a signal ends it. With `own_speaker`, the speaker is started where none runs, and stays behind.
 pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.runtime_dir, "agent")?;
+    // Before anything else: what comes from here on is kept until somebody asks for it.
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let listener = admin::bind(config.admin).await.with_context(|| format!("admin.listen: {}", config.admin))?;
     info!(node = %config.settings.node, admin = %config.admin, "starting");
     for finding in check::essentials(&config, &check::gather(&config)) {
@@ -33,31 +36,35 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
 
     let metrics = Arc::new(Metrics::default());
     let (ask, questions) = mpsc::channel(16);
-    let (mut wheel, changes) = connect(&config, metrics.clone(), questions)?;
-    tokio::spawn(serve(listener, ask, metrics));
-    tokio::spawn(watch_kernel(changes.clone()));
+    let mut tasks = JoinSet::new();
+    let (mut wheel, changes) = connect(&config, metrics.clone(), questions, &mut tasks)?;
+    tasks.spawn(serve(listener, ask, metrics));
+    tasks.spawn(watch_kernel(changes.clone()));
     let Source::Manifests(folder) = config.source.clone();
-    tokio::spawn(watch::manifests::watch(folder, config.settings.node.clone(), changes.clone()));
+    tasks.spawn(watch::manifests::watch(folder, config.settings.node.clone(), changes.clone()));
     if let Some(Gobgpd::Spawn(_)) = config.gobgpd
         && own_speaker
     {
-        tokio::spawn(keep_speaker(config.clone()));
+        tasks.spawn(keep_speaker(config.clone()));
     }
-    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let leave = config.shutdown;
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         any(&mut signals).await;
         info!("leaving");
-        if changes.send(Change::Leave(leave)).await.is_err() {
-            return;
+        if changes.send(Change::Leave(leave)).await.is_ok() {
+            any(&mut signals).await;
+            error!("second signal: leaving at once, without waiting for the withdrawal");
+            std::process::exit(1);
         }
-        any(&mut signals).await;
-        error!("second signal: leaving at once, without waiting for the withdrawal");
-        std::process::exit(1);
     });
 
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
-    match wheel.turn(&mut planner).await {
+    let end = tokio::select! {
+        end = wheel.turn(&mut planner) => end,
+        // An agent that no longer hears is worse than one that is started anew.
+        Some(ended) = tasks.join_next() => bail!("a task ended by itself: {ended:?}"),
+    };
+    match end {
         End::Finished => {
             info!("left");
             Ok(())

@@ -150,6 +150,11 @@ impl Cluster {
         Kind::ALL.iter().all(|kind| self.listed.contains(kind))
     }
 
+    /// Is there nothing that could not be understood: no bad object, and no file or watch in trouble?
+    pub fn is_understood(&self) -> bool {
+        self.bad.is_empty() && self.troubles.is_empty()
+    }
+
     /// Has `kind` been listed completely at least once?
     pub fn has_listed(&self, kind: Kind) -> bool {
         self.listed.contains(&kind)

@@ -8,10 +8,11 @@ use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
 /// gobgpd's identity. `running` is the one that it has: a router ID that nobody configured stays as it is, since
-/// another one would end all sessions.
+/// another one would end all sessions; and the port that somebody else's gobgpd listens on is their business.
 pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Option<Ipv4Addr>) -> Option<Global> {
     let router_id = settings.router_id.or(running.map(|global| global.router_id)).or(node_ipv4)?;
-    Some(Global { asn: settings.asn, router_id, listen_port: settings.listen_port })
+    let theirs = running.filter(|_| !settings.exclusive).map(|global| global.listen_port);
+    Some(Global { asn: settings.asn, router_id, listen_port: theirs.unwrap_or(settings.listen_port) })
 }
 
 /// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd

@@ -82,6 +82,11 @@ pub(super) struct ServerBook {
     pub(super) listed: bool,
     /// All that the first listing named has been read: what an earlier run left is known.
     pub(super) adopted: bool,
+    /// The first list came with something that could not be understood, and that is still so: virtual servers that
+    /// nobody has claimed since the start may belong to it.
+    pub(super) blind: bool,
+    /// Virtual servers that somebody has claimed since the start, while that matters.
+    pub(super) claimed: BTreeSet<ServerKey>,
 }
 
 /// What is known about gobgpd and its routes.

@@ -125,6 +125,11 @@ impl Failure {
     pub fn lasts(&self) -> bool {
         self.refused || self.count >= LASTING
     }
+
+    /// Has the last try made it one that lasts?
+    pub fn begins_to_last(&self) -> bool {
+        !self.refused && self.count == LASTING
+    }
 }
 
 /// Steps under way and failures, by key.

@@ -226,6 +226,12 @@ impl Planner {
         }
         let desired = self.desired_server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
+        // Whose it is may stand in what could not be understood at the start.
+        let unknown = self.servers.blind && !self.servers.claimed.contains(&key) && self.leaving.is_none();
+        if surplus && unknown {
+            self.servers.held.insert(key);
+            return 0;
+        }
         if surplus && let Err(until) = self.released(key.address, now) {
             self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
             self.servers.held.insert(key);

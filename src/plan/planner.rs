@@ -162,6 +162,14 @@ impl Planner {
     fn on_event(&mut self, event: Event, now: Time) {
         let complete_before = self.cluster.is_listed();
         let touched = self.cluster.apply(event);
+        let understood = self.cluster.is_understood();
+        if !complete_before && self.cluster.is_listed() {
+            self.servers.blind = !understood;
+        } else if self.servers.blind && understood {
+            self.servers.blind = false;
+            self.servers.claimed.clear();
+            self.servers.held_until = Some(Time::ZERO);
+        }
         if !self.informed() {
             return;
         }
@@ -229,6 +237,9 @@ impl Planner {
         for key in self.ledger.put(service, claim) {
             self.memory.forget_server(&key);
             self.servers.todo.insert(key);
+            if self.servers.blind {
+                self.servers.claimed.insert(key);
+            }
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);
         }

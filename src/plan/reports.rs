@@ -8,7 +8,7 @@ use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
 use super::enact::enact;
-use super::memory::Key;
+use super::memory::{Failure, Key};
 use super::news::News;
 use super::planner::{Planner, server_of};
 use super::step::{HostReading, Observation, Outcome, Report, Step, Target};
@@ -32,7 +32,11 @@ impl Planner {
             Outcome::Drifted(reason) => {
                 self.look_again(&step, now);
                 if !self.follows_failed_creation(&step) {
-                    self.memory.failed(key, reason, false, now);
+                    self.memory.failed(key.clone(), reason.clone(), false, now);
+                    // Once in a while the world is not as believed; several times in a row, somebody should know.
+                    if self.memory.failure(&key).is_some_and(Failure::begins_to_last) {
+                        self.news.push(News::Failed { step: step.clone(), reason });
+                    }
                 }
             }
             Outcome::Refused(reason) => {

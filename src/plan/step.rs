@@ -172,7 +172,7 @@ impl fmt::Display for Step {
             Step::StopBgp => f.write_str("stop BGP"),
             Step::RejectImports(neighbors) if neighbors.is_empty() => f.write_str("remove the BGP import policy"),
             Step::RejectImports(neighbors) => {
-                f.write_str("reject all routes from neighbours in ")?;
+                f.write_str("reject BGP routes from neighbours in ")?;
                 list(f, neighbors)
             }
             Step::AddPeer(address, peer) => write!(f, "add peer {address} AS {}", peer.asn),

@@ -37,7 +37,10 @@ impl Rack {
     /// Deploys the lab and starts its pods; no agent runs yet. None where this kernel will not do, which is said.
     pub(crate) fn bare() -> Result<Option<Rack>> {
         if let Err(why) = vm::probe() {
-            println!("SKIPPED lab: {why}");
+            // The virtual machine was made for this: there it is a failure.
+            ensure!(std::env::var_os("VIPCAST_IN_VM").is_none(), "the virtual machine cannot run labs: {why}");
+            // Past the test harness, which shows no output of tests that pass.
+            writeln!(std::io::stderr(), "SKIPPED lab: {why}")?;
             return Ok(None);
         }
         let lab = Lab::deploy(TOPOLOGY, Options::default())?;

@@ -226,3 +226,23 @@ fn gobgpd_that_comes_back_empty_gets_its_paths_before_its_peers() {
     assert!(position(&steps, "announce") < position(&steps, "add peer"), "{steps:#?}");
     assert!(steps.iter().all(|step| !step.contains("virtual server")));
 }
+
+#[test]
+fn what_a_broken_file_may_hold_is_kept_over_a_restart() {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web()).run();
+    let trouble =
+        |problem: Option<&str>| Event::Trouble { origin: "web.yaml".into(), problem: problem.map(str::to_owned) };
+    let other = [
+        service("other", &["10.96.0.11"], &[("http", 80)]),
+        slice("other-4", "other", &[("http", 8080)], &["10.244.1.9"]),
+    ];
+    let mut again = Rig::on(dual_stack(), rig.node);
+    again.list([trouble(Some("no YAML"))].into_iter().chain(other.clone())).run();
+    let servers = |rig: &Rig| rig.node.state.ipvs.len();
+    assert_eq!(servers(&again), 3, "the virtual servers of web.yaml stay");
+    again.tell(slice("other-4", "other", &[("http", 8080)], &[])).run();
+    assert_eq!(servers(&again), 2, "what was claimed since the start goes as always");
+    again.tell(trouble(None)).run();
+    assert_eq!(servers(&again), 0, "the file is well and holds none of them");
+}

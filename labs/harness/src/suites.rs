@@ -145,7 +145,7 @@ fn build() -> Result<Vec<Binary>> {
 
 /// The test programs that a cargo command builds.
 fn built(arguments: &[&str]) -> Result<Vec<Artifact>> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).arg("--message-format=json-render-diagnostics");
     let mut child = cargo.current_dir(folders::repository()?).stdout(Stdio::piped()).spawn().context("run cargo")?;
     let output = child.stdout.take().context("read what cargo says")?;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn skipped(test: &str) -> bool {
     let probed = vm::probe();
     if let Err(why) = &probed {
-        println!("SKIPPED {test}: {why}");
+        assert!(std::env::var_os("VIPCAST_IN_VM").is_none(), "the virtual machine cannot run labs: {why}");
+        // Past the test harness, which shows no output of tests that pass.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
     }
     probed.is_err()
 }

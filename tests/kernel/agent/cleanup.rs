@@ -1,7 +1,5 @@
 //! `vipcast cleanup`, and what is not ours.
 
-use std::path::Path;
-
 use super::*;
 
 /// What others have on this node: some of it looks like ours.
@@ -58,21 +56,25 @@ fn cleanup_ends_gobgpd_too() -> Result<()> {
     on_node(|node| {
         node.configure("resync: 1h", &format!("resync: 1h\ndataplane: {{snatRule: ipvs-match}}{BGP}"))?;
         node.start()?;
-        let pid = fs::read_to_string(node.machine().path("run/vipcast/gobgpd.pid"))?;
-        let process = Path::new("/proc").join(pid.trim());
-        ensure!(process.exists());
+        ensure!(programs(node)?.iter().any(|name| name == "gobgpd"), "{:?}", programs(node)?);
         node.kill()?;
         node.vipcast(&["cleanup"])?.ended(0)?;
-        ensure!(!process.exists(), "gobgpd still runs");
+        ensure!(programs(node)?.is_empty(), "{:?}", programs(node)?);
         ensure!(!node.machine().path("run/vipcast/gobgpd.sock").exists());
-        let left = node.machine().netns().processes()?;
-        ensure!(left.is_empty(), "{left:?}");
         // iptables leaves the tables and chains that it made for itself, but nothing of ours.
         let ours =
-            |line: &&String| ["vipcast", "VIPCAST", "10.96.", "fd00:10:96:"].iter().any(|word| line.contains(word));
-        let left: Vec<String> = everything(node)?.into_iter().filter(|line| ours(&line)).collect();
+            |line: &String| ["vipcast", "VIPCAST", "10.96.", "fd00:10:96:"].iter().any(|word| line.contains(word));
+        let left: Vec<String> = everything(node)?.into_iter().filter(ours).collect();
         ensure!(left.is_empty(), "{left:#?}");
         node.vipcast(&["cleanup"])?.ended(0)?;
         Ok(())
     })
+}
+
+/// The programs that run on the node.
+fn programs(node: &Node) -> Result<Vec<String>> {
+    let processes = node.machine().netns().processes()?;
+    // One that has just ended has no name.
+    let name = |pid| Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned());
+    Ok(processes.into_iter().filter_map(name).collect())
 }

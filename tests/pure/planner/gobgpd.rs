@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use vipcast::model::bgp::Bgp;
+use vipcast::model::bgp::{Bgp, Global};
 use vipcast::model::node::Node;
 use vipcast::model::{Event, Kind, Object, Settings};
 use vipcast::plan::change::Leave;
@@ -241,4 +241,17 @@ fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
     actual.peers.clear();
     actual.foreign_peers.insert(ip("fd01::1"));
     expect(false, &actual, &[]);
+}
+
+#[test]
+fn somebody_elses_gobgpd_may_listen_where_it_likes() {
+    let mut settings = dual_stack();
+    settings.bgp.as_mut().unwrap().exclusive = false;
+    let mut rig = Rig::new(settings);
+    let global = Global { asn: 65001, router_id: "10.0.1.2".parse().unwrap(), listen_port: Some(179) };
+    rig.node.state.bgp = Some(Bgp { global: Some(global), ..Bgp::default() });
+    rig.list(web()).run();
+    let bgp = rig.node.state.bgp.unwrap();
+    assert_eq!(bgp.global, Some(global));
+    assert_eq!((bgp.paths.len(), bgp.peers.len()), (2, 2));
 }

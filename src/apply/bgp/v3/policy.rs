@@ -45,11 +45,8 @@ pub(super) async fn put_in_force(client: &mut Client, wanted: &BTreeSet<Prefix>)
         answer(client.add_defined_set(proto::AddDefinedSetRequest { defined_set: Some(set(missing)) })).await?;
     }
 
-    let found = named_ours(client).await?;
-    if !found.as_ref().is_some_and(is_ours) {
-        if found.is_some() {
-            delete_policy(client).await?;
-        }
+    if !named_ours(client).await?.as_ref().is_some_and(is_ours) {
+        delete_policy(client).await?;
         answer(client.add_policy(proto::AddPolicyRequest { policy: Some(policy()) })).await?;
     }
 
@@ -69,9 +66,7 @@ pub(super) async fn remove(client: &mut Client) -> Result<(), Failure> {
     if !ours.is_empty() {
         assign(client, others).await?;
     }
-    if named_ours(client).await?.is_some() {
-        delete_policy(client).await?;
-    }
+    delete_policy(client).await?;
     if neighbors(client).await?.is_some() {
         let request = proto::DeleteDefinedSetRequest { defined_set: Some(set(Vec::new())), all: true };
         answer(client.delete_defined_set(request)).await?;
@@ -157,9 +152,18 @@ async fn named_ours(client: &mut Client) -> Result<Option<proto::Policy>, Failur
     Ok(found)
 }
 
-/// Deletes the policy of our name, with its statements.
+/// Deletes the policy of our name and its statement, which `gobgp policy del` leaves behind, where they are there.
 async fn delete_policy(client: &mut Client) -> Result<(), Failure> {
-    answer(client.delete_policy(proto::DeletePolicyRequest { policy: Some(policy()), all: true })).await
+    if named_ours(client).await?.is_some() {
+        answer(client.delete_policy(proto::DeletePolicyRequest { policy: Some(policy()), all: true })).await?;
+    }
+    let request = proto::ListStatementRequest { name: POLICY.to_owned() };
+    let mut found = None;
+    each(client.list_statement(request), |answer| found = answer.statement).await?;
+    if found.is_some() {
+        answer(client.delete_statement(proto::DeleteStatementRequest { statement: found, all: true })).await?;
+    }
+    Ok(())
 }
 
 /// The list of our set of neighbours; `None` if there is no such set.
