@@ -4,6 +4,7 @@ pub mod addr;
 pub mod bgp;
 pub mod ipvs;
 pub mod kernel;
+pub mod modules;
 pub mod monitor;
 pub mod netlink;
 pub mod nft;

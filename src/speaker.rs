@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::fs::Mode;
-use rustix::process::{Signal, setsid, umask};
+use rustix::process::{setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use self::gobgpd::{Gobgpd, Program};
-pub use self::handle::{ensure, is_running, stop};
+use self::gobgpd::{Program, finish};
+pub use self::handle::{ensure, is_running, leftover, stop};
 use crate::runtime::{self, Lock};
 
 /// What the speaker is told.
@@ -44,9 +44,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A gobgpd that lived for this long did not end early.
 const SETTLED: Duration = Duration::from_secs(60);
-
-/// How long gobgpd may take to say goodbye to its peers.
-const GOODBYE: Duration = Duration::from_secs(10);
 
 /// How often the logs are looked at.
 const TRIM: Duration = Duration::from_secs(60);
@@ -76,9 +73,10 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
         }
     };
     let program = Program::new(&options.gobgpd, &folder);
-    info!(gobgpd = %options.gobgpd.display(), socket = %socket(&folder).display(), "speaker started");
+    let socket = socket(&folder);
+    info!(gobgpd = %options.gobgpd.display(), socket = %socket.display(), "speaker started");
     tokio::select! {
-        () = supervise(&program, told_to_end) => {}
+        () = supervise(&program, &socket, told_to_end) => {}
         never = log::keep_small(&folder, TRIM) => match never {},
     }
     info!("speaker ended");
@@ -86,7 +84,7 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
 }
 
 /// Keeps gobgpd running until told to end.
-async fn supervise(program: &Program, told_to_end: impl Future<Output = ()>) {
+async fn supervise(program: &Program, socket: &Path, told_to_end: impl Future<Output = ()>) {
     let mut told_to_end = pin!(told_to_end);
     let mut pause = FIRST_PAUSE;
     let mut said = None;
@@ -98,7 +96,12 @@ async fn supervise(program: &Program, told_to_end: impl Future<Output = ()>) {
                 said = None;
                 tokio::select! {
                     end = gobgpd.ended() => warn!(pid = gobgpd.pid(), "gobgpd {end}"),
-                    () = &mut told_to_end => return finish(program, gobgpd).await,
+                    () = &mut told_to_end => {
+                        if let Err(failure) = finish(socket, gobgpd).await {
+                            error!("{failure:#}");
+                        }
+                        return;
+                    }
                 }
             }
             // Said once, not on every attempt.
@@ -119,21 +122,4 @@ async fn supervise(program: &Program, told_to_end: impl Future<Output = ()>) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-/// Ends gobgpd, gently at first, and removes its socket.
-async fn finish(program: &Program, mut gobgpd: Gobgpd) {
-    for signal in [Signal::TERM, Signal::KILL] {
-        if let Err(error) = gobgpd.signal(signal) {
-            warn!(pid = gobgpd.pid(), "gobgpd cannot be sent {signal:?}: {error}");
-        }
-        match tokio::time::timeout(GOODBYE, gobgpd.ended()).await {
-            Ok(end) => {
-                info!(pid = gobgpd.pid(), "gobgpd {end}");
-                break;
-            }
-            Err(_) => warn!(pid = gobgpd.pid(), "gobgpd goes on after {signal:?}"),
-        }
-    }
-    program.remove_socket();
 }

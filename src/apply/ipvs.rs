@@ -38,17 +38,25 @@ pub enum IpvsError {
 pub struct Ipvs {
     /// None after an answer was lost or the module went away: then the next use connects anew.
     connection: Option<Connection>,
+    /// Holds for each connection, not only for the first.
+    load: Load,
 }
 
 impl Ipvs {
     /// Connects to the kernel, which loads the module `ip_vs` if it has to.
     pub fn connect() -> Result<Ipvs, IpvsError> {
-        Ok(Ipvs { connection: Some(Connection::open(Load::Allowed)?) })
+        Ipvs::with(Load::Allowed)
     }
 
-    /// Connects to the kernel if IPVS is loaded already; else the error is [`IpvsError::Absent`].
+    /// Connects to the kernel if IPVS is loaded already; else the error is [`IpvsError::Absent`]. Nothing that is done
+    /// with it later loads IPVS either.
     pub fn connect_if_loaded() -> Result<Ipvs, IpvsError> {
-        Ok(Ipvs { connection: Some(Connection::open(Load::Never)?) })
+        Ipvs::with(Load::Never)
+    }
+
+    /// Connects to the kernel, which may load the module `ip_vs` as `load` says, now and whenever it is connected anew.
+    pub(in crate::apply) fn with(load: Load) -> Result<Ipvs, IpvsError> {
+        Ok(Ipvs { connection: Some(Connection::open(load)?), load })
     }
 
     /// Performs `steps` in their order and reports on each. Changes go out in batches. A reading step sees all changes
@@ -104,6 +112,7 @@ impl Ipvs {
     }
 
     fn change(&mut self, steps: &[Step]) -> Vec<Outcome> {
+        let load = self.load;
         let connection = match self.connection() {
             Ok(connection) => connection,
             Err(error) => return vec![outcome::unreadable(&error); steps.len()],
@@ -115,7 +124,7 @@ impl Ipvs {
             Err(error) => return vec![outcome::unreadable(&error.into()); steps.len()],
         };
         // The kernel answers ENOENT to a family that went away with its module, too.
-        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) && !connection.is_current() {
+        if verdicts.contains(&Verdict::Failed(Errno::NOENT)) && !connection.is_current(load) {
             self.connection = None;
             return vec![outcome::unloaded(); steps.len()];
         }
@@ -139,7 +148,7 @@ impl Ipvs {
     fn connection(&mut self) -> Result<&mut Connection, IpvsError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(Load::Allowed)?,
+            None => Connection::open(self.load)?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -159,8 +168,8 @@ impl Connection {
     }
 
     /// Is the family's number still the one that we know?
-    fn is_current(&mut self) -> bool {
-        matches!(self.socket.resolve(codec::FAMILY, Load::Allowed), Ok(Some(family)) if family == self.family)
+    fn is_current(&mut self, load: Load) -> bool {
+        matches!(self.socket.resolve(codec::FAMILY, load), Ok(Some(family)) if family == self.family)
     }
 
     /// Asks for objects and parses each.

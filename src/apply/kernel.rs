@@ -40,8 +40,8 @@ impl Kernel {
         Kernel::with(Load::Allowed)
     }
 
-    /// Connects to the kernel for reading only: nothing is loaded, and without the module `ip_vs` reading virtual
-    /// servers is refused.
+    /// Connects to the kernel for reading only: nothing is loaded. Without the module `ip_vs` reading virtual servers is
+    /// refused; without `nf_tables` there are no packet filter rules but those of iptables legacy.
     ///
     /// # Errors
     /// As [`Kernel::connect`].
@@ -50,7 +50,7 @@ impl Kernel {
     }
 
     fn with(load: Load) -> Result<Kernel, KernelError> {
-        let mut kernel = Kernel { links: Links::connect()?, rules: Rules::default(), ipvs: None, load };
+        let mut kernel = Kernel { links: Links::connect()?, rules: Rules::new(load), ipvs: None, load };
         // A failure is told by the first step that needs it.
         let _ = kernel.ipvs();
         Ok(kernel)
@@ -59,10 +59,7 @@ impl Kernel {
     fn ipvs(&mut self) -> Result<&mut Ipvs, IpvsError> {
         let connected = match self.ipvs.take() {
             Some(ipvs) => ipvs,
-            None => match self.load {
-                Load::Allowed => Ipvs::connect()?,
-                Load::Never => Ipvs::connect_if_loaded()?,
-            },
+            None => Ipvs::with(self.load)?,
         };
         Ok(self.ipvs.insert(connected))
     }

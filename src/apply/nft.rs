@@ -14,6 +14,8 @@ mod writing;
 use std::fs;
 
 use self::tool::{Program, ToolError};
+use super::modules;
+use super::netlink::Load;
 use crate::model::Family;
 use crate::model::nft::{Nft, Table};
 use crate::plan::{Outcome, Step};
@@ -23,16 +25,25 @@ pub(in crate::apply) const TABLE_NAME: &str = "vipcast";
 /// The table of iptables that our chain is in, and the chain.
 pub(in crate::apply) const CLASSIC: (&str, &str) = ("nat", classic::CHAIN);
 
+/// The kernel's module of nftables. Any question about it over netlink loads it.
+const MODULE: &str = "nf_tables";
+
 const NFT: Program = Program { name: "nft", package: "nftables" };
 
 /// The packet filter rules of the network namespace of the thread that uses it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rules {
+    load: Load,
     /// What was last read, and the generation of the namespace's rules that it is at least as new as.
     last: Option<(u32, Nft)>,
 }
 
 impl Rules {
+    /// The rules of the network namespace; reading them loads modules only as `load` says.
+    pub fn new(load: Load) -> Rules {
+        Rules { load, last: None }
+    }
+
     /// Performs `steps` in their order; their outcomes. Steps of other targets are refused.
     pub async fn perform(&self, steps: &[Step]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(steps.len());
@@ -58,14 +69,16 @@ impl Rules {
     /// # Errors
     /// In words, when it cannot be read.
     pub async fn read(&mut self) -> Result<Nft, String> {
+        // In a kernel without nftables there are no rules of nftables; to ask it would make it load them.
+        let nftables = self.load == Load::Allowed || modules::Present::look().has(MODULE);
         // Before the rules, so that a change while they are read is a new generation the next time.
-        let generation = probe::generation()?;
+        let generation = if nftables { probe::generation()? } else { None };
         // What iptables legacy holds has no generation.
         let legacy = Family::ALL.into_iter().any(legacy_table_exists);
         match &self.last {
             Some((read_at, nft)) if !legacy && generation == Some(*read_at) => Ok(nft.clone()),
             _ => {
-                let nft = read().await?;
+                let nft = read(self.load, nftables).await?;
                 self.last = generation.map(|generation| (generation, nft.clone()));
                 Ok(nft)
             }
@@ -73,16 +86,22 @@ impl Rules {
     }
 }
 
-async fn read() -> Result<Nft, String> {
-    let mut found = Nft { table: read_table().await?, ..Nft::default() };
+/// Reads everything, and from nftables only if the kernel is known to have it or may load it (`nftables`).
+async fn read(load: Load, nftables: bool) -> Result<Nft, String> {
+    let table = if nftables { read_table().await? } else { None };
+    let mut found = Nft { table, ..Nft::default() };
     for family in Family::ALL {
-        if !classic_is_possible(family)? {
-            continue;
-        }
-        let classic = match saved(family).await {
+        let in_legacy = legacy_table_exists(family);
+        let in_nftables = nftables && classic_in_nftables(family)?;
+        let backend = match load {
+            _ if !in_legacy && !in_nftables => continue,
+            Load::Allowed => Backend::Any,
+            Load::Never => Backend::loaded(in_legacy, nftables),
+        };
+        let classic = match saved(family, backend).await {
             Ok(found) => found,
             // Nobody but us has a use for our chain, and we write it with the program that is missing.
-            Err(ToolError::Missing(_)) if !classic_in_nftables(family)? => continue,
+            Err(ToolError::Missing(_)) if !(nftables && classic_in_nftables(family)?) => continue,
             Err(error) => return Err(error.to_string()),
         };
         if classic.is_whole() {
@@ -123,7 +142,7 @@ async fn delete_table() -> Result<(), ToolError> {
 }
 
 async fn set_classic(family: Family) -> Result<(), ToolError> {
-    let found = saved(family).await?;
+    let found = saved(family, Backend::Any).await?;
     if found.is_whole() { Ok(()) } else { restore(family, &found.repair()).await }
 }
 
@@ -131,15 +150,45 @@ async fn delete_classic(family: Family) -> Result<(), ToolError> {
     if classic_is_possible(family) == Ok(false) {
         return Ok(());
     }
-    let found = saved(family).await?;
+    let found = saved(family, Backend::Any).await?;
     if found.is_empty() { Ok(()) } else { restore(family, &found.removal()).await }
 }
 
-async fn saved(family: Family) -> Result<classic::Found, ToolError> {
-    let name = match family {
-        Family::Ipv4 => "iptables-save",
-        Family::Ipv6 => "ip6tables-save",
-    };
+/// Which part of the kernel a program of iptables is to talk to. It loads that part if it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    /// Whichever the node's iptables uses.
+    Any,
+    Legacy,
+    Nftables,
+}
+
+impl Backend {
+    /// The widest one that needs no module to be loaded: `legacy` and `nftables` say what the kernel has already, and one
+    /// of them it has.
+    fn loaded(legacy: bool, nftables: bool) -> Backend {
+        match (legacy, nftables) {
+            (true, true) => Backend::Any,
+            (true, false) => Backend::Legacy,
+            (false, _) => Backend::Nftables,
+        }
+    }
+
+    /// The program that prints the rules.
+    fn save(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Backend::Any, Family::Ipv4) => "iptables-save",
+            (Backend::Any, Family::Ipv6) => "ip6tables-save",
+            (Backend::Legacy, Family::Ipv4) => "iptables-legacy-save",
+            (Backend::Legacy, Family::Ipv6) => "ip6tables-legacy-save",
+            (Backend::Nftables, Family::Ipv4) => "iptables-nft-save",
+            (Backend::Nftables, Family::Ipv6) => "ip6tables-nft-save",
+        }
+    }
+}
+
+async fn saved(family: Family, backend: Backend) -> Result<classic::Found, ToolError> {
+    let name = backend.save(family);
     let saved = Program { name, package: "iptables" }.run(&["-t", CLASSIC.0], "").await?;
     Ok(classic::Found::parse(&saved))
 }
@@ -178,4 +227,18 @@ fn legacy_table_exists(family: Family) -> bool {
     };
     // Absent where iptables legacy is not loaded.
     fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == CLASSIC.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_runs_only_the_iptables_whose_modules_are_there() {
+        for (legacy, nftables, program) in
+            [(true, true, "iptables-save"), (true, false, "iptables-legacy-save"), (false, true, "iptables-nft-save")]
+        {
+            assert_eq!(Backend::loaded(legacy, nftables).save(Family::Ipv4), program);
+        }
+    }
 }

@@ -33,12 +33,20 @@ pub async fn cleanup(mut config: Config) -> anyhow::Result<Vec<SysctlStatus>> {
             Some(Gobgpd::Address(address)) => {
                 bail!("gobgpd at {address} does not answer, so routes may still be out; nothing was removed")
             }
-            // Our own gobgpd announces nothing while it does not run.
-            Some(Gobgpd::Spawn(_)) if speaker::is_running(&config.runtime_dir).is_none() => {
+            // Our own gobgpd announces nothing while it does not run. One that hangs goes on announcing, also after its
+            // speaker was killed.
+            _ => {
+                let refusal = "does not answer, so routes may still be out; nothing was removed";
+                let found = speaker::leftover(&config.runtime_dir).await;
+                if let Some(pid) = found.with_context(|| format!("gobgpd {refusal}"))? {
+                    bail!("gobgpd, process {pid}, {refusal}");
+                }
+                if speaker::is_running(&config.runtime_dir).is_some() {
+                    bail!("gobgpd, the speaker's child, {refusal}");
+                }
                 config.settings.bgp = None;
                 config.gobgpd = None;
             }
-            _ => bail!("gobgpd, the speaker's child, does not answer, so routes may still be out; nothing was removed"),
         }
     }
     let (_ask, questions) = mpsc::channel(1);

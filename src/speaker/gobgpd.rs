@@ -4,14 +4,19 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tracing::{info, warn};
 
 use super::log::Log;
 use super::process::Process;
+
+/// How long gobgpd may take to say goodbye to its peers.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// What to run, and where.
 pub(super) struct Program {
@@ -43,48 +48,17 @@ impl Program {
 
     /// The gobgpd that an earlier speaker left behind, or else a new one.
     pub(super) async fn adopt_or_start(&self) -> anyhow::Result<Gobgpd> {
-        match self.adopt().await? {
+        match adopt(&self.socket).await? {
             Some(gobgpd) => Ok(gobgpd),
             None => self.start(),
         }
-    }
-
-    /// Removes the socket of a gobgpd that is gone: gobgpd does not start over a dead one.
-    pub(super) fn remove_socket(&self) {
-        let _ = std::fs::remove_file(&self.socket);
-    }
-
-    /// Who listens on the socket, if it is a gobgpd that was started for it. Nobody else can be ours, whatever a file
-    /// may say about process IDs.
-    async fn adopt(&self) -> anyhow::Result<Option<Gobgpd>> {
-        let listener = match UnixStream::connect(&self.socket).await {
-            Ok(stream) => stream.peer_cred().map(|owner| owner.pid()),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                self.remove_socket();
-                return Ok(None);
-            }
-            Err(error) => Err(error),
-        };
-        let socket = self.socket.display();
-        let pid = listener.with_context(|| format!("{socket}"))?.and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| anyhow!("{socket} is in use by a process that cannot be seen from here"))?;
-        // Of two steps that could hit another process of the same ID, the second proves the first.
-        let process = Process::open(pid).with_context(|| format!("{socket} is in use by process {pid}"))?;
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let api_hosts = self.api_hosts();
-        if !command.split(|byte| *byte == 0).any(|word| word == api_hosts.as_bytes()) {
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            bail!("{socket} is in use by process {pid}, which is no gobgpd of ours: {}", command.trim_end());
-        }
-        Ok(Some(Gobgpd { process, child: None }))
     }
 
     fn start(&self) -> anyhow::Result<Gobgpd> {
         // gobgpd writes the file itself: a pipe to the speaker would kill it when the speaker is killed.
         let log = Log::open(&self.log).with_context(|| format!("{}", self.log.display()))?;
         let child = Command::new(&self.gobgpd)
-            .args([&self.api_hosts(), "--pprof-disable", "--log-level=info"])
+            .args([&api_hosts(&self.socket), "--pprof-disable", "--log-level=info"])
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log.writer()?)
@@ -100,11 +74,42 @@ impl Program {
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("gobgpd has no process ID")?;
         Ok(Gobgpd { process: Process::open(pid)?, child: Some((child, log)) })
     }
+}
 
-    /// The argument that says where gobgpd listens: also what tells ours from others.
-    fn api_hosts(&self) -> String {
-        format!("--api-hosts=unix://{}", self.socket.display())
+/// Who listens on the socket, if it is a gobgpd that was started for it. Nobody else can be ours, whatever a file
+/// may say about process IDs.
+pub(super) async fn adopt(socket: &Path) -> anyhow::Result<Option<Gobgpd>> {
+    let listener = match UnixStream::connect(socket).await {
+        Ok(stream) => stream.peer_cred().map(|owner| owner.pid()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            remove_socket(socket);
+            return Ok(None);
+        }
+        Err(error) => Err(error),
+    };
+    let name = socket.display();
+    let pid = listener.with_context(|| format!("{name}"))?.and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| anyhow!("{name} is in use by a process that cannot be seen from here"))?;
+    // Of two steps that could hit another process of the same ID, the second proves the first.
+    let process = Process::open(pid).with_context(|| format!("{name} is in use by process {pid}"))?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let api_hosts = api_hosts(socket);
+    if !command.split(|byte| *byte == 0).any(|word| word == api_hosts.as_bytes()) {
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        bail!("{name} is in use by process {pid}, which is no gobgpd of ours: {}", command.trim_end());
     }
+    Ok(Some(Gobgpd { process, child: None }))
+}
+
+/// Removes the socket of a gobgpd that is gone: gobgpd does not start over a dead one.
+pub(super) fn remove_socket(socket: &Path) {
+    let _ = std::fs::remove_file(socket);
+}
+
+/// The argument that says where gobgpd listens: also what tells ours from others.
+fn api_hosts(socket: &Path) -> String {
+    format!("--api-hosts=unix://{}", socket.display())
 }
 
 impl Gobgpd {
@@ -133,6 +138,25 @@ impl Gobgpd {
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.process.signal(signal)
     }
+}
+
+/// Ends the gobgpd that listens on `socket`, gently at first, and removes the socket.
+pub(super) async fn finish(socket: &Path, mut gobgpd: Gobgpd) -> anyhow::Result<()> {
+    for signal in [Signal::TERM, Signal::KILL] {
+        if let Err(error) = gobgpd.signal(signal) {
+            warn!(pid = gobgpd.pid(), "gobgpd cannot be sent {signal:?}: {error}");
+        }
+        match tokio::time::timeout(GOODBYE, gobgpd.ended()).await {
+            Ok(end) => {
+                info!(pid = gobgpd.pid(), "gobgpd {end}");
+                remove_socket(socket);
+                return Ok(());
+            }
+            Err(_) => warn!(pid = gobgpd.pid(), "gobgpd goes on after {signal:?}"),
+        }
+    }
+    // With its socket, so that it can still be found.
+    bail!("gobgpd, process {}, does not end", gobgpd.pid())
 }
 
 impl fmt::Display for End {

@@ -1,6 +1,7 @@
 //! The agent's side: is there a speaker, start one, stop it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal};
 
-use super::LOCK;
+use super::gobgpd::{adopt, finish};
 use super::log::{Log, of_speaker};
 use super::process::Process;
+use super::{LOCK, socket};
 use crate::runtime::{self, Lock};
 
 /// How long a speaker may take to end: longer than it gives gobgpd.
@@ -64,8 +66,48 @@ pub fn is_running(runtime_dir: &Path) -> Option<u32> {
     Lock::holder(runtime_dir, LOCK).map(|holder| holder.pid.unwrap_or_default())
 }
 
-/// Stops the speaker of this runtime folder, if there is one, and with it gobgpd. To be called within a Tokio runtime.
+/// The process ID of the gobgpd that listens in this runtime folder, whether or not a speaker looks after it: it outlives
+/// a speaker that was killed. `None` if nobody listens. To be called within a Tokio runtime.
+///
+/// # Errors
+/// When somebody listens who is no gobgpd of ours, or when it cannot be told who does.
+pub async fn leftover(runtime_dir: &Path) -> anyhow::Result<Option<i32>> {
+    let Some(folder) = existing(runtime_dir)? else {
+        return Ok(None);
+    };
+    Ok(adopt(&socket(&folder)).await?.map(|gobgpd| gobgpd.pid()))
+}
+
+/// Stops the speaker of this runtime folder, if there is one, and with it gobgpd: also one whose speaker was killed. To
+/// be called within a Tokio runtime.
+///
+/// # Errors
+/// When one of the two goes on, or somebody else listens on gobgpd's socket.
 pub async fn stop(runtime_dir: &Path) -> anyhow::Result<()> {
+    stop_speaker(runtime_dir).await?;
+    let Some(folder) = existing(runtime_dir)? else {
+        return Ok(());
+    };
+    let socket = socket(&folder);
+    let Some(gobgpd) = adopt(&socket).await? else {
+        return Ok(());
+    };
+    // No new speaker may adopt it meanwhile, and start another one when this one ends.
+    let _lock = Lock::take(&folder, LOCK)?;
+    finish(&socket, gobgpd).await
+}
+
+/// The folder's path as a speaker knows it (see [`runtime::prepare`]), and gobgpd from its arguments; `None` if there is
+/// no such folder.
+fn existing(runtime_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    match runtime_dir.canonicalize() {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}", runtime_dir.display())),
+    }
+}
+
+async fn stop_speaker(runtime_dir: &Path) -> anyhow::Result<()> {
     let Some(told) = is_running(runtime_dir) else {
         return Ok(());
     };

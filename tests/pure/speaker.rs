@@ -72,6 +72,17 @@ impl Folder {
         until("gobgpd listens", async || self.listener().await.filter(|pid| Some(*pid) != before)).await
     }
 
+    /// The processes that were started as the gobgpd of this folder.
+    fn gobgpds(&self) -> Vec<Pid> {
+        let socket = format!("--api-hosts=unix://{}", speaker::socket(&self.path()).display());
+        let is_ours = |process: &std::fs::DirEntry| {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            command.split(|byte| *byte == 0).any(|word| word == socket.as_bytes())
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours);
+        processes.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
     /// The writer of the gobgpd in here.
     fn writer(&self) -> Speaker {
         Speaker::new(Endpoint::unix(&speaker::socket(&self.path())).unwrap())
@@ -80,13 +91,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let socket = format!("--api-hosts=unix://{}", speaker::socket(&self.path()).display());
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if command.split(|byte| *byte == 0).any(|word| word == socket.as_bytes()) {
-                let pid = entry.file_name().into_string().unwrap().parse().unwrap();
-                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-            }
+        for gobgpd in self.gobgpds() {
+            let _ = kill_process(gobgpd, Signal::KILL);
         }
     }
 }
@@ -189,6 +195,47 @@ async fn the_agent_stops_the_speaker_of_its_folder() {
     speaker::stop(&folder.path()).await.unwrap();
     assert!(ended(child).await.success());
     assert!(test_kill_process(gobgpd).is_err());
+}
+
+#[tokio::test]
+async fn stopping_ends_a_gobgpd_whose_speaker_was_killed() {
+    let folder = Folder::new();
+    // One that hangs, and so ignores SIGTERM, is ended like one that does not.
+    for hangs in [false, true] {
+        let child = folder.speaker(GOBGPD);
+        let gobgpd = folder.gobgpd(None).await;
+        send(&child, Signal::KILL);
+        ended(child).await;
+        if hangs {
+            kill_process(gobgpd, Signal::STOP).unwrap();
+        }
+        assert_eq!(speaker::is_running(&folder.path()), None);
+        assert_eq!(speaker::leftover(&folder.path()).await.unwrap(), Some(gobgpd.as_raw_nonzero().get()));
+        speaker::stop(&folder.path()).await.unwrap();
+        assert_eq!(folder.gobgpds(), []);
+        assert!(!speaker::socket(&folder.path()).exists());
+        assert_eq!(speaker::leftover(&folder.path()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn cleanup_refuses_while_a_gobgpd_without_a_speaker_hangs() {
+    let folder = Folder::new();
+    let child = folder.speaker(GOBGPD);
+    let gobgpd = folder.gobgpd(None).await;
+    send(&child, Signal::KILL);
+    ended(child).await;
+    kill_process(gobgpd, Signal::STOP).unwrap();
+    let cleanup = Command::new(env!("CARGO_BIN_EXE_vipcast"))
+        .args(["cleanup", "--config"])
+        .arg(folder.temporary.path().join("vipcast.yaml"))
+        .output();
+    let cleanup = cleanup.await.unwrap();
+    let said = String::from_utf8_lossy(&cleanup.stderr);
+    assert!(!cleanup.status.success());
+    let expected = format!("gobgpd, process {}, does not answer", gobgpd.as_raw_nonzero());
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(folder.gobgpds(), [gobgpd]);
 }
 
 #[tokio::test]
