@@ -15,7 +15,7 @@ use super::change::Leave;
 use super::news::News;
 use super::pass::{Draft, WINDOW};
 use super::planner::{Planner, router_id_source};
-use super::preconditions::Footing;
+use super::preconditions::{Footing, bounds};
 use super::step::Step;
 
 impl Planner {
@@ -148,7 +148,12 @@ impl Planner {
         if !wanted {
             return Err(format!("range {} is not announced in this way", range.prefix));
         }
-        if range.announce == Announce::Host && self.ledger.servers_at(prefix.address()).next().is_none() {
+        let (first, last) = bounds(prefix);
+        let wanted = || {
+            let mut left = self.actual.ipvs.range(first..=last).map(|(key, _)| key);
+            self.ledger.servers_at(prefix.address()).next().is_some() || left.any(|key| self.may_be_wanted(key))
+        };
+        if range.announce == Announce::Host && !wanted() {
             return Err("no Service with ready endpoints has this VIP".into());
         }
         if let Some(Footing::Broken(reason)) = self.speaker.footings.get(&range.prefix) {

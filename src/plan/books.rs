@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::ipvs::ServerKey;
+use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::node::Host;
 use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
@@ -85,8 +85,9 @@ pub(super) struct ServerBook {
     /// The first list came with something that could not be understood, and that is still so: virtual servers that
     /// nobody has claimed since the start may belong to it.
     pub(super) blind: bool,
-    /// Virtual servers that somebody has claimed since the start, while that matters.
-    pub(super) claimed: BTreeSet<ServerKey>,
+    /// Virtual servers that somebody has claimed since the start, with all destinations that were claimed for them,
+    /// while that matters.
+    pub(super) claimed: BTreeMap<ServerKey, BTreeSet<DestinationKey>>,
 }
 
 /// What is known about gobgpd and its routes.

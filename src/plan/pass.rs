@@ -227,8 +227,7 @@ impl Planner {
         let desired = self.desired_server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
         // Whose it is may stand in what could not be understood at the start.
-        let unknown = self.servers.blind && !self.servers.claimed.contains(&key) && self.leaving.is_none();
-        if surplus && unknown {
+        if surplus && self.may_be_wanted(&key) {
             self.servers.held.insert(key);
             return 0;
         }
@@ -241,7 +240,18 @@ impl Planner {
             self.touch_vip(key.address);
             return 0;
         }
-        let steps = ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key));
+        let mut steps = ipvs::steps(key, desired.as_ref(), self.actual.ipvs.get(&key));
+        if self.is_blind() {
+            let all = steps.len();
+            let claimed = self.servers.claimed.get(&key);
+            steps.retain(|step| match step {
+                Step::DeleteDestination(_, name) => claimed.is_some_and(|names| names.contains(name)),
+                _ => true,
+            });
+            if steps.len() < all {
+                self.servers.held.insert(key);
+            }
+        }
         self.touch_vip(key.address);
         if steps.is_empty() {
             self.memory.forget_server(&key);

@@ -154,6 +154,16 @@ impl Planner {
         self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive)
     }
 
+    /// Is something unknown that what an earlier run left may belong to?
+    pub(super) fn is_blind(&self) -> bool {
+        self.servers.blind && self.leaving.is_none()
+    }
+
+    /// May something that could not be understood at the start want the virtual server `key`?
+    pub(super) fn may_be_wanted(&self, key: &ServerKey) -> bool {
+        self.is_blind() && !self.servers.claimed.contains_key(key)
+    }
+
     /// Is a path for `prefix` ours?
     pub(super) fn owns_path(&self, prefix: Prefix) -> bool {
         self.is_exclusive() || self.owns(prefix.address()) && self.owns(prefix.last())
@@ -163,17 +173,19 @@ impl Planner {
         let complete_before = self.cluster.is_listed();
         let touched = self.cluster.apply(event);
         let understood = self.cluster.is_understood();
+        let sees = self.servers.blind && understood;
         if !complete_before && self.cluster.is_listed() {
             self.servers.blind = !understood;
-        } else if self.servers.blind && understood {
+        } else if sees {
             self.servers.blind = false;
             self.servers.claimed.clear();
             self.servers.held_until = Some(Time::ZERO);
+            self.touch_all_vips();
         }
         if !self.informed() {
             return;
         }
-        if touched.node || touched.ranges || !complete_before {
+        if touched.node || touched.ranges || !complete_before || sees {
             self.derive_ranges(now);
         }
         for service in touched.services {
@@ -192,7 +204,7 @@ impl Planner {
         self.sources = Family::ALL.into_iter().filter_map(present).collect();
         let ranges = match self.leaving {
             Some(Leave::Remove) => Ranges::default(),
-            _ => Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr),
+            _ => Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind),
         };
         if ranges == self.ranges && self.derived {
             return;
@@ -238,7 +250,8 @@ impl Planner {
             self.memory.forget_server(&key);
             self.servers.todo.insert(key);
             if self.servers.blind {
-                self.servers.claimed.insert(key);
+                let names = self.ledger.destinations(&key).into_iter().flat_map(|destinations| destinations.keys());
+                self.servers.claimed.entry(key).or_default().extend(names);
             }
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);

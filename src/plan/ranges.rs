@@ -18,11 +18,21 @@ pub struct Ranges {
 
 impl Ranges {
     /// The ranges in force. One that is local on this node already stays in force whatever is found in it, so that an
-    /// edit elsewhere (a Node object, say) cannot take down what works; the problem is told all the same.
-    pub fn in_force(settings: &Settings, cluster: &Cluster, node_ips: &[IpAddr], local: &Addr) -> Ranges {
+    /// edit elsewhere (a Node object, say) cannot take down what works; the problem is told all the same. While some
+    /// object has been `unknown` since the start, it may be the ServiceCIDR of any range that is local.
+    pub fn in_force(
+        settings: &Settings,
+        cluster: &Cluster,
+        node_ips: &[IpAddr],
+        local: &Addr,
+        unknown: bool,
+    ) -> Ranges {
         let mut wanted: Vec<Range> = match &settings.cluster_ips {
             Some(ranges) => ranges.clone(),
-            None => cluster.service_cidrs().into_iter().map(aggregate).collect(),
+            None => {
+                let left = local.routes.keys().copied().filter(|_| unknown);
+                cluster.service_cidrs().into_iter().chain(left).map(aggregate).collect()
+            }
         };
         wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let mut result = Ranges::default();

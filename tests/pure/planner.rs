@@ -3,6 +3,7 @@
 mod failures;
 mod gobgpd;
 mod ranges;
+mod restart;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -174,6 +174,12 @@ impl Sim {
         self.tell(self.world.list_all());
     }
 
+    /// The source is well and lists all that is there.
+    pub(crate) fn recover(&mut self) {
+        self.act(Act::Happen(Happening::Trouble(false)));
+        self.list();
+    }
+
     pub(crate) fn act(&mut self, act: Act) {
         match act {
             Act::Plan => drop(self.plan()),

@@ -33,7 +33,7 @@ fn told(sim: &mut Sim, happenings: Vec<Happening>, objects: &[Object], list_firs
         sim.act(Act::Happen(Happening::Put(object.clone())));
         sim.act(Act::Plan);
     }
-    sim.list();
+    sim.recover();
     sim.settle();
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 use vipcast::model::ipvs::Protocol;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
 use vipcast::model::{Event, Family, Kind, Object, ObjectRef, Secret, ServiceKey, State};
@@ -82,6 +82,20 @@ fn others(mut state: State) -> State {
     state
 }
 
+/// Nothing of `before` is missing in `after`.
+fn assert_kept(before: &State, after: &State) {
+    for (key, server) in &before.ipvs {
+        let there = after.ipvs.get(key).unwrap_or_else(|| panic!("{key} was removed"));
+        let gone = server.destinations.keys().find(|name| !there.destinations.contains_key(name));
+        assert_eq!(gone, None, "a destination of {key} was removed");
+    }
+    assert_eq!(after.addr, before.addr);
+    assert_eq!(after.nft, before.nft);
+    let paths = |state: &State| state.bgp.as_ref().unwrap().paths.clone();
+    let gone = paths(before).into_keys().find(|path| !paths(after).contains_key(path));
+    assert_eq!(gone, None, "a path was withdrawn");
+}
+
 proptest! {
     #![proptest_config(cases(150))]
 
@@ -155,6 +169,37 @@ proptest! {
         let source = sim.planner.status().source;
         prop_assert_eq!(source.bad_objects.len(), world.objects.len());
         prop_assert_eq!(source.troubles.len(), 1);
+    }
+
+    /// An agent that begins while some objects cannot be understood removes nothing that an earlier one left, and all
+    /// that is too much once it sees.
+    #[test]
+    fn an_agent_that_begins_half_blind_removes_nothing(
+        setup in any_gobgpd(),
+        world in any_world(),
+        unknown in vec(any::<Index>(), 1..6),
+    ) {
+        let mut sim = Sim::new(setup.0.clone());
+        sim.world = world.clone();
+        sim.list();
+        sim.settle();
+        let before = sim.node.model.state.clone();
+        let names: Vec<ObjectRef> = world.objects.keys().cloned().collect();
+        let mut known = world;
+        for index in unknown {
+            known.objects.remove(index.get(&names));
+        }
+        let hidden = names.into_iter().filter(|name| !known.objects.contains_key(name)).collect::<Vec<_>>();
+        let mut next = sim.successor(known);
+        let (ends, begins) = next.world.list_all().into_iter().partition::<Vec<_>, _>(|e| matches!(e, Event::Listed(_)));
+        next.tell(begins);
+        next.tell(hidden.into_iter().map(|name| Event::Bad(name, "cannot be understood".into())));
+        next.tell(ends);
+        next.run_for(Duration::from_secs(700));
+        assert_kept(&before, &next.node.model.state);
+        next.list();
+        next.settle();
+        next.assert_converged();
     }
 
     /// Nothing but BGP's own identity and peers before the first list is complete, whatever is told of it.

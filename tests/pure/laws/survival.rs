@@ -69,7 +69,7 @@ proptest! {
     fn every_run_keeps_order_and_arrives(run in any_run(any_act())) {
         let mut sim = run.go();
         sim.heal();
-        sim.list();
+        sim.recover();
         sim.settle();
         sim.assert_converged();
         prop_assert_eq!(writes(&sim.plan()), Vec::<String>::new());
@@ -85,7 +85,7 @@ proptest! {
     fn a_calm_run_arrives(run in any_run(any_calm_act())) {
         let mut sim = run.go();
         sim.settle();
-        sim.list();
+        sim.recover();
         sim.settle();
         sim.assert_converged();
     }
@@ -123,7 +123,7 @@ proptest! {
     fn cleaning_up_removes_all_that_is_ours(run in any_run(any_act())) {
         let mut sim = run.go();
         sim.heal();
-        sim.list();
+        sim.recover();
         sim.settle();
         let mut cleanup = sim.successor(World::default());
         prop_assert!(cleanup.leave(Leave::Remove), "never finished: {:?}", cleanup.planner.status());
