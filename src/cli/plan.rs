@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use anyhow::bail;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -16,6 +17,9 @@ use crate::plan::step::Target;
 pub async fn plan(config: &Config) -> anyhow::Result<Document> {
     let observed = observe(config).await?;
     let (planner, stages) = rehearsal(config, &observed).await;
+    if !planner.is_listed() {
+        bail!("nothing can be planned: {}", planner.status().reasons.join("; "));
+    }
     Ok(Document::new(&stages, observed.unread, &planner.status()))
 }
 

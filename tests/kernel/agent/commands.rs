@@ -60,3 +60,14 @@ fn a_bad_configuration_is_one_line_and_exit_code_1() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn without_manifests_nothing_can_be_planned_and_that_is_no_success() -> Result<()> {
+    on_node(|node| {
+        node.configure("manifests: cluster/", "manifests: nowhere/")?;
+        let said = node.vipcast(&["plan"])?.ended(1)?;
+        ensure!(said.stdout.is_empty() && said.stderr.contains("nothing can be planned"), "{said:#?}");
+        ensure!(said.stderr.contains("nowhere"), "{said:#?}");
+        Ok(())
+    })
+}
