@@ -74,6 +74,8 @@ impl Planner {
             Change::HostMoved => {
                 self.host.wanted = true;
                 self.host.fresh = false;
+                // One part that cannot be read must not hold up the repair of the others.
+                self.memory.forget(&Key::HostReading);
             }
             Change::SpeakerMoved => self.speaker.wanted = true,
             Change::SpeakerUp => {

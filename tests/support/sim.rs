@@ -549,6 +549,8 @@ impl Sim {
         for _ in 0..200 {
             self.plan();
             if self.finished {
+                // What gobgpd was still given has its effect.
+                while self.perform(Side::Speaker) {}
                 return true;
             }
             let mut moved = false;

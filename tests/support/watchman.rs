@@ -129,6 +129,7 @@ impl Watchman {
                     let wanted = desired.get(key).is_some_and(|server| server.destinations.contains_key(name));
                     assert!(!wanted, "{step}: it is wanted");
                 }
+                Step::SetRoute(prefix, _) => self.becomes_local(*prefix, moment, step),
                 Step::DeleteRoute(prefix) => self.infrastructure_goes(*prefix, &ranges, moment, step),
                 Step::DeleteLink => {
                     let routes: Vec<Prefix> = moment.truth.addr.routes.keys().copied().collect();
@@ -192,6 +193,28 @@ impl Watchman {
             proven += 1;
         }
         assert!(!prefix.is_host() || proven > 0 || !failures.is_empty(), "{what}: nothing behind it");
+    }
+
+    /// A range is to become local: from then on the node answers for it, so SNAT, virtual servers and guard come first.
+    fn becomes_local(&self, prefix: Prefix, moment: &Moment<'_>, step: &Step) {
+        let known = moment.planner.actual();
+        if known.addr.routes.contains_key(&prefix) {
+            return;
+        }
+        let table = known.nft.table.clone().unwrap_or_default();
+        assert!(covers(&table.guard, prefix), "{step}: no guard");
+        let classic = known.nft.classic.contains(&prefix.family());
+        let masquerade = covers(&table.masquerade, prefix);
+        match moment.settings.snat {
+            Snat::Nftables => assert!(masquerade, "{step}: no SNAT"),
+            Snat::IpvsMatch => assert!(classic, "{step}: no classic SNAT"),
+            Snat::None => {}
+        }
+        let failures = moment.planner.status().failures;
+        for key in moment.planner.desired_servers().keys().filter(|key| prefix.contains(key.address)) {
+            let failed = failures.iter().any(|failure| failure.what.ends_with(&format!(" {key}")));
+            assert!(failed || known.ipvs.contains_key(key), "{step}: {key} is missing");
+        }
     }
 
     /// A virtual server at `vip` is to be deleted.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use vipcast::model::Time;
+use vipcast::model::ipvs::Scheduler;
 use vipcast::model::sysctl::Sysctl;
-use vipcast::plan::{Change, Outcome, Report, Step};
+use vipcast::model::{Settings, Time};
+use vipcast::plan::{Change, Observation, Outcome, Report, Step};
 
-use crate::support::build::{dual_stack, host_routes, ip, prefix, tcp, web};
+use crate::support::build::{dual_stack, host_routes, ip, prefix, service, slice, tcp, web};
 use crate::support::node::Fault;
 use crate::support::rig::Rig;
 use crate::support::sim::{Act, Side, Sim};
+use crate::support::watchman::FOREIGN;
 use crate::support::world::{Happening, World};
 
 /// A world with `web` in it.
@@ -178,6 +180,33 @@ fn one_virtual_server_that_cannot_be_read_back_does_not_hold_up_the_range() {
     assert!(failures.iter().any(|failure| failure.what == "reading virtual server 10.96.0.10:80 TCP"), "{failures:?}");
 }
 
+/// The packet filter cannot be read, for whatever reason; a route that somebody deletes comes back at once all the same.
+#[test]
+fn a_part_that_cannot_be_read_does_not_hold_up_the_repair_of_others() {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web()).run();
+    let turn = |rig: &mut Rig| {
+        for step in rig.planner.plan(rig.now).steps {
+            let mut outcome = rig.node.perform_one(&step);
+            if let Outcome::Read(Observation::Host(reading)) = &mut outcome {
+                reading.nft = Err("no nft".into());
+            }
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+    };
+    rig.change(Change::HostMoved);
+    for _ in 0..100 {
+        turn(&mut rig);
+        rig.now = rig.now + Duration::from_secs(1);
+    }
+    rig.node.state.addr.routes.clear();
+    rig.change(Change::HostMoved);
+    for _ in 0..4 {
+        turn(&mut rig);
+    }
+    assert_eq!(rig.node.state.addr.routes.len(), 2);
+}
+
 /// The time from a change to the kernel counts what is in the kernel, and nothing that failed.
 #[test]
 fn a_latency_is_counted_when_the_virtual_server_is_as_it_should_be() {
@@ -191,6 +220,113 @@ fn a_latency_is_counted_when_the_virtual_server_is_as_it_should_be() {
     sim.node.refused.clear();
     sim.run_for(Duration::from_secs(60));
     assert_eq!(sim.latencies, 2);
+}
+
+/// A virtual server that cannot be made: its reason is told, not that of the steps that were to fill it, and what
+/// happens to be there under its name is not filled in its place.
+#[test]
+fn what_follows_a_failed_creation_fails_with_it() {
+    let settings = Settings { scheduler: Scheduler::new("mh"), ..dual_stack() };
+    let mut sim = Sim::new(settings);
+    sim.world = web_world();
+    sim.node.refused.insert(ip("10.96.0.10"));
+    sim.list();
+    sim.run_for(Duration::from_secs(10));
+    let failures = sim.planner.status().failures;
+    let words: Vec<_> = failures.iter().map(|failure| format!("{}: {}", failure.what, failure.reason)).collect();
+    assert_eq!(words, ["virtual server 10.96.0.10:80 TCP: invalid argument"]);
+    let told = sim.seen.iter().filter(|line| line.contains("failed: ")).count();
+    assert_eq!(told, 1, "once, however often it is tried: {:#?}", sim.seen);
+
+    // One is there that the agent could not read.
+    let mut sim = Sim::new(Settings { scheduler: Scheduler::new("mh"), ..dual_stack() });
+    sim.world = web_world();
+    let left = sim.node.model.state.ipvs[&FOREIGN].clone();
+    sim.node.model.state.ipvs.insert(tcp("10.96.0.10", 80), left);
+    sim.list();
+    while !sim.plan().iter().any(|step| matches!(step, Step::ReadServer(_))) {
+        while sim.perform(Side::Kernel) {}
+        while sim.report(Side::Kernel) {}
+    }
+    sim.act(Act::Fail(Side::Kernel, vec![Fault::Refuse; 2]));
+    sim.turn();
+    sim.run_for(Duration::from_secs(10));
+    sim.assert_converged();
+}
+
+/// What was read counts as long as nothing was told or done since.
+#[test]
+fn nothing_is_announced_between_a_change_of_the_host_and_its_reading() {
+    let ready = || {
+        let mut rig = Rig::new(host_routes());
+        rig.list(web()).run();
+        rig.tell(slice("web-4", "web", &[("http", 8080)], &[])).run();
+        rig.now = rig.now + Duration::from_secs(60);
+        rig.tell_all(web());
+        // The virtual server is written and read back; all but the announcement is done.
+        let mut announce = Vec::new();
+        let mut steps = rig.planner.plan(rig.now).steps;
+        while !steps.is_empty() {
+            for step in steps {
+                if matches!(step, Step::Announce(..)) {
+                    announce.push(step);
+                    continue;
+                }
+                let outcome = rig.node.perform_one(&step);
+                // The last step before the announcement: what happens now happens before the next pass.
+                if let Step::ReadServer(_) = step {
+                    return (rig, Report { step, outcome });
+                }
+                rig.change(Change::Report(Report { step, outcome }));
+            }
+            steps = rig.planner.plan(rig.now).steps;
+        }
+        panic!("it was never read back: {announce:?}")
+    };
+    let (mut rig, report) = ready();
+    rig.change(Change::Report(report));
+    let next = |rig: &mut Rig| -> Vec<String> { rig.planner.plan(rig.now).steps.iter().map(Step::to_string).collect() };
+    assert_eq!(next(&mut rig), ["announce 10.96.0.10/32"]);
+
+    // The kernel told of a change.
+    let (mut rig, report) = ready();
+    rig.change(Change::Report(report)).change(Change::HostMoved);
+    assert_eq!(next(&mut rig), ["read the host"]);
+
+    // It tells of another one while the host is being read.
+    let (mut rig, report) = ready();
+    rig.change(Change::Report(report)).change(Change::HostMoved);
+    assert_eq!(next(&mut rig), ["read the host"]);
+    let outcome = rig.node.perform_one(&Step::ReadHost);
+    rig.change(Change::HostMoved).change(Change::Report(Report { step: Step::ReadHost, outcome }));
+    assert_eq!(next(&mut rig), ["read the host"]);
+
+    // A write was done or not: its answer was lost.
+    let (mut rig, report) = ready();
+    rig.node.state.nft.table.as_mut().unwrap().stray.insert("a rule".into());
+    rig.change(Change::HostMoved);
+    assert_eq!(next(&mut rig), ["read the host"]);
+    let outcome = rig.node.perform_one(&Step::ReadHost);
+    rig.change(Change::Report(Report { step: Step::ReadHost, outcome }));
+    let step = rig.planner.plan(rig.now).steps.remove(0);
+    rig.node.perform_one(&step);
+    rig.change(Change::Report(Report { step, outcome: Outcome::Later("timeout".into()) }));
+    rig.change(Change::Report(report));
+    assert_eq!(next(&mut rig), ["read the host"]);
+}
+
+/// More virtual servers than steps may be under way: each VIP gets its turn, and its route.
+#[test]
+fn no_host_route_is_forgotten_when_there_is_more_to_do_than_fits() {
+    let mut rig = Rig::new(host_routes());
+    let pods = ["10.244.1.1", "10.244.1.2", "10.244.1.3"];
+    let objects = (0..2000).flat_map(|n| {
+        let (name, vip) = (format!("s{n}"), format!("10.96.{}.{}", n / 250, n % 250 + 1));
+        [service(&name, &[&vip], &[("http", 80)]), slice(&name, &name, &[("http", 8080)], &pods)]
+    });
+    rig.list(objects).run();
+    assert_eq!(rig.node.state.bgp.as_ref().unwrap().paths.len(), 2000);
+    assert!(rig.now < rig.planner.next_resync());
 }
 
 /// A VIP whose first announcement fell into a time when the range was being mended is announced after it.

@@ -106,6 +106,7 @@ fn a_host_route_that_is_on_its_way_holds_its_virtual_server() {
         announce = until_speaker(&mut rig);
     }
     rig.tell(no_endpoints());
+    rig.now = rig.now + Duration::from_secs(60);
     assert_eq!(words(&rig.planner.plan(rig.now).steps), Vec::<String>::new());
     finish(&mut rig, announce);
     let stages = rig.run();
@@ -146,6 +147,36 @@ fn a_path_whose_answer_was_lost_is_withdrawn_all_the_same() {
     rig.change(Change::Leave(Leave::Withdraw));
     assert_eq!(rig.steps(), ["withdraw 10.96.0.10/32"]);
     assert_eq!(rig.node.state.bgp.unwrap().paths.len(), 0);
+}
+
+/// The same, but the agent stays: until it has looked, it removes nothing that the path may promise.
+#[test]
+fn a_path_whose_answer_was_lost_holds_its_virtual_server() {
+    let mut rig = at_rest(host_routes());
+    rig.tell(no_endpoints()).run();
+    rig.tell_all(web());
+    let announce = until_speaker(&mut rig);
+    rig.now = rig.now + Duration::from_secs(60);
+    for Report { step, .. } in perform(&mut rig, announce) {
+        rig.change(Change::Report(Report { step, outcome: Outcome::Later("timeout".into()) }));
+    }
+    rig.tell(no_endpoints());
+    assert_eq!(words(&rig.planner.plan(rig.now).steps), ["read gobgpd"]);
+}
+
+/// The agent is asked to leave while it announces.
+#[test]
+fn a_path_on_its_way_is_waited_for_and_withdrawn() {
+    let mut rig = at_rest(host_routes());
+    rig.tell(no_endpoints()).run();
+    rig.tell_all(web());
+    let announce = until_speaker(&mut rig);
+    rig.now = rig.now + Duration::from_secs(60);
+    rig.change(Change::Leave(Leave::Withdraw));
+    assert!(!rig.planner.plan(rig.now).finished);
+    finish(&mut rig, announce);
+    assert_eq!(rig.steps(), ["withdraw 10.96.0.10/32"]);
+    assert!(rig.planner.plan(rig.now).finished);
 }
 
 /// Steps that failed while gobgpd was away are tried as soon as it is back, not when their time comes.

@@ -1,11 +1,13 @@
 //! Ranges that come, go, grow and shrink.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use vipcast::model::settings::Announce;
 use vipcast::model::{Kind, Prefix, Settings};
-use vipcast::plan::Step;
+use vipcast::plan::{Change, Observation, Outcome, Report, Step};
 
-use crate::support::build::{cidr, gone, prefix, service, settings, slice};
+use crate::support::build::{cidr, gone, prefix, range, service, settings, slice};
 use crate::support::rig::Rig;
 
 fn from_cidrs() -> Settings {
@@ -58,13 +60,39 @@ fn a_range_grows_and_shrinks() {
     }
 }
 
+/// Which virtual servers are ours depends on the routes: while those cannot be read, nothing is decided about them.
+#[test]
+fn what_lies_under_an_old_route_goes_even_if_the_routes_are_read_late() {
+    let mut rig = Rig::new(settings(&[range("10.96.0.0/16", Announce::Aggregate)]));
+    rig.list(objects()).run();
+    let mut next = Rig::on(settings(&[range("10.96.0.0/17", Announce::Aggregate)]), rig.node);
+    next.list(objects());
+    let mut readings = 0;
+    while readings < 2 {
+        for step in next.planner.plan(next.now).steps {
+            let mut outcome = next.node.perform_one(&step);
+            if let Outcome::Read(Observation::Host(reading)) = &mut outcome {
+                readings += 1;
+                if readings == 1 {
+                    reading.addr = Err("netlink: timeout".into());
+                }
+            }
+            next.change(Change::Report(Report { step, outcome }));
+        }
+        next.now = next.now + Duration::from_millis(50);
+    }
+    next.run();
+    assert_eq!(next.node.state.ipvs, next.planner.desired_servers());
+    assert_eq!(next.node.state.addr.routes.len(), 1);
+}
+
 /// A link that only has our name is not ours to delete.
 #[test]
 fn cleaning_up_leaves_a_link_that_is_no_dummy() {
     let mut rig = Rig::new(from_cidrs());
     let foreign = vipcast::model::addr::Link { dummy: false, up: true, noarp: false };
     rig.node.state.addr.link = Some(foreign);
-    rig.change(vipcast::plan::Change::Leave(vipcast::plan::change::Leave::Remove)).run();
+    rig.change(Change::Leave(vipcast::plan::change::Leave::Remove)).run();
     assert_eq!(rig.node.state.addr.link, Some(foreign));
     assert!(rig.planner.plan(rig.now).finished);
 }
