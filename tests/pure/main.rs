@@ -9,6 +9,7 @@ mod claims;
 mod contract;
 mod gobgpd;
 mod laws;
+mod monitoring;
 mod planner;
 mod speaker;
 mod tidy;
