@@ -7,6 +7,7 @@ mod support;
 
 mod claims;
 mod contract;
+mod docs;
 mod gobgpd;
 mod laws;
 mod monitoring;
