@@ -62,7 +62,7 @@ fn of_keys() {
             "bgp: ~",
             "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, communities, peers",
         ),
-        ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen"),
+        ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen, metrics"),
     ]);
     assert_refused(&[
         ("source: {kubernetes: {}}\n".into(), "1:10: source.kubernetes: unknown key; allowed: manifests"),
@@ -139,7 +139,11 @@ fn of_the_rest() {
         ("dataplane: {snat: pool}", "2:19: dataplane.snat: found pool; allowed: masquerade, none"),
         ("dataplane: {snat: true}", "2:19: dataplane.snat: found true; allowed: masquerade, none"),
         ("dataplane: {snatRule: iptables}", "2:23: dataplane.snatRule: found iptables; allowed: nftables, ipvs-match"),
-        ("dataplane: {mss: 1300}", "2:13: dataplane.mss: unknown key; allowed: scheduler, snat, snatRule"),
+        (
+            "dataplane: {connTabBits: 28}",
+            "2:26: dataplane.connTabBits: found 28; allowed: a number of bits from 8 to 27",
+        ),
+        ("dataplane: {mss: 1300}", "2:13: dataplane.mss: unknown key; allowed: scheduler, snat, snatRule, connTabBits"),
         ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep"),
         ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
@@ -150,6 +154,14 @@ fn of_the_rest() {
         (
             "admin: {listen: 127.0.0.1}",
             "2:17: admin.listen: found 127.0.0.1; allowed: ADDRESS:PORT, such as 127.0.0.1:9180 or [::1]:9180",
+        ),
+        (
+            "admin: {metrics: localhost}",
+            "2:18: admin.metrics: found localhost; allowed: none, a port such as 9181 (on all addresses), or ADDRESS:PORT",
+        ),
+        (
+            "admin: {metrics: 9180}",
+            "2:18: admin.metrics: found 9180, where admin.listen (127.0.0.1:9180) is already; allowed: a port other than 9180",
         ),
         (
             "admin: {listen: 127.0.0.1:0}",
