@@ -7,6 +7,7 @@ mod support;
 
 mod claims;
 mod contract;
+mod deploy;
 mod gobgpd;
 mod laws;
 mod planner;
