@@ -1,9 +1,12 @@
-//! The HTTP listener: health, metrics, status. Read-only; each answer is asked of the deciding loop, so that an answer
+//! The HTTP listeners: health, metrics, status. Read-only; each answer is asked of the deciding loop, so that an answer
 //! proves that it turns.
+//!
+//! The status names Services and peers, so it is for this node alone. What may come from elsewhere (the kubelet's probes,
+//! a scraper) has a listener of its own, without it.
 
 pub mod metrics;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +15,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use self::metrics::Metrics;
@@ -23,6 +28,9 @@ pub type Question = oneshot::Sender<Status>;
 
 /// How long the loop may take for an answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many connections may wait to be accepted, as `TcpListener::bind` has it.
+const BACKLOG: u32 = 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -42,24 +50,56 @@ impl Desk {
     }
 }
 
-/// Binds the listener, so that a taken address stops the start.
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// Everything, for this node alone.
+    Whole,
+    /// Health and metrics, for others.
+    Outer,
+}
+
+/// Binds a listener, so that a taken address stops the start. IPv6's "any" stands for all addresses of both families,
+/// whatever the kernel's default is, and for those of IPv4 where the kernel has no IPv6.
+///
+/// # Errors
+/// As bind(2) and listen(2) have them.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+    if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        return TcpListener::bind(address).await;
+    }
+    match TcpSocket::new_v6() {
+        Ok(socket) => {
+            set_ipv6_v6only(&socket, false)?;
+            // As `TcpListener::bind` does, so that a restart need not wait for the former agent's connections.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        }
+        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Serves for ever on `listener`.
+///
+/// # Errors
+/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
+    face: Face,
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
 ) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render_metrics))
-        .route("/status", get(status))
-        .with_state(Desk { questions, metrics });
-    axum::serve(listener, router).await
+    let outer =
+        Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(render_metrics));
+    let router = match face {
+        Face::Whole => outer.route("/status", get(status)),
+        Face::Outer => outer,
+    };
+    axum::serve(listener, router.with_state(Desk { questions, metrics })).await
 }
 
 fn stuck() -> Response {
@@ -96,5 +136,70 @@ async fn status(State(desk): State<Desk>) -> Response {
     match serde_json::to_string(&status) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The status code of a GET, asked of a loop that answers with `status`.
+    async fn ask(face: Face, path: &str, status: Option<Status>) -> u16 {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut questions) = mpsc::channel::<Question>(1);
+        if status.is_none() {
+            questions.close();
+        }
+        let answering = async move {
+            while let Some(question) = questions.recv().await {
+                question.send(status.clone().unwrap_or_default()).unwrap();
+            }
+        };
+        let asking = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer.split(' ').nth(1).unwrap().parse().unwrap()
+        };
+        tokio::select! {
+            code = asking => code,
+            ended = serve(listener, face, sender, Arc::new(Metrics::default())) => panic!("{ended:?}"),
+            () = async { answering.await; std::future::pending().await } => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn others_see_health_and_metrics_and_no_status() {
+        let ready = || Some(Status { ready: true, ..Status::default() });
+        for (face, path, status, code) in [
+            (Face::Whole, "/livez", ready(), 200),
+            (Face::Whole, "/status", ready(), 200),
+            (Face::Outer, "/livez", ready(), 200),
+            (Face::Outer, "/readyz", ready(), 200),
+            (Face::Outer, "/readyz", Some(Status::default()), 503),
+            (Face::Outer, "/livez", Some(Status::default()), 200),
+            (Face::Outer, "/livez", None, 503),
+            (Face::Outer, "/metrics", ready(), 200),
+            (Face::Outer, "/status", ready(), 404),
+        ] {
+            assert_eq!(ask(face, path, status).await, code, "{face:?} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() {
+        let listener = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        // A kernel without IPv6 has no such address.
+        if listener.local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
     }
 }

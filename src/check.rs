@@ -13,12 +13,14 @@ use crate::config::Config;
 mod facts;
 mod gather;
 mod judge;
-mod needed;
+pub(crate) mod needed;
 mod proc;
 
 pub use facts::{Chain, Conntrack, Facts, Module, Parameter};
+pub(crate) use gather::connection_table_bits;
 pub use gather::gather;
 pub use judge::{essentials, judge};
+pub(crate) use judge::{most_bits, table_remedy};
 
 /// Something on the node that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, Gobgpd};
 use crate::speaker::{self, SpeakerOptions};
-use crate::{check, daemon};
+use crate::{check, daemon, prepare};
 
 mod output;
 pub mod plan;
@@ -77,6 +77,11 @@ pub enum Command {
     /// `run` starts one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to
     /// the agent.
     Speaker,
+    /// Get this node ready for an agent: load kernel modules with their parameters, and set kernel parameters.
+    ///
+    /// For an agent that has not the rights to do so by itself, as in a container that is not privileged. Prints what it
+    /// found and what it set; run again, it changes nothing. `check` says what it cannot mend.
+    Prepare,
     /// Show what `run` would change now, in stages, and change nothing, not even by loading a module.
     ///
     /// Can be used beside a running agent, and beside kube-router, kube-proxy or virtual servers made by hand. With
@@ -153,6 +158,11 @@ impl Cli {
             }
             Command::Speaker => {
                 block_on(self.speaker())?;
+                Ok(Ending::Done)
+            }
+            Command::Prepare => {
+                let config = self.load()?;
+                block_on(async move { prepare::prepare(&config, &mut std::io::stdout()).await })?;
                 Ok(Ending::Done)
             }
             Command::Plan { exit_code, output } => {

@@ -15,13 +15,17 @@ use crate::plan::change::Leave;
 
 use item::{Item, Mistake, Table};
 
+mod admin;
 mod bgp;
 mod item;
+mod kubernetes;
 mod node;
 mod password;
 mod ranges;
 mod value;
 mod yaml;
+
+pub use kubernetes::Kubernetes;
 
 #[cfg(test)]
 mod tests;
@@ -43,11 +47,18 @@ pub struct Config {
     pub shutdown: Leave,
     /// Where the read-only HTTP interface listens.
     pub admin: SocketAddr,
+    /// Where health and metrics, but not the status, are served besides, for probes and scrapers that come from
+    /// elsewhere.
+    pub metrics: Option<SocketAddr>,
+    /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
+    pub conn_tab_bits: Option<u8>,
 }
 
 /// Where the cluster's objects come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// The API server.
+    Kubernetes(Kubernetes),
     /// A folder of YAML files.
     Manifests(PathBuf),
 }
@@ -137,7 +148,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let runtime_dir = top.read("runtimeDir", |item| runtime_dir(item, context))?;
     let source = source(&top, context)?;
     let ranges = top.read("ranges", ranges::read)?.flatten();
-    let (scheduler, snat) = dataplane(top.get("dataplane"))?;
+    let dataplane = dataplane(top.get("dataplane"))?;
     let section = top.read("bgp", |item| bgp::read(item, context, &node_ips))?;
     taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
     if let Some(ranges) = &ranges {
@@ -154,14 +165,14 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         let range = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
         value::duration(item, range, "a time such as 5m, from 1s to 24h")
     })?;
-    let admin = admin(top.get("admin"))?;
+    let admin = admin::read(top.get("admin"))?;
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
         node_ips,
         cluster_ips: ranges.map(ranges::settings),
-        scheduler,
-        snat,
+        scheduler: dataplane.scheduler,
+        snat: dataplane.snat,
         bgp,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),
@@ -173,41 +184,52 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         source,
         gobgpd,
         shutdown: shutdown.unwrap_or(Leave::Withdraw),
-        admin,
+        admin: admin.listen,
+        metrics: admin.metrics,
+        conn_tab_bits: dataplane.conn_tab_bits,
     })
 }
 
 /// `source`: exactly one.
 fn source(top: &Table, context: &Context) -> Result<Source, Mistake> {
-    const MANIFESTS: &str = "a folder of Service, EndpointSlice, Node and ServiceCIDR YAML";
-    let table =
-        top.require("source", "where the cluster's objects come from: {manifests: FOLDER}")?.table(&["manifests"])?;
-    context.path(table.require("manifests", MANIFESTS)?, MANIFESTS).map(Source::Manifests)
+    const SOURCE: &str = "where the cluster's objects come from: {kubernetes: {}} or {manifests: FOLDER}";
+    const ALLOWED: &str = "either kubernetes: {} or manifests: FOLDER";
+    let item = top.require("source", SOURCE)?;
+    let table = item.table(&["kubernetes", "manifests"])?;
+    match (table.get("kubernetes"), table.get("manifests")) {
+        (Some(kubernetes), None) => kubernetes::read(kubernetes, context).map(Source::Kubernetes),
+        (None, Some(manifests)) => {
+            let allowed = "a folder of Service, EndpointSlice, Node and ServiceCIDR YAML";
+            context.path(manifests, allowed).map(Source::Manifests)
+        }
+        (None, None) => Err(item.refuse(ALLOWED)),
+        (Some(_), Some(_)) => Err(item.conflict("with both kubernetes and manifests", ALLOWED)),
+    }
 }
 
-/// `dataplane`: the scheduler, and how the client's address is replaced.
-fn dataplane(item: Option<&Item>) -> Result<(Scheduler, Snat), Mistake> {
+/// `dataplane`.
+struct Dataplane {
+    scheduler: Scheduler,
+    snat: Snat,
+    conn_tab_bits: Option<u8>,
+}
+
+/// `dataplane`: the scheduler, how the client's address is replaced, and the size of the connection table.
+fn dataplane(item: Option<&Item>) -> Result<Dataplane, Mistake> {
     let default = Scheduler::new("rr");
-    let Some(item) = item else { return Ok((default, Snat::Nftables)) };
-    let table = item.table(&["scheduler", "snat", "snatRule"])?;
+    let Some(item) = item else {
+        return Ok(Dataplane { scheduler: default, snat: Snat::Nftables, conn_tab_bits: None });
+    };
+    let table = item.table(&["scheduler", "snat", "snatRule", "connTabBits"])?;
     let scheduler = table.read("scheduler", value::scheduler)?.unwrap_or(default);
     let masquerade = table.read("snat", |item| item.choice(&[("masquerade", true), ("none", false)]))?.unwrap_or(true);
     let rule =
         table.read("snatRule", |item| item.choice(&[("nftables", Snat::Nftables), ("ipvs-match", Snat::IpvsMatch)]))?;
-    Ok((scheduler, if masquerade { rule.unwrap_or(Snat::Nftables) } else { Snat::None }))
-}
-
-/// `admin`: where to listen.
-fn admin(item: Option<&Item>) -> Result<SocketAddr, Mistake> {
-    let listen = match item {
-        Some(item) => item.table(&["listen"])?.read("listen", |item| {
-            item.parse("ADDRESS:PORT, such as 127.0.0.1:9180 or [::1]:9180", |text| {
-                text.parse().ok().filter(|listen: &SocketAddr| listen.port() != 0)
-            })
-        })?,
-        None => None,
-    };
-    Ok(listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9180))))
+    let snat = if masquerade { rule.unwrap_or(Snat::Nftables) } else { Snat::None };
+    // The widest that any kernel takes (`ip_vs_conn_init` in `net/netfilter/ipvs/ip_vs_conn.c`); what the running one
+    // does is for `vipcast prepare` and `check` to say.
+    let conn_tab_bits = table.read("connTabBits", |item| item.number(8..=27, "a number of bits"))?;
+    Ok(Dataplane { scheduler, snat, conn_tab_bits })
 }
 
 /// `runtimeDir`.

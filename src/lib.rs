@@ -8,7 +8,7 @@
 //!                                                 ▲      actual        │
 //!                                                 └────────────────────┘
 //! ```
-//! `daemon` turns the wheel; `admin` shows it; `cli` and `config` set it up. ARCHITECTURE.md has the long story.
+//! `daemon` turns the wheel; `admin` shows it; `cli` and `config` set it up; `prepare` gets the node ready. ARCHITECTURE.md has the long story.
 
 pub mod admin;
 pub mod apply;
@@ -18,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod model;
 pub mod plan;
+pub mod prepare;
 pub mod runtime;
 pub mod speaker;
 pub mod watch;

@@ -1,7 +1,9 @@
-//! Which modules the running kernel has in it, found out without loading any.
+//! Kernel modules: which the running kernel has in it, found out without loading any; and loading one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What tells of the modules that are loaded or built in.
 pub struct Present {
@@ -65,6 +67,38 @@ pub fn lists(list: &str, name: &str) -> bool {
     })
 }
 
+/// The program that loads modules (package kmod): it knows where they are, what they depend on and how they are packed.
+#[derive(Debug, Clone)]
+pub struct Modprobe {
+    program: PathBuf,
+}
+
+impl Default for Modprobe {
+    /// The one on `$PATH`.
+    fn default() -> Modprobe {
+        Modprobe { program: "modprobe".into() }
+    }
+}
+
+impl Modprobe {
+    /// Loads the module called `name` with `parameters`, each as `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// In words: why it cannot be loaded.
+    pub fn load(&self, name: &str, parameters: &[String]) -> Result<(), String> {
+        let output = Command::new(&self.program).arg("--").arg(name).args(parameters).output();
+        let output = output.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!("there is no {} (Debian package kmod)", self.program.display()),
+            _ => format!("{}: {error}", self.program.display()),
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&output.stderr);
+        Err(words.lines().next().map_or_else(|| format!("modprobe ended with {}", output.status), str::to_owned))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +131,23 @@ mod tests {
     #[test]
     fn a_module_that_nobody_has_is_not_in_the_kernel() {
         assert!(!Present::look().has("no_such_module"));
+    }
+
+    #[test]
+    fn modules_are_loaded_with_their_parameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("said");
+        // The shell takes the place of modprobe: a script that is written and run at once may still be busy.
+        let shell = Modprobe { program: "sh".into() };
+        let script = folder.path().join("script");
+        fs::write(&script, format!("echo \"$@\" > {}", said.display())).unwrap();
+        shell.load(script.to_str().unwrap(), &["conn_tab_bits=20".to_owned()]).unwrap();
+        assert_eq!(fs::read_to_string(said).unwrap(), "conn_tab_bits=20\n");
+
+        fs::write(&script, "echo 'modprobe: FATAL: not found' >&2; echo more >&2; exit 1").unwrap();
+        assert_eq!(shell.load(script.to_str().unwrap(), &[]), Err("modprobe: FATAL: not found".to_owned()));
+        let missing = Modprobe { program: "/no/such/modprobe".into() };
+        let error = Err("there is no /no/such/modprobe (Debian package kmod)".to_owned());
+        assert_eq!(missing.load("ip_vs", &[]), error);
     }
 }

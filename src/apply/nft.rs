@@ -11,13 +11,14 @@ mod shape;
 mod tool;
 mod writing;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use self::tool::{Program, ToolError};
 use super::modules;
 use super::netlink::Load;
-use crate::model::Family;
 use crate::model::nft::{Nft, Table};
+use crate::model::{Family, Prefix};
 use crate::plan::{Outcome, Step};
 
 /// The name of our table.
@@ -84,6 +85,20 @@ impl Rules {
             }
         }
     }
+}
+
+/// Lets the kernel check the rules that ranges of `families` get, which loads the modules that they need, and changes
+/// nothing.
+///
+/// # Errors
+/// In words, when the kernel does not take them.
+pub async fn rehearse(families: &BTreeSet<Family>) -> Result<(), String> {
+    // Any addresses will do; these are for documentation (RFC 5737, RFC 3849).
+    let documentation = ["192.0.2.0/24", "2001:db8::/32"].into_iter().filter_map(|text| text.parse().ok());
+    let ranges: BTreeSet<Prefix> = documentation.filter(|range: &Prefix| families.contains(&range.family())).collect();
+    let table = Table { masquerade: ranges.clone(), guard: ranges, ..Table::default() };
+    let checked = NFT.run(&["--check", "-f", "-"], &writing::replacement(&table)).await;
+    checked.map(drop).map_err(|error| error.to_string())
 }
 
 /// Reads everything, and from nftables only if the kernel is known to have it or may load it (`nftables`).

@@ -78,8 +78,8 @@ fn refusal(sysctl: &Sysctl, found: &str, wanted: &str, error: &io::Error) -> Str
     let read_only = error.raw_os_error().map(Errno::from_raw_os_error) == Some(Errno::ROFS);
     let reason = if read_only {
         format!(
-            "/proc/sys is read-only, as in a container that is not privileged; set it on the node \
-             (sysctl -w {sysctl}={wanted}) or run privileged"
+            "/proc/sys is read-only, as in a container that is not privileged; `vipcast prepare` sets it before the \
+             agent starts, or set it on the node (sysctl -w {sysctl}={wanted})"
         )
     } else {
         error.to_string()
@@ -146,7 +146,8 @@ mod tests {
         assert_eq!(
             refused(Errno::ROFS),
             "net/ipv4/ip_forward is 0 and has to be 1, but cannot be written: /proc/sys is read-only, as in a container \
-             that is not privileged; set it on the node (sysctl -w net/ipv4/ip_forward=1) or run privileged"
+             that is not privileged; `vipcast prepare` sets it before the agent starts, or set it on the node (sysctl -w \
+             net/ipv4/ip_forward=1)"
         );
         assert_eq!(
             refused(Errno::INVAL),

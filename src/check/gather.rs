@@ -20,21 +20,24 @@ mod modules;
 /// Finds out what `judge` wants to know for `config`.
 pub fn gather(config: &Config) -> Facts {
     let modules = modules::find(&needed::modules(config));
+    let addresses = proc::ipv4_addresses(&text("/proc/net/fib_trie").unwrap_or_default())
+        .into_iter()
+        .chain(proc::ipv6_addresses(&text("/proc/net/if_inet6").unwrap_or_default()))
+        .collect();
     Facts {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         modules_disabled: number("/proc/sys/kernel/modules_disabled") == Some(1),
-        connection_table_bits: number("/sys/module/ip_vs/parameters/conn_tab_bits"),
+        connection_table_bits: connection_table_bits(),
         capabilities: text("/proc/self/status").as_deref().map(proc::capabilities).unwrap_or_default(),
         initial_user_namespace: in_initial_user_namespace(),
-        programs: needed::programs(config).into_iter().map(|name| (name.clone(), find_program(&name))).collect(),
-        sysctls: needed::sysctls(config).into_keys().filter_map(parameter).collect(),
+        programs: needed::programs(config, &addresses)
+            .into_iter()
+            .map(|name| (name.clone(), find_program(&name)))
+            .collect(),
+        sysctls: needed::sysctls(config, &addresses).into_keys().filter_map(parameter).collect(),
         sysctls_locked: !is_writable(Path::new("/proc/sys/net/ipv4/ip_forward")),
         conntrack: conntrack(),
         ipv6: Path::new("/proc/sys/net/ipv6").exists(),
-        addresses: proc::ipv4_addresses(&text("/proc/net/fib_trie").unwrap_or_default())
-            .into_iter()
-            .chain(proc::ipv6_addresses(&text("/proc/net/if_inet6").unwrap_or_default()))
-            .collect(),
         links: names("/sys/class/net"),
         listening: ["/proc/net/tcp", "/proc/net/tcp6"]
             .into_iter()
@@ -45,8 +48,14 @@ pub fn gather(config: &Config) -> Facts {
         chains: firewall::chains(modules.get(needed::NF_TABLES).copied()),
         manifests: manifests(&config.source),
         gobgpd: config.gobgpd.as_ref().and_then(reach_gobgpd),
+        addresses,
         modules,
     }
+}
+
+/// `conn_tab_bits` of the module `ip_vs`, if it is in the kernel.
+pub(crate) fn connection_table_bits() -> Option<u32> {
+    number("/sys/module/ip_vs/parameters/conn_tab_bits")
 }
 
 /// The text of a file, if it can be read.
@@ -123,8 +132,10 @@ fn processes() -> BTreeMap<String, u32> {
 fn manifests(source: &Source) -> Result<usize, String> {
     /// Deeper folders are not looked into: links could lead round in circles.
     const DEPTH: usize = 8;
-    let Source::Manifests(folder) = source;
-    count_manifests(folder, DEPTH).map_err(|error| error.to_string())
+    match source {
+        Source::Manifests(folder) => count_manifests(folder, DEPTH).map_err(|error| error.to_string()),
+        Source::Kubernetes(_) => Ok(0),
+    }
 }
 
 /// The manifests in `folder` and in the folders below, by the names that `watch::manifests` goes by.

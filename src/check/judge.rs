@@ -7,6 +7,9 @@ mod bgp;
 mod kernel;
 mod neighbours;
 mod node;
+mod table;
+
+pub(crate) use table::{most_bits, remedy as table_remedy};
 
 /// Everything that is not as it should be, errors first.
 pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {

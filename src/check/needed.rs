@@ -1,6 +1,7 @@
 //! What a configuration needs of its node.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::config::{Config, Gobgpd};
 use crate::model::Family;
@@ -11,8 +12,9 @@ use crate::plan;
 /// The module of nftables.
 pub(super) const NF_TABLES: &str = "nf_tables";
 
-/// The kernel modules. What these depend on, or load by themselves, is not among them.
-pub(super) fn modules(config: &Config) -> BTreeSet<String> {
+/// The kernel modules, `ip_vs` before those that would load it. What these depend on, or load by themselves, is not
+/// among them.
+pub(crate) fn modules(config: &Config) -> BTreeSet<String> {
     let mut modules: BTreeSet<String> = ["ip_vs", "dummy", "nf_conntrack", NF_TABLES].map(str::to_owned).into();
     modules.insert(format!("ip_vs_{}", config.settings.scheduler));
     if config.settings.snat == Snat::IpvsMatch {
@@ -22,10 +24,10 @@ pub(super) fn modules(config: &Config) -> BTreeSet<String> {
 }
 
 /// The programs, by path, or by a name to look up in `$PATH`.
-pub(super) fn programs(config: &Config) -> BTreeSet<String> {
+pub(super) fn programs(config: &Config, addresses: &BTreeSet<IpAddr>) -> BTreeSet<String> {
     let mut programs = BTreeSet::from(["nft".to_owned()]);
     if config.settings.snat == Snat::IpvsMatch {
-        let families = families(config);
+        let families = families(config, addresses);
         programs.extend(families.contains(&Family::Ipv4).then(|| "iptables".to_owned()));
         programs.extend(families.contains(&Family::Ipv6).then(|| "ip6tables".to_owned()));
     }
@@ -36,15 +38,28 @@ pub(super) fn programs(config: &Config) -> BTreeSet<String> {
 }
 
 /// The kernel parameters and their values.
-pub(super) fn sysctls(config: &Config) -> Sysctls {
-    plan::sysctl::desired(&families(config))
+pub(super) fn sysctls(config: &Config, addresses: &BTreeSet<IpAddr>) -> Sysctls {
+    plan::sysctl::desired(&families(config, addresses))
 }
 
-/// The families of the ranges; where the ServiceCIDR objects say, those of the node's addresses; else both.
-pub(super) fn families(config: &Config) -> BTreeSet<Family> {
-    match &config.settings.cluster_ips {
-        Some(ranges) => ranges.iter().map(|range| range.prefix.family()).collect(),
-        None if config.settings.node_ips.is_empty() => Family::ALL.into(),
-        None => config.settings.node_ips.iter().map(|address| Family::of(*address)).collect(),
+/// The families of the ranges. Where the ServiceCIDR objects say, those of this node's `addresses`, given or found: a
+/// range of another family could not be served here.
+pub(crate) fn families(config: &Config, addresses: &BTreeSet<IpAddr>) -> BTreeSet<Family> {
+    let of = |addresses: &mut dyn Iterator<Item = &IpAddr>| -> BTreeSet<Family> {
+        addresses.map(|address| Family::of(*address)).collect()
+    };
+    let found = match &config.settings.cluster_ips {
+        Some(ranges) => return ranges.iter().map(|range| range.prefix.family()).collect(),
+        None if config.settings.node_ips.is_empty() => of(&mut addresses.iter().filter(|address| leads_here(address))),
+        None => of(&mut config.settings.node_ips.iter()),
+    };
+    if found.is_empty() { Family::ALL.into() } else { found }
+}
+
+/// Can others reach this node at `address` from beyond the link?
+fn leads_here(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
     }
 }

@@ -76,6 +76,32 @@ fn little_is_enough() {
 }
 
 #[test]
+fn the_api_server_is_reached_as_configured() {
+    let source = |text: &str| match good(&format!("source: {{kubernetes: {text}}}\n")) {
+        Config { source: Source::Kubernetes(kubernetes), file, .. } => (kubernetes, file),
+        config => panic!("{:?}", config.source),
+    };
+    assert_eq!(source("{}").0, Kubernetes::default());
+    let servers = |text: &str| source(&format!("{{server: {text}}}")).0.servers;
+    for url in [
+        "https://10.0.0.1:6443",
+        "https://[fd00::1]:6443",
+        "https://k8s.example.org/clusters/a",
+        "http://127.0.0.1:8001",
+    ] {
+        assert_eq!(servers(&format!("'{url}'")), [url]);
+        assert_eq!(servers(&format!("['{url}/', 'http://localhost:1']")), [url, "http://localhost:1"]);
+    }
+    let (found, file) = source("{kubeconfig: admin.conf, context: rack}");
+    let expected = Kubernetes {
+        kubeconfig: Some(file.with_file_name("admin.conf")),
+        context: Some("rack".to_owned()),
+        servers: vec![],
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn without_a_name_the_host_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vipcast.yaml");
@@ -136,6 +162,8 @@ fn the_sample_says_what_the_defaults_are() {
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
         shutdown: Leave::Withdraw,
         admin: ([127, 0, 0, 1], 9180).into(),
+        metrics: None,
+        conn_tab_bits: None,
         file: file.clone(),
     };
     assert_eq!(load(&file, &|_| None), Ok(expected.clone()));
@@ -167,6 +195,24 @@ fn values_are_read_as_people_write_them() {
     assert_eq!(range.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
     let none = good(&format!("{SOURCE}dataplane: {{snat: none, snatRule: ipvs-match}}"));
     assert_eq!(none.settings.snat, Snat::None);
+}
+
+#[test]
+fn health_and_metrics_can_be_had_elsewhere_too() {
+    for (metrics, expected) in [
+        ("none", None),
+        ("9181", Some("[::]:9181")),
+        ("10.0.1.2:9181", Some("10.0.1.2:9181")),
+        ("'[fd01::2]:9180'", Some("[fd01::2]:9180")),
+    ] {
+        let config = good(&format!("{SOURCE}admin: {{metrics: {metrics}}}\n"));
+        assert_eq!(config.metrics.map(|metrics| metrics.to_string()).as_deref(), expected, "{metrics}");
+    }
+}
+
+#[test]
+fn the_connection_table_has_a_size() {
+    assert_eq!(good(&format!("{SOURCE}dataplane: {{connTabBits: 20}}\n")).conn_tab_bits, Some(20));
 }
 
 #[test]

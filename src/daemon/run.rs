@@ -12,13 +12,15 @@ use tracing::{error, info, warn};
 use super::connect::{connect, watch_kernel};
 use super::wheel::End;
 use crate::admin;
+use crate::admin::Face;
 use crate::admin::metrics::Metrics;
 use crate::check;
-use crate::config::{Config, Gobgpd, Source};
+use crate::config::{Config, Gobgpd};
 use crate::model::Time;
 use crate::plan::{Change, Planner};
 use crate::runtime::Lock;
-use crate::{speaker, watch};
+use crate::speaker;
+use crate::watch::Source;
 
 /// How often the agent looks whether the speaker still runs.
 const SPEAKER_CHECK: Duration = Duration::from_secs(2);
@@ -29,6 +31,10 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     // Before anything else: what comes from here on is kept until somebody asks for it.
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let listener = admin::bind(config.admin).await.with_context(|| format!("admin.listen: {}", config.admin))?;
+    let outer = match config.metrics {
+        Some(address) => Some(admin::bind(address).await.with_context(|| format!("admin.metrics: {address}"))?),
+        None => None,
+    };
     info!(node = %config.settings.node, admin = %config.admin, "starting");
     for finding in check::essentials(&config, &check::gather(&config)) {
         warn!("{finding}");
@@ -38,10 +44,13 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (ask, questions) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
     let (mut wheel, changes) = connect(&config, metrics.clone(), questions, &mut tasks)?;
-    tasks.spawn(serve(listener, ask, metrics));
+    if let Some(outer) = outer {
+        tasks.spawn(serve(outer, Face::Outer, ask.clone(), metrics.clone()));
+    }
+    tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
-    let Source::Manifests(folder) = config.source.clone();
-    tasks.spawn(watch::manifests::watch(folder, config.settings.node.clone(), changes.clone()));
+    let source = Source::new(&config, true);
+    tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
     if let Some(Gobgpd::Spawn(_)) = config.gobgpd
         && own_speaker
     {
@@ -74,8 +83,13 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, ask: mpsc::Sender<admin::Question>, metrics: Arc<Metrics>) {
-    if let Err(error) = admin::serve(listener, ask, metrics).await {
+async fn serve(
+    listener: tokio::net::TcpListener,
+    face: Face,
+    ask: mpsc::Sender<admin::Question>,
+    metrics: Arc<Metrics>,
+) {
+    if let Err(error) = admin::serve(listener, face, ask, metrics).await {
         error!("admin listener: {error}");
     }
 }

@@ -190,13 +190,13 @@ impl Planner {
             self.host.facts.as_ref().map(|facts| sysctl::before_forwarding(&families, facts)).unwrap_or_default();
         let forwarding_waits = !first.is_empty();
         for (name, value) in first {
-            if self.actual.sysctls.get(&name) != Some(&value) {
+            if !self.has_sysctl(&name, &value) {
                 self.send(Step::SetSysctl(name, value), now, draft);
             }
         }
         for (name, value) in self.desired_sysctls() {
             let waits = forwarding_waits && sysctl::is_ipv6_forwarding(&name);
-            if !waits && self.actual.sysctls.get(&name) != Some(&value) {
+            if !waits && !self.has_sysctl(&name, &value) {
                 self.send(Step::SetSysctl(name, value), now, draft);
             }
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::model::addr::{Link, LocalRoute};
 use crate::model::ipvs::{Protocol, ServerKey};
 use crate::model::settings::{Announce, Snat};
-use crate::model::sysctl::Sysctls;
+use crate::model::sysctl::{Sysctl, Sysctls};
 use crate::model::{Family, Prefix, Time};
 
 use super::books::Part;
@@ -44,6 +44,11 @@ impl Planner {
         sysctl::desired(&self.families())
     }
 
+    /// Is the kernel parameter as it should be?
+    pub(super) fn has_sysctl(&self, name: &Sysctl, wanted: &str) -> bool {
+        sysctl::satisfies(name, self.actual.sysctls.get(name).map(String::as_str), wanted)
+    }
+
     /// Is the client's address replaced for connections to `prefix`, as configured?
     pub(super) fn snat_in_force(&self, prefix: Prefix) -> bool {
         match self.settings.snat {
@@ -68,9 +73,8 @@ impl Planner {
             return Footing::Broken(format!("no {} address of this node is present", prefix.family()));
         };
         for (name, wanted) in self.desired_sysctls() {
-            let found = self.actual.sysctls.get(&name);
-            if found != Some(&wanted) {
-                let found = found.map_or("missing", String::as_str);
+            if !self.has_sysctl(&name, &wanted) {
+                let found = self.actual.sysctls.get(&name).map_or("missing", String::as_str);
                 return self.unmet(Key::Sysctl(name.clone()), format!("{name} is {found}, not {wanted}"));
             }
         }

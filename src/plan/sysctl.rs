@@ -22,13 +22,14 @@ const COMMON: [(&str, &str); 7] = [
 const IPV4: [(&str, &str); 4] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv4/conf/all/arp_announce", "2"),
-    ("net/ipv4/conf/all/arp_ignore", "1"),
+    (ARP_IGNORE, "1"),
     ("net/ipv4/conf/all/rp_filter", "2"),
 ];
 
 /// What IPv6 needs besides.
 const IPV6: [(&str, &str); 1] = [("net/ipv6/conf/all/forwarding", "1")];
 
+const ARP_IGNORE: &str = "net/ipv4/conf/all/arp_ignore";
 const CONF: &str = "net/ipv6/conf/";
 const ACCEPT_RA: &str = "/accept_ra";
 
@@ -38,6 +39,14 @@ pub fn desired(families: &BTreeSet<Family>) -> Sysctls {
     let ipv6 = IPV6.iter().filter(|_| families.contains(&Family::Ipv6));
     let common = COMMON.iter().filter(|_| !families.is_empty());
     common.chain(ipv4).chain(ipv6).map(|(name, value)| (Sysctl(Arc::from(*name)), (*value).to_owned())).collect()
+}
+
+/// Does the value `found` do what `wanted` is for? Mostly that is the same number. An `arp_ignore` of 2 is 1 with one more
+/// condition (the asker is in the address's subnet); its higher values would leave the node's own addresses unanswered
+/// (`Documentation/networking/ip-sysctl.rst`). An `rp_filter` of 0 does not do: of `all` and a link's own the kernel takes
+/// the larger, so that only 2 keeps a link from being strict (1).
+pub fn satisfies(name: &Sysctl, found: Option<&str>, wanted: &str) -> bool {
+    found.is_some_and(|found| found == wanted || (&*name.0 == ARP_IGNORE && found == "2"))
 }
 
 /// What has to be set before IPv6 forwarding goes on: with it, the kernel drops a default route that it learned by
@@ -66,6 +75,21 @@ mod tests {
     fn every_desired_parameter_is_read_back() {
         for name in desired(&Family::ALL.into()).keys() {
             assert!(KNOWN.contains(&&*name.0), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_stricter_value_stays() {
+        for (name, found, wanted, enough) in [
+            (ARP_IGNORE, Some("0"), "1", false),
+            (ARP_IGNORE, Some("1"), "1", true),
+            (ARP_IGNORE, Some("2"), "1", true),
+            (ARP_IGNORE, Some("8"), "1", false),
+            (ARP_IGNORE, None, "1", false),
+            ("net/ipv4/conf/all/rp_filter", Some("0"), "2", false),
+            ("net/ipv4/vs/sloppy_tcp", Some("2"), "0", false),
+        ] {
+            assert_eq!(satisfies(&Sysctl(name.into()), found, wanted), enough, "{name} {found:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod commands;
+mod container;
 mod damage;
 mod restart;
 

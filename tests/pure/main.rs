@@ -7,6 +7,7 @@ mod support;
 
 mod claims;
 mod contract;
+mod deploy;
 mod docs;
 mod gobgpd;
 mod laws;

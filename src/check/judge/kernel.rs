@@ -2,9 +2,10 @@
 
 use super::super::facts::{Facts, Module};
 use super::super::{Finding, needed};
-use super::{error, warning};
+use super::{error, table, warning};
 use crate::config::{Config, Gobgpd};
 use crate::model::Family;
+use crate::plan;
 
 /// Capabilities by number (`include/uapi/linux/capability.h`).
 const CAP_NET_BIND_SERVICE: u32 = 10;
@@ -31,7 +32,10 @@ pub(super) fn judge_foundations(config: &Config, facts: &Facts, findings: &mut V
             ));
         }
     }
-    if needed::families(config).contains(&Family::Ipv6) && config.settings.cluster_ips.is_some() && !facts.ipv6 {
+    if needed::families(config, &facts.addresses).contains(&Family::Ipv6)
+        && config.settings.cluster_ips.is_some()
+        && !facts.ipv6
+    {
         findings.push(error(
             "IPv6",
             "a kernel without it, while there is an IPv6 range",
@@ -74,7 +78,7 @@ fn judge_release(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 /// The first two numbers of a release such as 6.1.0-18-amd64.
-fn release(text: &str) -> Option<(u32, u32)> {
+pub(super) fn release(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split(|letter: char| !letter.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -102,7 +106,10 @@ fn judge_module(name: &str, place: Module, facts: &Facts, findings: &mut Vec<Fin
             subject,
             format!("not loaded, and there is no /lib/modules/{} to look in", facts.kernel),
             wanted,
-            format!("on the host: modprobe {name}; in a container, mount the host's /lib/modules"),
+            format!(
+                "run `vipcast prepare` in a privileged container that has the host's /lib/modules, or on the host: \
+                 modprobe {name}"
+            ),
         )),
     }
 }
@@ -140,15 +147,17 @@ fn judge_rights(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 /// Kernel parameters, and the sizes of the kernel's tables.
 pub(super) fn judge_parameters(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     judge_settings(config, facts, findings);
-    judge_sizes(facts, findings);
+    judge_conntrack(facts, findings);
+    table::judge(config, facts, findings);
 }
 
 /// Parameters that are not as they should be do not matter where we can set them.
 fn judge_settings(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let (mut found, mut wanted, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, value) in needed::sysctls(config) {
+    for (name, value) in needed::sysctls(config, &facts.addresses) {
         match facts.sysctls.get(&name) {
-            Some(parameter) if parameter.value != value && !parameter.writable => {
+            Some(parameter) if plan::sysctl::satisfies(&name, Some(&parameter.value), &value) => {}
+            Some(parameter) if !parameter.writable => {
                 found.push(format!("{name}={}", parameter.value));
                 wanted.push(format!("{name}={value}"));
             }
@@ -162,7 +171,7 @@ fn judge_settings(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
             "kernel parameters",
             format!("{}, which this process cannot write", found.join(" ")),
             &wanted,
-            format!("mount /proc/sys writable (a privileged container), or on the host: sysctl -w {wanted}"),
+            format!("run `vipcast prepare` in a privileged container, or on the host: sysctl -w {wanted}"),
         ));
     }
     if !absent.is_empty() {
@@ -171,12 +180,14 @@ fn judge_settings(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
             "kernel parameters",
             "/proc/sys, which this process cannot write, without those of modules that are not loaded yet",
             &absent,
-            format!("mount /proc/sys writable, or on the host, once ip_vs is loaded: sysctl -w {absent}"),
+            format!(
+                "run `vipcast prepare` in a privileged container, or on the host: modprobe ip_vs; sysctl -w {absent}"
+            ),
         ));
     }
 }
 
-fn judge_sizes(facts: &Facts, findings: &mut Vec<Finding>) {
+fn judge_conntrack(facts: &Facts, findings: &mut Vec<Finding>) {
     // A limit of 0 is none (`nf_conntrack_max` in `net/netfilter/nf_conntrack_core.c`).
     if let Some(conntrack) = facts.conntrack.filter(|conntrack| conntrack.max > 0) {
         let subject = "kernel parameter net/netfilter/nf_conntrack_max";
@@ -188,16 +199,5 @@ fn judge_sizes(facts: &Facts, findings: &mut Vec<Finding>) {
             let wanted = format!("{CONNTRACK_MIN} or more: every connection through this node takes one");
             findings.push(warning(subject, conntrack.max.to_string(), wanted, raise));
         }
-    }
-    if let Some(bits) = facts.connection_table_bits
-        && bits < 16
-        && release(&facts.kernel).is_some_and(|release| release < (7, 1))
-    {
-        findings.push(warning(
-            "parameter conn_tab_bits of module ip_vs",
-            format!("{bits}, so {} buckets, which are searched one entry after the other", 1u64 << bits.min(27)),
-            "20 on a node for a million connections (8 MiB); it is fixed when the module is loaded",
-            "echo 'options ip_vs conn_tab_bits=20' > /etc/modprobe.d/ip_vs.conf, and boot again",
-        ));
     }
 }

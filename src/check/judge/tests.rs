@@ -21,6 +21,7 @@ fn config(text: &str) -> Config {
 
 /// What a node has that is ready for `config`.
 fn ready(config: &Config) -> Facts {
+    let addresses = ["10.0.1.2", "127.0.0.1", "::1"].map(|address| address.parse().unwrap()).into();
     Facts {
         kernel: "6.12.41+deb13-amd64".to_owned(),
         modules: needed::modules(config).into_iter().map(|name| (name, Module::Present)).collect(),
@@ -28,15 +29,15 @@ fn ready(config: &Config) -> Facts {
         connection_table_bits: None,
         capabilities: 1 << 12,
         initial_user_namespace: true,
-        programs: needed::programs(config).into_iter().map(|name| (name, Ok(()))).collect(),
-        sysctls: needed::sysctls(config)
+        programs: needed::programs(config, &addresses).into_iter().map(|name| (name, Ok(()))).collect(),
+        sysctls: needed::sysctls(config, &addresses)
             .into_iter()
             .map(|(name, value)| (name, Parameter { value, writable: true }))
             .collect(),
         sysctls_locked: false,
         conntrack: Some(Conntrack { count: 1000, max: 262_144 }),
         ipv6: true,
-        addresses: ["10.0.1.2", "127.0.0.1", "::1"].map(|address| address.parse().unwrap()).into(),
+        addresses,
         links: ["lo", "eth0", "vipcast0"].map(str::to_owned).into(),
         listening: [22].into(),
         processes: [("systemd".to_owned(), 1)].into(),
@@ -137,7 +138,7 @@ fn modules() {
         BASE,
         set("ip_vs", Module::Unknown),
         &[&format!(
-            "W: module ip_vs: found not loaded, and there is no /lib/modules/6.12.41+deb13-amd64 to look in; wanted: {WANTED}; on the host: modprobe ip_vs; in a container, mount the host's /lib/modules"
+            "W: module ip_vs: found not loaded, and there is no /lib/modules/6.12.41+deb13-amd64 to look in; wanted: {WANTED}; run `vipcast prepare` in a privileged container that has the host's /lib/modules, or on the host: modprobe ip_vs"
         )],
     );
     let disabled = |facts: &mut Facts| {
@@ -155,7 +156,7 @@ fn modules() {
         BASE,
         |facts| facts.connection_table_bits = Some(12),
         &[
-            "W: parameter conn_tab_bits of module ip_vs: found 12, so 4096 buckets, which are searched one entry after the other; wanted: 20 on a node for a million connections (8 MiB); it is fixed when the module is loaded; echo 'options ip_vs conn_tab_bits=20' > /etc/modprobe.d/ip_vs.conf, and boot again",
+            "W: parameter conn_tab_bits of module ip_vs: found 12, so 4096 buckets, which are searched one entry after the other; wanted: 20 on a node for a million connections (8 MiB); it is fixed when the module is loaded; set dataplane.connTabBits to 20, and boot the node again with `options ip_vs conn_tab_bits=20` in /etc/modprobe.d/ip_vs.conf (built in: ip_vs.conn_tab_bits=20 on the kernel's command line), or unload ip_vs, which ends all that it forwards, and run `vipcast prepare`",
         ],
     );
     assert_findings(BASE, |facts| facts.connection_table_bits = Some(20), &[]);
@@ -223,7 +224,7 @@ fn kernel_parameters() {
         BASE,
         set("0", false),
         &[
-            "E: kernel parameters: found net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/vs/conntrack=1",
+            "E: kernel parameters: found net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/vs/conntrack=1; run `vipcast prepare` in a privileged container, or on the host: sysctl -w net/ipv4/vs/conntrack=1",
         ],
     );
     assert_findings(BASE, |facts| assert!(facts.sysctls.remove(&name()).is_some()), &[]);
@@ -236,7 +237,7 @@ fn kernel_parameters() {
         BASE,
         two,
         &[
-            "E: kernel parameters: found net/ipv4/ip_forward=0 net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1; mount /proc/sys writable (a privileged container), or on the host: sysctl -w net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1",
+            "E: kernel parameters: found net/ipv4/ip_forward=0 net/ipv4/vs/conntrack=0, which this process cannot write; wanted: net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1; run `vipcast prepare` in a privileged container, or on the host: sysctl -w net/ipv4/ip_forward=1 net/ipv4/vs/conntrack=1",
         ],
     );
     let locked = |facts: &mut Facts| {
@@ -247,7 +248,7 @@ fn kernel_parameters() {
         BASE,
         locked,
         &[
-            "W: kernel parameters: found /proc/sys, which this process cannot write, without those of modules that are not loaded yet; wanted: net/ipv4/vs/conntrack=1; mount /proc/sys writable, or on the host, once ip_vs is loaded: sysctl -w net/ipv4/vs/conntrack=1",
+            "W: kernel parameters: found /proc/sys, which this process cannot write, without those of modules that are not loaded yet; wanted: net/ipv4/vs/conntrack=1; run `vipcast prepare` in a privileged container, or on the host: modprobe ip_vs; sysctl -w net/ipv4/vs/conntrack=1",
         ],
     );
     let conntrack = |count, max| move |facts: &mut Facts| facts.conntrack = Some(Conntrack { count, max });
@@ -487,4 +488,46 @@ fn errors_come_first_and_decide() {
     assert_eq!(json["ready"], false);
     assert_eq!(json["errors"][0]["found"], "gone");
     assert_eq!(json["warnings"][0]["subject"], "kernel release");
+}
+
+#[test]
+fn the_size_of_the_connection_table_is_compared() {
+    const REMEDY: &str = "boot the node again with `options ip_vs conn_tab_bits=20` in /etc/modprobe.d/ip_vs.conf (built in: ip_vs.conn_tab_bits=20 on the kernel's command line), or unload ip_vs, which ends all that it forwards, and run `vipcast prepare`";
+    let asked = format!("{BASE}dataplane: {{connTabBits: 20}}");
+    assert_findings(&asked, |facts| facts.connection_table_bits = Some(20), &[]);
+    assert_findings(&asked, |_| {}, &[]);
+    assert_findings(
+        &asked,
+        |facts| facts.connection_table_bits = Some(16),
+        &[&format!(
+            "W: parameter conn_tab_bits of module ip_vs: found 16; wanted: 20, as dataplane.connTabBits says; it is fixed when the module is loaded; {REMEDY}"
+        )],
+    );
+    let much = format!("{BASE}dataplane: {{connTabBits: 22}}");
+    assert_findings(&much, |_| {}, &[]);
+    assert_findings(
+        &much,
+        |facts| facts.kernel = "6.4.0".into(),
+        &[
+            "E: dataplane.connTabBits: found 22; wanted: at most 20: kernel 6.4.0 falls back to its default with more; correct it, or install kernel 6.5 or later",
+        ],
+    );
+}
+
+#[test]
+fn a_stricter_arp_ignore_is_as_good() {
+    let set = |value: &'static str| {
+        move |facts: &mut Facts| {
+            let name = Sysctl("net/ipv4/conf/all/arp_ignore".into());
+            facts.sysctls.insert(name, Parameter { value: value.into(), writable: false });
+        }
+    };
+    assert_findings(BASE, set("2"), &[]);
+    assert_findings(
+        BASE,
+        set("0"),
+        &[
+            "E: kernel parameters: found net/ipv4/conf/all/arp_ignore=0, which this process cannot write; wanted: net/ipv4/conf/all/arp_ignore=1; run `vipcast prepare` in a privileged container, or on the host: sysctl -w net/ipv4/conf/all/arp_ignore=1",
+        ],
+    );
 }
