@@ -79,8 +79,11 @@ struct Machine {
 #[derive(clap::Args)]
 struct Tests {
     /// The suites.
-    #[arg(value_enum, default_values_t = [Suite::Pure, Suite::Kernel, Suite::Lab])]
+    #[arg(value_enum, default_values_t = [Suite::Pure, Suite::Api, Suite::Kernel, Suite::Lab])]
     suites: Vec<Suite>,
+    /// The version of Kubernetes for the suite `api`, such as v1.33.13, if not the one of `tests/apiserver/go.mod`.
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<String>,
     /// Arguments for the test binaries, such as a part of a test's name.
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -110,7 +113,9 @@ fn run(action: Action) -> Result<u8> {
         }),
         Action::Bench { arguments } => suites::bench(&arguments),
         Action::Demo => demo::run(),
-        Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
+        Action::Test(Tests { suites, kubernetes, arguments }) => {
+            suites::run(&suites, kubernetes.as_deref(), &arguments)
+        }
         Action::Shell { topology, command } => shell::run(&topology, command),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
