@@ -6,7 +6,7 @@
 //! # fn main() -> anyhow::Result<()> {
 //! let Ok(programs) = Programs::find()? else { return Ok(()) };
 //! let plane = ControlPlane::start(&programs, None)?;
-//! let mut server = plane.serve(ServerOptions::default())?;
+//! let server = plane.serve(ServerOptions::default())?;
 //! server.block_on(async |client| { /* as the administrator */ Ok(()) })?;
 //! server.kill()?; // its state is in etcd
 //! server.start()?;

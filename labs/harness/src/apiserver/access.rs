@@ -31,7 +31,8 @@ pub enum Credential {
 impl ApiServer {
     /// Writes a kubeconfig for a server at `url` (this one, or something between) and answers where it is.
     ///
-    /// The server's name is checked as `kubernetes.default.svc`, which is in its certificate whatever its address is.
+    /// At another address than its own, the server has to prove that it is `kubernetes.default.svc`, which is in its
+    /// certificate, too.
     pub fn kubeconfig(&self, url: &str, credential: &Credential) -> Result<PathBuf> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let user = match credential {
@@ -39,9 +40,10 @@ impl ApiServer {
             Credential::Token(token) => json!({ "token": token }),
             Credential::TokenFile(file) => json!({ "tokenFile": file }),
         };
-        let cluster = json!({
-            "server": url, "certificate-authority": self.ca_file(), "tls-server-name": "kubernetes.default.svc",
-        });
+        let mut cluster = json!({ "server": url, "certificate-authority": self.ca_file() });
+        if url != self.url() {
+            cluster["tls-server-name"] = "kubernetes.default.svc".into();
+        }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "lab",
             "clusters": [{ "name": "lab", "cluster": cluster }],

@@ -4,15 +4,15 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::keeper::Kept;
-use super::{Credential, Shared};
-use crate::{Daemon, wait_until};
+use super::{Credential, Shared, locked};
+use crate::wait_until;
 
 /// How an API server is started.
 #[derive(Clone, Debug)]
@@ -53,20 +53,20 @@ pub struct ApiServer {
     name: String,
     etcd: String,
     port: u16,
-    process: Option<Kept>,
+    process: Mutex<Option<Kept>>,
 }
 
 impl ApiServer {
     pub(super) fn new(shared: Arc<Shared>, etcd: String, options: ServerOptions) -> Result<Self> {
         let name = format!("apiserver{}", shared.servers.fetch_add(1, Ordering::Relaxed));
         let port = options.port.map_or_else(|| shared.free_port(options.bind), Ok)?;
-        let mut server = Self { shared, options, name, etcd, port, process: None };
+        let server = Self { shared, options, name, etcd, port, process: Mutex::new(None) };
         server.start()?;
         Ok(server)
     }
 
     /// Starts it, at the same address as before, and waits until it is ready: its own roles and addresses are there.
-    pub fn start(&mut self) -> Result<()> {
+    pub fn start(&self) -> Result<()> {
         let mut command = Command::new(self.shared.programs.kube_apiserver());
         command.args(self.arguments());
         let process = self.shared.spawn(&self.name, command)?;
@@ -75,29 +75,34 @@ impl ApiServer {
             ensure!(daemon.ended()?.is_none(), "it ended: {}", end_of(&daemon.log()));
             self.is_ready()
         })?;
-        self.process = Some(process);
+        *locked(&self.process) = Some(process);
         Ok(())
     }
 
     /// Lets it shut down (SIGTERM): it ends its watches and leaves.
-    pub fn stop(&mut self) -> Result<()> {
-        match self.process.take() {
+    pub fn stop(&self) -> Result<()> {
+        match locked(&self.process).take() {
             Some(process) => process.daemon().terminate(self.options.patience).map(drop),
             None => Ok(()),
         }
     }
 
     /// Kills it (SIGKILL).
-    pub fn kill(&mut self) -> Result<()> {
-        match self.process.take() {
+    pub fn kill(&self) -> Result<()> {
+        match locked(&self.process).take() {
             Some(process) => process.daemon().kill().map(drop),
             None => Ok(()),
         }
     }
 
-    /// Its process, while it runs: for signals, and its log.
-    pub fn process(&self) -> Option<&Daemon> {
-        self.process.as_ref().map(Kept::daemon)
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        locked(&self.process).as_ref().map(|process| process.daemon().pid())
+    }
+
+    /// The file that its lives log to.
+    pub fn log_file(&self) -> PathBuf {
+        self.shared.folder.join(format!("{}.log", self.name))
     }
 
     /// Where to reach it.
