@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use vipcast_lab::apiserver::{Programs, Unavailable};
 use vipcast_lab::suites::{self, Suite};
 use vipcast_lab::vm;
 
@@ -39,6 +40,11 @@ enum Action {
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
+    /// Build kube-apiserver, etcd and kubectl, unless they are there, and print where they are.
+    Kubernetes {
+        /// The version, such as v1.33.13, if not the one of `tests/apiserver/go.mod`.
+        version: Option<String>,
+    },
     /// Deploy a lab and look around in it.
     ///
     /// Without a command it says how to enter the nodes, and keeps the lab until Ctrl-C. A command finds the name of each
@@ -117,6 +123,13 @@ fn run(action: Action) -> Result<u8> {
             suites::run(&suites, kubernetes.as_deref(), &arguments)
         }
         Action::Shell { topology, command } => shell::run(&topology, command),
+        Action::Kubernetes { version } => match Programs::provide(version.as_deref())? {
+            Ok(programs) => {
+                println!("{}", programs.folder.display());
+                Ok(0)
+            }
+            Err(Unavailable(reason)) => bail!("{reason}"),
+        },
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());

@@ -97,6 +97,15 @@ impl ApiServer {
         self.shared().with_client(&self.admin_kubeconfig()?, job)
     }
 
+    /// The same as whoever this kubeconfig is for.
+    pub fn block_on_as<T: Send>(
+        &self,
+        kubeconfig: &Path,
+        job: impl AsyncFnOnce(Client) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.shared().with_client(kubeconfig, job)
+    }
+
     /// Runs kubectl as the administrator, with `input` to read. The answer is its standard output; a failure is an error
     /// with what it said.
     pub fn kubectl(&self, arguments: &[impl AsRef<OsStr> + Sync], input: &str) -> Result<String> {
