@@ -47,6 +47,7 @@ pub fn gather(config: &Config) -> Facts {
         virtual_servers: proc::virtual_servers(&text("/proc/net/ip_vs").unwrap_or_default()),
         chains: firewall::chains(modules.get(needed::NF_TABLES).copied()),
         manifests: manifests(&config.source),
+        api: None,
         gobgpd: config.gobgpd.as_ref().and_then(reach_gobgpd),
         addresses,
         modules,

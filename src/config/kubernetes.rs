@@ -55,9 +55,13 @@ fn servers(item: &Item) -> Result<Vec<String>, Mistake> {
 
 /// Credentials are sent to it, so it must prove who it is, unless it is on this very node (`kubectl proxy`).
 fn server(item: &Item) -> Result<String, Mistake> {
+    if item.parse("", |text| Some(text.contains('@'))).unwrap_or(false) {
+        // It may hold a password, which must not be shown.
+        return Err(item.mistake("found a URL with a user in it; allowed: https://HOST:PORT"));
+    }
     item.parse("https://HOST:PORT, or http:// for an address of this node's loopback", |text| {
         let url: Uri = text.parse().ok()?;
-        let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let authority = url.authority()?;
         let host = authority.host();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let secure = match url.scheme_str()? {

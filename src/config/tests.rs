@@ -158,7 +158,7 @@ fn the_sample_says_what_the_defaults_are() {
             resync: Duration::from_secs(300),
         },
         runtime_dir: "/run/vipcast".into(),
-        source: Source::Manifests(file.with_file_name("cluster/")),
+        source: Source::Kubernetes(Kubernetes::default()),
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
         shutdown: Leave::Withdraw,
         admin: ([127, 0, 0, 1], 9180).into(),
@@ -168,7 +168,7 @@ fn the_sample_says_what_the_defaults_are() {
     };
     assert_eq!(load(&file, &|_| None), Ok(expected.clone()));
     // The same with every key that has a default left out.
-    let short = "source: {manifests: cluster/}\nnode: lb1\nnodeIPs: [10.0.1.2, 'fd01::2']\n\
+    let short = "source: {kubernetes: {}}\nnode: lb1\nnodeIPs: [10.0.1.2, 'fd01::2']\n\
                  ranges: {clusterIPs: [10.96.0.0/16, 'fd00:10:96::/112']}\n\
                  bgp: {asn: 65001, routerID: 10.0.1.2, peers: [{address: 10.0.1.1, asn: 65000, localAddress: 10.0.1.2}, \
                  {address: 'fd01::1', asn: 65000}]}\n";

@@ -33,6 +33,7 @@ pub(crate) mod credentials;
 mod failure;
 mod follow;
 mod gate;
+pub mod inquiry;
 mod raw;
 pub(crate) mod remembered;
 mod servers;
@@ -113,3 +114,6 @@ impl NodeReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ fn of_keys() {
         ),
         (
             "source: {kubernetes: {server: 'https://me:secret@a'}}\n".into(),
-            "1:31: source.kubernetes.server: found the text \"https://me:secret@a\"; allowed: https://HOST:PORT, or http:// for an address of this node's loopback",
+            "1:31: source.kubernetes.server: found a URL with a user in it; allowed: https://HOST:PORT",
         ),
         (
             "source: {kubernetes: {context: ''}}\n".into(),

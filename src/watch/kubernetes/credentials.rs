@@ -46,15 +46,23 @@ pub(super) async fn load(source: &config::Kubernetes, account: &Path, env: &Env)
         format!("{where_from}kubeconfig {name}: {error}")
     };
     let options = KubeConfigOptions { context: source.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = Config::from_custom_kubeconfig(kubeconfig.map_err(failed)?, &options).await.map_err(failed)?;
-    // The environment's proxies are for the web; the API server is reached without.
-    let of_environment = ["HTTPS_PROXY", "https_proxy"].map(|name| env(name).and_then(|proxy| proxy.parse().ok()));
-    match config.proxy_url.take() {
-        Some(proxy) if !of_environment.contains(&Some(proxy.clone())) => Err(format!(
-            "kubeconfig {name}: proxy-url: found {proxy}; allowed: none, the API server is reached directly"
-        )),
-        _ => Ok(config),
+    let kubeconfig = kubeconfig.map_err(failed)?;
+    let proxy = proxy(&kubeconfig, source.context.as_ref());
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)?;
+    if let Some(proxy) = proxy {
+        return Err(format!("kubeconfig {name}: proxy-url: found {proxy}; allowed: none, it is reached directly"));
     }
+    // What is left is the environment's proxy, which is for the web.
+    config.proxy_url = None;
+    Ok(config)
+}
+
+/// The proxy that a kubeconfig wants to be used for the cluster of this context, or of its current one.
+fn proxy(kubeconfig: &Kubeconfig, context: Option<&String>) -> Option<String> {
+    let context = context.or(kubeconfig.current_context.as_ref())?;
+    let context = kubeconfig.contexts.iter().find(|named| named.name == *context)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.clone().filter(|proxy| !proxy.is_empty())
 }
 
 /// The pod's service account. kube reads token and certificates again, at least once a minute.
@@ -76,3 +84,6 @@ fn usual_kubeconfig(env: &Env) -> String {
     let home = || PathBuf::from(env("HOME").unwrap_or_default()).join(".kube/config").display().to_string();
     env("KUBECONFIG").filter(|files| !files.is_empty()).unwrap_or_else(home)
 }
+
+#[cfg(test)]
+mod tests;

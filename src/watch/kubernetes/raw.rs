@@ -49,24 +49,19 @@ impl<'de> Deserialize<'de> for Raw {
     }
 }
 
-/// The resource that objects of a kind are read from.
-struct Place {
-    group: &'static str,
-    plural: &'static str,
-}
-
-fn place(kind: Kind) -> Place {
+/// The group of a kind, and its name in paths.
+pub(super) fn place(kind: Kind) -> (&'static str, &'static str) {
     match kind {
-        Kind::Service => Place { group: "", plural: "services" },
-        Kind::EndpointSlice => Place { group: "discovery.k8s.io", plural: "endpointslices" },
-        Kind::Node => Place { group: "", plural: "nodes" },
-        Kind::ServiceCidr => Place { group: "networking.k8s.io", plural: "servicecidrs" },
+        Kind::Service => ("", "services"),
+        Kind::EndpointSlice => ("discovery.k8s.io", "endpointslices"),
+        Kind::Node => ("", "nodes"),
+        Kind::ServiceCidr => ("networking.k8s.io", "servicecidrs"),
     }
 }
 
 /// The resource of `kind` as `kubectl` and RBAC call it, such as `endpointslices.discovery.k8s.io`.
 pub(super) fn resource(kind: Kind) -> String {
-    let Place { group, plural } = place(kind);
+    let (group, plural) = place(kind);
     if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }
 
@@ -79,7 +74,7 @@ impl Resource for Raw {
     }
 
     fn group(kind: &Kind) -> Cow<'_, str> {
-        place(*kind).group.into()
+        place(*kind).0.into()
     }
 
     fn version(_: &Kind) -> Cow<'_, str> {
@@ -87,7 +82,7 @@ impl Resource for Raw {
     }
 
     fn plural(kind: &Kind) -> Cow<'_, str> {
-        place(*kind).plural.into()
+        place(*kind).1.into()
     }
 
     fn meta(&self) -> &ObjectMeta {

@@ -87,3 +87,83 @@ fn endpoints(slice: &Slice) -> BTreeSet<SocketAddr> {
     let ready = || slice.endpoints.iter().filter(|endpoint| endpoint.ready);
     ports.flat_map(|port| ready().map(move |endpoint| SocketAddr::new(endpoint.address, port))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::service::{Endpoint, ServiceKey, SlicePort};
+    use crate::model::{Family, ObjectRef};
+
+    fn slice(service: &str, addresses: &[(&str, bool)]) -> Slice {
+        let port = |name: &str, protocol, port| SlicePort { name: name.into(), protocol, port };
+        let endpoint = |(address, ready): &(&str, bool)| Endpoint { address: address.parse().unwrap(), ready: *ready };
+        Slice {
+            service: ServiceKey::from(Arc::from(service)),
+            family: Family::Ipv4,
+            ports: vec![
+                port("https", Protocol::Tcp, 6443),
+                port("other", Protocol::Tcp, 1),
+                port("", Protocol::Udp, 2),
+            ],
+            endpoints: addresses.iter().map(endpoint).collect(),
+        }
+    }
+
+    fn put(name: &str, slice: Slice) -> Event {
+        Event::Put(Object::Slice(name.into(), slice))
+    }
+
+    fn gone(name: &str) -> Event {
+        Event::Gone(ObjectRef { kind: Kind::EndpointSlice, name: name.into() })
+    }
+
+    #[test]
+    fn the_endpoints_of_one_service_are_learned() {
+        const A: &str = "default/kubernetes";
+        const B: &str = "default/kubernetes-b";
+        let listing = || Event::Listing(Kind::EndpointSlice);
+        let listed = || Event::Listed(Kind::EndpointSlice);
+        let one = || slice(SERVICE, &[("10.0.0.1", true), ("10.0.0.9", false)]);
+        let two = || slice(SERVICE, &[("10.0.0.2", true)]);
+        // What is told, and what is learned from it.
+        let cases: [(Event, Option<&[&str]>); 14] = [
+            (listing(), None),
+            (put(A, one()), None),
+            (put("shop/web", slice("shop/web", &[("10.0.0.3", true)])), None),
+            (listed(), Some(&["10.0.0.1:6443"])),
+            (put(A, one()), None),
+            (put(B, two()), Some(&["10.0.0.1:6443", "10.0.0.2:6443"])),
+            (gone(A), Some(&["10.0.0.2:6443"])),
+            (Event::Gone(ObjectRef { kind: Kind::Service, name: B.into() }), None),
+            // None left: that cannot be.
+            (gone(B), None),
+            (put(A, one()), Some(&["10.0.0.1:6443"])),
+            // A list that does not tell of it.
+            (listing(), None),
+            (put(B, two()), None),
+            (listed(), Some(&["10.0.0.2:6443"])),
+            // It belongs to another Service now.
+            (put(B, slice("shop/web", &[("10.0.0.3", true)])), None),
+        ];
+        let mut learner = Learner::default();
+        for (event, expected) in cases {
+            let expected = expected.map(|texts| texts.iter().map(|text| text.parse().unwrap()).collect());
+            assert_eq!(learner.note(&event).cloned(), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path());
+        assert!(read(&file).is_empty());
+        let endpoints = BTreeSet::from(["10.0.0.1:6443", "[fd00::1]:6443"].map(|text| text.parse().unwrap()));
+        write(&file, &endpoints).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "10.0.0.1:6443\n[fd00::1]:6443\n");
+        assert_eq!(read(&file), endpoints);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        fs::write(&file, "nonsense\n 10.0.0.1:6443 \n\n10.0.0.2\n").unwrap();
+        assert_eq!(read(&file), BTreeSet::from(["10.0.0.1:6443".parse().unwrap()]));
+        assert!(write(&folder.path().join("none/apiservers"), &endpoints).is_err());
+    }
+}

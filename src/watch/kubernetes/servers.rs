@@ -122,6 +122,13 @@ impl Servers {
         self.state().current.as_ref().map(|(address, _)| address.clone())
     }
 
+    /// The addresses that are tried first, how many endpoints are known, and whether the addresses were configured.
+    pub(super) fn known(&self) -> (Vec<Uri>, usize, bool) {
+        let state = self.state();
+        let given = state.given.iter().filter_map(|given| given.to_string().parse().ok()).collect();
+        (given, state.learned.len(), !self.source.servers.is_empty())
+    }
+
     /// Takes note of the endpoints of the API servers' Service, here and on disk.
     pub(super) fn learn(&self, endpoints: &BTreeSet<SocketAddr>) {
         {
@@ -286,3 +293,6 @@ fn connect(mut config: Config, address: &Address) -> Result<Client, String> {
         .service(legacy::Client::builder(TokioExecutor::new()).build(connector));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
+
+#[cfg(test)]
+mod tests;
