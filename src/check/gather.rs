@@ -123,8 +123,10 @@ fn processes() -> BTreeMap<String, u32> {
 fn manifests(source: &Source) -> Result<usize, String> {
     /// Deeper folders are not looked into: links could lead round in circles.
     const DEPTH: usize = 8;
-    let Source::Manifests(folder) = source;
-    count_manifests(folder, DEPTH).map_err(|error| error.to_string())
+    match source {
+        Source::Manifests(folder) => count_manifests(folder, DEPTH).map_err(|error| error.to_string()),
+        Source::Kubernetes(_) => Ok(0),
+    }
 }
 
 /// The manifests in `folder` and in the folders below, by the names that `watch::manifests` goes by.

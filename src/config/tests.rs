@@ -76,6 +76,32 @@ fn little_is_enough() {
 }
 
 #[test]
+fn the_api_server_is_reached_as_configured() {
+    let source = |text: &str| match good(&format!("source: {{kubernetes: {text}}}\n")) {
+        Config { source: Source::Kubernetes(kubernetes), file, .. } => (kubernetes, file),
+        config => panic!("{:?}", config.source),
+    };
+    assert_eq!(source("{}").0, Kubernetes::default());
+    let servers = |text: &str| source(&format!("{{server: {text}}}")).0.servers;
+    for url in [
+        "https://10.0.0.1:6443",
+        "https://[fd00::1]:6443",
+        "https://k8s.example.org/clusters/a",
+        "http://127.0.0.1:8001",
+    ] {
+        assert_eq!(servers(&format!("'{url}'")), [url]);
+        assert_eq!(servers(&format!("['{url}/', 'http://localhost:1']")), [url, "http://localhost:1"]);
+    }
+    let (found, file) = source("{kubeconfig: admin.conf, context: rack}");
+    let expected = Kubernetes {
+        kubeconfig: Some(file.with_file_name("admin.conf")),
+        context: Some("rack".to_owned()),
+        servers: vec![],
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn without_a_name_the_host_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vipcast.yaml");

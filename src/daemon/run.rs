@@ -14,11 +14,12 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::metrics::Metrics;
 use crate::check;
-use crate::config::{Config, Gobgpd, Source};
+use crate::config::{Config, Gobgpd};
 use crate::model::Time;
 use crate::plan::{Change, Planner};
 use crate::runtime::Lock;
-use crate::{speaker, watch};
+use crate::speaker;
+use crate::watch::Source;
 
 /// How often the agent looks whether the speaker still runs.
 const SPEAKER_CHECK: Duration = Duration::from_secs(2);
@@ -40,8 +41,8 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (mut wheel, changes) = connect(&config, metrics.clone(), questions, &mut tasks)?;
     tasks.spawn(serve(listener, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
-    let Source::Manifests(folder) = config.source.clone();
-    tasks.spawn(watch::manifests::watch(folder, config.settings.node.clone(), changes.clone()));
+    let source = Source::new(&config, true);
+    tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
     if let Some(Gobgpd::Spawn(_)) = config.gobgpd
         && own_speaker
     {

@@ -36,7 +36,10 @@ fn of_the_format() {
             "- node\n".into(),
             "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
         ),
-        (String::new(), "1:1: source: missing; allowed: where the cluster's objects come from: {manifests: FOLDER}"),
+        (
+            String::new(),
+            "1:1: source: missing; allowed: where the cluster's objects come from: {kubernetes: {}} or {manifests: FOLDER}",
+        ),
     ]);
 }
 
@@ -65,11 +68,36 @@ fn of_keys() {
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen"),
     ]);
     assert_refused(&[
-        ("source: {kubernetes: {}}\n".into(), "1:10: source.kubernetes: unknown key; allowed: manifests"),
+        ("source: {api: {}}\n".into(), "1:10: source.api: unknown key; allowed: kubernetes, manifests"),
         (
-            "source: {}\n".into(),
-            "1:9: source.manifests: missing; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
+            "source: {kubernetes: {}, manifests: a}\n".into(),
+            "1:9: source: found a mapping, with both kubernetes and manifests; allowed: either kubernetes: {} or manifests: FOLDER",
         ),
+        (
+            "source: {kubernetes: yes}\n".into(),
+            "1:22: source.kubernetes: found yes; allowed: a mapping with the keys kubeconfig, context, server",
+        ),
+        (
+            "source: {kubernetes: {server: 'http://10.0.0.1:8080'}}\n".into(),
+            "1:31: source.kubernetes.server: found the text \"http://10.0.0.1:8080\"; allowed: https://HOST:PORT, or http:// for an address of this node's loopback",
+        ),
+        (
+            "source: {kubernetes: {server: []}}\n".into(),
+            "1:31: source.kubernetes.server: found an empty list; allowed: a URL, or a list of URLs, such as [https://10.0.0.1:6443, https://10.0.0.2:6443]",
+        ),
+        (
+            "source: {kubernetes: {server: ['https://a', 'https://a/']}}\n".into(),
+            "1:45: source.kubernetes.server[1]: found the text \"https://a/\", for the second time; allowed: each server once",
+        ),
+        (
+            "source: {kubernetes: {server: 'https://me:secret@a'}}\n".into(),
+            "1:31: source.kubernetes.server: found the text \"https://me:secret@a\"; allowed: https://HOST:PORT, or http:// for an address of this node's loopback",
+        ),
+        (
+            "source: {kubernetes: {context: ''}}\n".into(),
+            "1:32: source.kubernetes.context: found the text \"\"; allowed: the name of a context of the kubeconfig",
+        ),
+        ("source: {}\n".into(), "1:9: source: found a mapping; allowed: either kubernetes: {} or manifests: FOLDER"),
         (
             "source: {manifests: [a]}\n".into(),
             "1:21: source.manifests: found a list; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
