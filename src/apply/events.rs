@@ -1,6 +1,6 @@
 //! Tells the owners of objects what they can mend, as Events (`events.k8s.io/v1`), which `kubectl describe` shows.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -9,17 +9,21 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use self::book::{Book, Fact, Next};
 use crate::model::Time;
 use crate::plan::Notice;
 use crate::watch::convert;
+use crate::watch::kubernetes::words;
 
 mod book;
 
 /// Who says so (`reportingController`).
 const CONTROLLER: &str = "vipcast";
+/// How long an answer of the API server is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest `note` that the API server takes, in bytes (pkg/apis/core/validation/events.go).
 const LONGEST_NOTE: usize = 1024;
 /// The longest `reportingInstance`, likewise.
@@ -36,12 +40,12 @@ pub async fn tell(client: Client, node: String, mut notices: UnboundedReceiver<N
         let pause = match book.next(now()) {
             Next::Tell(fact) => {
                 let told = send(&client, &node, &fact).await;
-                let problem = told.as_ref().err().map(ToString::to_string);
-                let name = fact.object.to_string();
-                if book.ended(fact, told.is_ok(), now())
-                    && let Some(problem) = problem
+                let object = fact.object.clone();
+                let first = book.ended(fact, told.is_ok(), now());
+                if let Err(problem) = told
+                    && first
                 {
-                    warn!(object = name, problem, "event could not be sent; trying again");
+                    warn!(%object, problem, "event not sent; trying again");
                 }
                 // What was said meanwhile comes first: it may have ended what would be told next.
                 while let Ok(notice) = notices.try_recv() {
@@ -63,16 +67,18 @@ pub async fn tell(client: Client, node: String, mut notices: UnboundedReceiver<N
 }
 
 /// Creates the event. That it exists already is as good: another node was first, or this one before it was restarted.
-async fn send(client: &Client, node: &str, fact: &Fact) -> Result<(), kube::Error> {
+async fn send(client: &Client, node: &str, fact: &Fact) -> Result<(), String> {
     let event = event(node, fact, Timestamp::now());
     let namespace = event.metadata.namespace.clone().unwrap_or_default();
-    match Api::<Event>::namespaced(client.clone(), &namespace).create(&PostParams::default(), &event).await {
-        Ok(_) => {
+    let api = Api::<Event>::namespaced(client.clone(), &namespace);
+    match timeout(PATIENCE, api.create(&PostParams::default(), &event)).await {
+        Ok(Ok(_)) => {
             debug!(object = %fact.object, reason = fact.reason, "event sent");
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(error),
+        Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => Ok(()),
+        Ok(Err(error)) => Err(words::request(&error)),
+        Err(_) => Err(format!("the API server does not answer within {} s", PATIENCE.as_secs())),
     }
 }
 
