@@ -1,6 +1,7 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,12 +31,23 @@ struct PeerLabels {
     state: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    peer: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
 /// The metrics of an agent.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     passes: Counter,
     steps: Family<StepLabels, Counter>,
+    sessions_ended: Family<SessionLabels, Counter>,
     latency: Histogram,
     last_success: Gauge,
     last_source_event: Gauge,
@@ -66,6 +78,7 @@ impl Default for Metrics {
         let metrics = Metrics {
             passes: Counter::default(),
             steps: Family::default(),
+            sessions_ended: Family::default(),
             latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             last_success: Gauge::default(),
             last_source_event: Gauge::default(),
@@ -81,6 +94,11 @@ impl Default for Metrics {
         }
         registry.register("passes", "Passes of the deciding loop", metrics.passes.clone());
         registry.register("steps", "Steps that write, by target and outcome", metrics.steps.clone());
+        let help = "Established BGP sessions that ended, by peer";
+        registry.register("bgp_sessions_ended", help, metrics.sessions_ended.clone());
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "Always 1; the version is in the label", build);
         let help = "Time from a change of the cluster until the kernel holds what follows from it, by virtual server";
         registry.register("change_to_kernel_seconds", help, metrics.latency.clone());
         let help = "When all that was decided had been done the last time, in seconds since 1970";
@@ -143,6 +161,15 @@ impl Metrics {
         }
         let outcome = report.outcome.name();
         self.steps.get_or_create(&StepLabels { target: report.step.target().name(), outcome }).inc();
+    }
+
+    /// The session with `peer` came up, or ended. The count is there from the first time that it came up, so that a rate
+    /// over it misses no end.
+    pub fn session(&self, peer: IpAddr, established: bool) {
+        let ended = self.sessions_ended.get_or_create_owned(&SessionLabels { peer: peer.to_string() });
+        if !established {
+            ended.inc();
+        }
     }
 
     /// A change of the cluster is in the kernel, this long after it was told.

@@ -10,8 +10,9 @@ use tracing::{debug, info, warn};
 use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
+use crate::model::bgp::SessionState;
 use crate::plan::change::Leave;
-use crate::plan::{Change, Executor, Notice, Observation, Outcome, Plan, Planner, Step, pass};
+use crate::plan::{Change, Executor, News, Notice, Observation, Outcome, Plan, Planner, Step, pass};
 
 /// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
 const MOST_CHANGES: usize = 4096;
@@ -137,6 +138,9 @@ impl Wheel {
             self.metrics.latency(latency);
         }
         for news in plan.news {
+            if let News::Session { peer, session } = &news {
+                self.metrics.session(*peer, session.state == SessionState::Established);
+            }
             if news.is_trouble() { warn!("{news}") } else { info!("{news}") }
         }
         if let Some(notices) = &self.notices {

@@ -7,8 +7,10 @@ mod support;
 
 mod claims;
 mod contract;
+mod docs;
 mod gobgpd;
 mod laws;
+mod monitoring;
 mod planner;
 mod speaker;
 mod tidy;
