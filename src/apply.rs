@@ -1,7 +1,8 @@
-//! Doing: performs steps on the kernel and on gobgpd, and reads both back. Never decides.
+//! Doing: performs steps on the kernel and on gobgpd, and reads both back; tells users what they can mend. Never decides.
 
 pub mod addr;
 pub mod bgp;
+pub mod events;
 pub mod ipvs;
 pub mod kernel;
 pub mod modules;

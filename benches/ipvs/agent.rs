@@ -77,7 +77,8 @@ fn name(service: u32) -> String {
 
 fn service(number: u32) -> Event {
     let port = ServicePort { name: Arc::from("http"), protocol: Protocol::Tcp, port: 80 };
-    let service = Service { created: 0, uid: None, cluster_ips: vec![nth([10, 96, 0, 1], number)], ports: vec![port] };
+    let cluster_ips = vec![nth([10, 96, 0, 1], number)];
+    let service = Service { cluster_ips, ports: vec![port], ..Service::default() };
     Event::Put(Object::Service(ServiceKey::new("bench", &name(number)), service))
 }
 

@@ -14,6 +14,7 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
+use crate::apply::events;
 use crate::check;
 use crate::config::{Config, Gobgpd};
 use crate::model::Time;
@@ -50,6 +51,11 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
     let source = Source::new(&config, true);
+    if let Source::Kubernetes(access) = &source {
+        let (notices, told) = mpsc::unbounded_channel();
+        wheel.notices = Some(notices);
+        tasks.spawn(events::tell(access.client(), config.settings.node.clone(), told));
+    }
     tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
     if let Some(Gobgpd::Spawn(_)) = config.gobgpd
         && own_speaker

@@ -12,7 +12,7 @@ use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SessionState;
 use crate::plan::change::Leave;
-use crate::plan::{Change, Executor, News, Observation, Outcome, Plan, Planner, Step, pass};
+use crate::plan::{Change, Executor, News, Notice, Observation, Outcome, Plan, Planner, Step, pass};
 
 /// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
 const MOST_CHANGES: usize = 4096;
@@ -37,6 +37,9 @@ pub struct Wheel {
     pub kernel: mpsc::Sender<Vec<Step>>,
     /// Steps for gobgpd.
     pub speaker: mpsc::Sender<Vec<Step>>,
+    /// What the owners of objects can mend; `None`: nobody tells them. Without a bound, since the loop never waits and
+    /// whoever listens only takes note.
+    pub notices: Option<mpsc::UnboundedSender<Notice>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -139,6 +142,10 @@ impl Wheel {
                 self.metrics.session(*peer, session.state == SessionState::Established);
             }
             if news.is_trouble() { warn!("{news}") } else { info!("{news}") }
+        }
+        if let Some(notices) = &self.notices {
+            // Nobody listens any more only when the agent ends.
+            plan.notices.into_iter().all(|notice| notices.send(notice).is_ok());
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -98,6 +98,8 @@ pub struct Touched {
     pub node: bool,
     /// The ServiceCIDR objects changed.
     pub ranges: bool,
+    /// Objects of which something else is not understood than before.
+    pub complaints: BTreeSet<ObjectRef>,
 }
 
 /// An object with the generation of the list that last told of it.
@@ -134,7 +136,7 @@ impl Cluster {
             }
             Event::Put(object) => self.put(object, &mut touched),
             Event::Gone(object) => self.remove(&object, &mut touched),
-            Event::Bad(object, problem) => self.mark_bad(object, problem),
+            Event::Bad(object, problem) => self.mark_bad(object, problem, &mut touched),
             Event::Trouble { origin, problem: Some(problem) } => {
                 self.troubles.insert(origin, problem);
             }
@@ -181,6 +183,21 @@ impl Cluster {
         names.filter_map(|name| self.slices.get(name)).map(|entry| &entry.value)
     }
 
+    /// The names of a Service's EndpointSlices.
+    pub fn slice_names(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<str>> {
+        self.slices_of.get(service).into_iter().flatten()
+    }
+
+    /// The EndpointSlice called `name`.
+    pub fn slice(&self, name: &str) -> Option<&Slice> {
+        self.slices.get(name).map(|entry| &entry.value)
+    }
+
+    /// What of the object is not understood.
+    pub fn complaint(&self, object: &ObjectRef) -> Option<&str> {
+        self.bad.get(object).map(|entry| entry.value.as_str())
+    }
+
     /// This node's Node object.
     pub fn node(&self) -> Option<&Node> {
         self.node.as_ref().map(|entry| &entry.value)
@@ -206,7 +223,7 @@ impl Cluster {
     }
 
     fn put(&mut self, object: Object, touched: &mut Touched) {
-        self.unmark_bad(&object.reference());
+        self.unmark_bad(&object.reference(), touched);
         let generation = self.generation(object.kind());
         match object {
             Object::Service(key, value) => {
@@ -240,7 +257,7 @@ impl Cluster {
     }
 
     fn remove(&mut self, object: &ObjectRef, touched: &mut Touched) {
-        self.unmark_bad(object);
+        self.unmark_bad(object, touched);
         match object.kind {
             Kind::Service => {
                 let key = ServiceKey::from(object.name.clone());
@@ -260,7 +277,7 @@ impl Cluster {
     }
 
     /// Notes the problem, and that the object is still there, so that the end of a list does not remove it.
-    fn mark_bad(&mut self, object: ObjectRef, problem: String) {
+    fn mark_bad(&mut self, object: ObjectRef, problem: String, touched: &mut Touched) {
         let generation = self.generation(object.kind);
         match object.kind {
             Kind::Service => {
@@ -284,15 +301,20 @@ impl Cluster {
                 }
             }
         }
-        self.bad.insert(object, Entry { value: problem, generation });
+        let known = self.bad.insert(object.clone(), Entry { value: problem, generation });
+        if known.map(|entry| entry.value).as_ref() != self.bad.get(&object).map(|entry| &entry.value) {
+            touched.complaints.insert(object);
+        }
     }
 
     /// Forgets the problem. Problems of the Node object are told under its real name, and there is but one Node here.
-    fn unmark_bad(&mut self, object: &ObjectRef) {
+    fn unmark_bad(&mut self, object: &ObjectRef, touched: &mut Touched) {
         match object.kind {
             Kind::Node => self.bad.retain(|bad, _| bad.kind != Kind::Node),
             Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => {
-                self.bad.remove(object);
+                if self.bad.remove(object).is_some() {
+                    touched.complaints.insert(object.clone());
+                }
             }
         }
     }
@@ -309,7 +331,13 @@ impl Cluster {
         for name in stale {
             self.remove(&ObjectRef { kind, name }, touched);
         }
-        self.bad.retain(|object, entry| object.kind != kind || entry.generation == current);
+        self.bad.retain(|object, entry| {
+            let stays = object.kind != kind || entry.generation == current;
+            if !stays {
+                touched.complaints.insert(object.clone());
+            }
+            stays
+        });
     }
 
     fn unlink(&mut self, service: &ServiceKey, slice: &Arc<str>) {

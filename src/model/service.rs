@@ -48,7 +48,7 @@ impl fmt::Debug for ServiceKey {
 }
 
 /// A Service. Headless and `ExternalName` Services have no ClusterIPs and therefore ask for nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// `metadata.creationTimestamp`, seconds since 1970; 0 where absent. Of two claimants the older one wins.
     pub created: i64,
@@ -56,6 +56,8 @@ pub struct Service {
     pub uid: Option<Arc<str>>,
     /// `spec.clusterIPs`, at most one of each family.
     pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`, each once.
+    pub external_ips: Vec<IpAddr>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, ServerKey};
 use crate::model::service::{Service, ServicePort, Slice};
 use crate::model::{Family, ServiceKey};
 
+use super::problem::Problem;
 use super::ranges::Ranges;
 
 /// The destinations of one virtual server.
@@ -24,7 +26,7 @@ pub struct Claim {
     /// Its virtual servers. A port without usable endpoints has none: the guard then refuses at once.
     pub servers: BTreeMap<ServerKey, Destinations>,
     /// Why parts of it are not served.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
 }
 
 /// The claim of `service` with its `slices`.
@@ -32,7 +34,7 @@ pub fn claim(service: &Service, slices: &[&Slice], ranges: &Ranges) -> Claim {
     let mut claim = Claim { created: service.created, ..Claim::default() };
     for &address in &service.cluster_ips {
         if ranges.covering(address).is_none() {
-            claim.problems.push(format!("ClusterIP {address} lies in none of the ranges ({ranges}); not served"));
+            claim.problems.push(Problem::OutsideRanges(address, Arc::from(ranges.to_string())));
             continue;
         }
         for port in &service.ports {
@@ -43,6 +45,7 @@ pub fn claim(service: &Service, slices: &[&Slice], ranges: &Ranges) -> Claim {
             }
         }
     }
+    claim.problems.extend(service.external_ips.iter().copied().map(Problem::ExternalIpNotAllowed));
     claim
 }
 
@@ -51,7 +54,7 @@ fn destinations<'a>(
     port: &ServicePort,
     slices: impl Iterator<Item = &'a Slice>,
     ranges: &Ranges,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) -> Destinations {
     let mut destinations = Destinations::new();
     for slice in slices {
@@ -59,8 +62,7 @@ fn destinations<'a>(
         for number in ports.map(|p| p.port) {
             for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
                 if ranges.covering(endpoint.address).is_some() {
-                    problems
-                        .push(format!("endpoint {} is itself inside a ClusterIP range; left out", endpoint.address));
+                    problems.push(Problem::EndpointInRange(endpoint.address));
                     continue;
                 }
                 let key = DestinationKey { address: endpoint.address, port: number };
@@ -131,11 +133,11 @@ impl Ledger {
     }
 
     /// What is wrong with the claims of `service`, lost virtual servers included.
-    pub fn problems(&self, service: &ServiceKey) -> Vec<String> {
+    pub fn problems(&self, service: &ServiceKey) -> Vec<Problem> {
         let Some(claim) = self.claims.get(service) else { return Vec::new() };
         let lost = claim.servers.keys().filter_map(|key| {
             let owner = self.owner(key).filter(|owner| *owner != service)?;
-            Some(format!("{key} is claimed by the older Service {owner} too, which has it"))
+            Some(Problem::Taken(*key, owner.clone()))
         });
         claim.problems.iter().cloned().chain(lost).collect()
     }

@@ -7,6 +7,7 @@ use crate::model::bgp::{Path, SessionState};
 use crate::model::{Prefix, ServiceKey};
 
 use super::change::Session;
+use super::problem::Problem;
 use super::step::Step;
 
 /// Something worth a line.
@@ -39,7 +40,7 @@ pub enum News {
         /// The Service.
         service: ServiceKey,
         /// What is wrong with it.
-        problems: Vec<String>,
+        problems: Vec<Problem>,
     },
     /// Something speaks against a range.
     Range {
@@ -93,7 +94,13 @@ impl fmt::Display for News {
             News::Withdrawing { prefix, reason } => write!(f, "withdrawing {prefix}: {reason}"),
             News::Withdrawn(prefix) => write!(f, "withdrew {prefix}"),
             News::Service { service, problems } if problems.is_empty() => write!(f, "Service {service} is well again"),
-            News::Service { service, problems } => write!(f, "Service {service}: {}", problems.join("; ")),
+            News::Service { service, problems } => {
+                write!(f, "Service {service}: ")?;
+                problems.iter().enumerate().try_for_each(|(index, problem)| {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(f, "{separator}{problem}")
+                })
+            }
             News::Range { problem, .. } => f.write_str(problem),
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),

@@ -15,6 +15,7 @@ use super::change::Leave;
 use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
+use super::problem::Notice;
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub news: Vec<News>,
     /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
     pub latencies: Vec<Duration>,
+    /// What the owners of objects can mend, for each object of which that changed.
+    pub notices: Vec<Notice>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -81,8 +84,8 @@ impl Planner {
             draft.wake(next);
         }
         let finished = self.is_finished(now, &mut draft);
-        let news = std::mem::take(&mut self.news);
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, finished }
+        let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
+        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was

@@ -14,6 +14,7 @@ use super::change::{Change, Leave, Session};
 use super::claims::{Claim, Ledger, claim};
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::problem::Notice;
 use super::ranges::Ranges;
 use super::step::Step;
 use super::{bgp, ipvs};
@@ -37,6 +38,7 @@ pub struct Planner {
     pub(super) leaving: Option<Leave>,
     pub(super) next_resync: Time,
     pub(super) news: Vec<News>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Planner {
@@ -63,6 +65,7 @@ impl Planner {
             leaving: None,
             next_resync,
             news: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -184,6 +187,7 @@ impl Planner {
             self.servers.held_until = Some(Time::ZERO);
             self.touch_all_vips();
         }
+        self.notice_complaints(touched.complaints);
         if !self.informed() {
             return;
         }
@@ -261,6 +265,7 @@ impl Planner {
         for (known, service) in before {
             let problems = self.ledger.problems(&service);
             if problems != known {
+                self.notices.push(self.notice(&service));
                 self.news.push(News::Service { service, problems });
             }
         }

@@ -276,7 +276,10 @@ impl Planner {
         let mut problems = Vec::new();
         for service in self.ledger.services() {
             problems.extend(
-                self.ledger.problems(service).into_iter().map(|p| Problem { subject: service.to_string(), problem: p }),
+                self.ledger
+                    .problems(service)
+                    .into_iter()
+                    .map(|p| Problem { subject: service.to_string(), problem: p.to_string() }),
             );
         }
         for (key, failure) in self.memory.failures() {

@@ -119,8 +119,11 @@ impl Convert for core::Service {
         let spec = self.spec.unwrap_or_default();
         reading(cluster_ips(&spec).and_then(|cluster_ips| {
             // A Service that asks for nothing cannot ask for it in a wrong way.
-            let ports = if cluster_ips.is_empty() { Vec::new() } else { service_ports(&spec)? };
-            Ok(Object::Service(key, Service { created, uid, cluster_ips, ports }))
+            if cluster_ips.is_empty() {
+                return Ok(Object::Service(key, Service { created, uid, cluster_ips, ..Service::default() }));
+            }
+            let (external_ips, ports) = (external_ips(&spec)?, service_ports(&spec)?);
+            Ok(Object::Service(key, Service { created, uid, cluster_ips, external_ips, ports }))
         }))
     }
 }
@@ -148,6 +151,18 @@ fn cluster_ips(spec: &core::ServiceSpec) -> Result<Vec<IpAddr>, BadField> {
             return Err(BadField::new("spec.clusterIPs", both, "at most one address of each family"));
         }
         found.push(address);
+    }
+    Ok(found)
+}
+
+/// `spec.externalIPs`, each once: the API server takes repetitions.
+fn external_ips(spec: &core::ServiceSpec) -> Result<Vec<IpAddr>, BadField> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for (i, text) in spec.external_ips.iter().flatten().enumerate() {
+        let address = address(&format!("spec.externalIPs[{i}]"), text)?;
+        if !found.contains(&address) {
+            found.push(address);
+        }
     }
     Ok(found)
 }

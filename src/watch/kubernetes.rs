@@ -37,7 +37,7 @@ pub mod inquiry;
 mod raw;
 pub(crate) mod remembered;
 mod servers;
-mod words;
+pub(crate) mod words;
 
 /// How long [`NodeReader`] waits for an answer.
 const ONE_READING: Duration = Duration::from_secs(2);

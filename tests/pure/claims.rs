@@ -32,6 +32,7 @@ fn recreated(name: &str, created: i64, uid: &str, vips: &str, ports: &str) -> Ev
         created,
         uid: Some(uid.into()),
         cluster_ips: words(vips).map(ip).collect(),
+        external_ips: Vec::new(),
         ports: words(ports).map(|text| port(self::port(text))).collect(),
     };
     Event::Put(Object::Service(ServiceKey::new("shop", name), service))

@@ -2,6 +2,7 @@
 
 mod failures;
 mod gobgpd;
+mod notices;
 mod ranges;
 mod restart;
 

@@ -106,6 +106,7 @@ impl Rig {
         let end = tokio::spawn(async move {
             let mut planner = Planner::new(settings, vipcast::model::Time::ZERO);
             let mut wheel = Wheel {
+                notices: None,
                 changes: receiver,
                 questions: asked,
                 kernel: kernel_queue,
@@ -348,6 +349,7 @@ async fn without_sources_the_loop_ends() {
     let (kernel, _kernel_steps) = mpsc::channel(8);
     let (speaker, _speaker_steps) = mpsc::channel(8);
     let mut wheel = Wheel {
+        notices: None,
         changes: receiver,
         questions: asked,
         kernel,
@@ -370,6 +372,7 @@ async fn without_bgp_the_loop_needs_no_gobgpd() {
     let side = Side { node: node.clone(), pace: Arc::new(Mutex::new(Pace::Prompt)), log: log.clone() };
     let kernel = start_executor("kernel", async move || side, changes.clone()).unwrap();
     let mut wheel = Wheel {
+        notices: None,
         changes: receiver,
         questions: asked,
         kernel,

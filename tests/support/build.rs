@@ -85,6 +85,7 @@ pub(crate) fn service_created(created: i64, name: &str, vips: &[&str], ports: &[
         created,
         uid: None,
         cluster_ips: vips.iter().map(|vip| ip(vip)).collect(),
+        external_ips: Vec::new(),
         ports: ports.iter().map(port).collect(),
     };
     Event::Put(Object::Service(ServiceKey::new("shop", name), service))

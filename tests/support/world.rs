@@ -105,7 +105,7 @@ fn any_service() -> impl Strategy<Value = Object> {
         .prop_map(move |ports| ports.into_iter().map(port).collect::<Vec<_>>());
     let uid = prop::option::of(select(vec!["a", "b"])).prop_map(|uid| uid.map(Arc::from));
     (0..SERVICES, 0..3_i64, uid, vips, ports).prop_map(|(index, created, uid, cluster_ips, ports)| {
-        Object::Service(service_key(index), Service { created, uid, cluster_ips, ports })
+        Object::Service(service_key(index), Service { created, uid, cluster_ips, external_ips: Vec::new(), ports })
     })
 }
 

@@ -18,7 +18,7 @@ fn object(kind: Kind, name: &str) -> ObjectRef {
 /// The Service `default/<name>`, of which `version` makes different ones.
 fn service(name: &str, version: u8) -> Object {
     let cluster_ips = vec![IpAddr::V4(Ipv4Addr::new(10, 96, 0, version))];
-    Object::Service(key(name), Service { created: 0, uid: None, cluster_ips, ports: Vec::new() })
+    Object::Service(key(name), Service { cluster_ips, ..Service::default() })
 }
 
 /// The EndpointSlice `default/<name>` of the Service `default/<service>`.

@@ -51,6 +51,7 @@ metadata:
 spec:
   clusterIP: 10.96.0.10
   clusterIPs: [10.96.0.10, 'fd00:10:96::a']
+  externalIPs: [192.0.2.7, 192.0.2.7]
   internalTrafficPolicy: Cluster
   ipFamilies: [IPv4, IPv6]
   ipFamilyPolicy: RequireDualStack
@@ -71,6 +72,7 @@ status:
         created: 1_767_225_601,
         uid: Some(Arc::from("6f0e0f5e-0000-4000-8000-000000000001")),
         cluster_ips: vec!["10.96.0.10".parse().unwrap(), "fd00:10:96::a".parse().unwrap()],
+        external_ips: vec!["192.0.2.7".parse().unwrap()],
         ports: vec![
             port("http", Protocol::Tcp, 80),
             port("dns", Protocol::Udp, 53),

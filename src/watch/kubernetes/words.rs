@@ -55,7 +55,7 @@ pub(super) fn refusal(status: &Status) -> String {
 }
 
 /// Why a request failed.
-pub(super) fn request(error: &kube::Error) -> String {
+pub(crate) fn request(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => refusal(status),
         error => transport(error),

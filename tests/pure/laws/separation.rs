@@ -50,6 +50,7 @@ fn bad_service(harm: Harm) -> [Object; 2] {
         created: 99,
         uid: None,
         cluster_ips: vec![ip(vip)],
+        external_ips: Vec::new(),
         ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }],
     };
     let slice = Slice {
