@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::Settings;
 use crate::model::ipvs::Scheduler;
 use crate::model::settings::Snat;
+use crate::model::{Selector, Settings};
 use crate::plan::change::Leave;
 
 use item::{Item, Mistake, Table};
 
 mod bgp;
 mod item;
+mod labels;
 mod node;
 mod password;
 mod ranges;
@@ -39,7 +40,7 @@ pub struct Config {
     pub source: Source,
     /// Where gobgpd is; `None` exactly if `settings.bgp` is.
     pub gobgpd: Option<Gobgpd>,
-    /// What to do on SIGTERM.
+    /// What to do on SIGTERM while the node is an LB node.
     pub shutdown: Leave,
     /// Where the read-only HTTP interface listens.
     pub admin: SocketAddr,
@@ -50,6 +51,22 @@ pub struct Config {
 pub enum Source {
     /// A folder of YAML files.
     Manifests(PathBuf),
+}
+
+impl Source {
+    /// Which nodes are LB nodes if `nodeSelector` is not given: whoever writes manifests writes them for this node.
+    fn default_node_selector(&self) -> Selector {
+        match self {
+            Source::Manifests(_) => Selector::default(),
+        }
+    }
+
+    /// What `shutdown` is if it is not given.
+    fn default_shutdown(&self) -> Leave {
+        match self {
+            Source::Manifests(_) => Leave::Withdraw,
+        }
+    }
 }
 
 /// Where gobgpd is.
@@ -122,6 +139,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let top = root.table(&[
         "node",
         "nodeIPs",
+        "nodeSelector",
         "runtimeDir",
         "source",
         "ranges",
@@ -134,6 +152,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     ])?;
     let node = node::name(&top, context)?;
     let (node_ips, mut taken) = node::addresses(&top)?;
+    let node_selector = top.read("nodeSelector", labels::selector)?;
     let runtime_dir = top.read("runtimeDir", |item| runtime_dir(item, context))?;
     let source = source(&top, context)?;
     let ranges = top.read("ranges", ranges::read)?.flatten();
@@ -158,6 +177,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
+        node_selector: node_selector.unwrap_or_else(|| source.default_node_selector()),
         node_ips,
         cluster_ips: ranges.map(ranges::settings),
         scheduler,
@@ -170,9 +190,9 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         file,
         settings,
         runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/vipcast")),
-        source,
         gobgpd,
-        shutdown: shutdown.unwrap_or(Leave::Withdraw),
+        shutdown: shutdown.unwrap_or_else(|| source.default_shutdown()),
+        source,
         admin,
     })
 }

@@ -22,6 +22,7 @@ mod preconditions;
 pub mod ranges;
 pub mod rehearse;
 mod reports;
+pub mod role;
 pub mod status;
 pub mod step;
 pub mod sysctl;

@@ -4,6 +4,7 @@ mod failures;
 mod gobgpd;
 mod ranges;
 mod restart;
+mod role;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
