@@ -5,8 +5,10 @@ CARGO ?= cargo
 export CARGO
 # Built with the whole workspace: alone, the harness would be built with other features, and all it stands on twice.
 LAB := $(CARGO) build --locked --workspace && $${CARGO_TARGET_DIR:-target}/debug/vipcast-lab
+# The version of Kubernetes for the suite `api`, if not the one of tests/apiserver/go.mod.
+KUBERNETES = $(if $(K8S),--kubernetes $(K8S))
 
-.PHONY: help demo test test-pure test-kernel test-lab bench check tools
+.PHONY: help demo test test-pure test-api test-kernel test-lab bench check tools
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,10 +17,13 @@ demo: tools ## Watch two LB nodes and a ToR switch do the main job (a few minute
 	@$(LAB) demo
 
 test: tools ## Run all test suites.
-	@$(LAB) test
+	@$(LAB) test $(KUBERNETES)
 
 test-pure: tools ## Run the tests that need neither root nor IPVS.
 	@$(LAB) test pure
+
+test-api: tools ## Run the tests against a real kube-apiserver and etcd; K8S=v1.33.13 takes another version.
+	@$(LAB) test api $(KUBERNETES)
 
 test-kernel: tools ## Run the tests on a real kernel.
 	@$(LAB) test kernel

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::watch::Source;
 
 mod facts;
 mod gather;
@@ -56,9 +57,13 @@ pub struct Answer {
     pub warnings: Vec<Finding>,
 }
 
-/// Looks at this node, and judges.
-pub fn check(config: &Config) -> Answer {
-    Answer::new(judge(config, &gather(config)))
+/// Looks at this node, asks the API server, and judges.
+pub async fn check(config: &Config) -> Answer {
+    let mut facts = gather(config);
+    if let Source::Kubernetes(access) = Source::new(config, false) {
+        facts.api = Some(access.inquire().await);
+    }
+    Answer::new(judge(config, &facts))
 }
 
 impl Answer {

@@ -136,7 +136,7 @@ impl Cli {
     /// Sends log lines to standard error, in the format and from the level that were asked for.
     pub fn init_log(&self) {
         let log = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(&self.log_level))
+            .with_env_filter(EnvFilter::new(filter(&self.log_level)))
             .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         match self.log_format {
@@ -175,7 +175,8 @@ impl Cli {
                 Ok(Ending::Done)
             }
             Command::Check { output } => {
-                let answer = check::check(&self.load()?);
+                let config = self.load()?;
+                let answer = block_on(async { Ok(check::check(&config).await) })?;
                 show(&answer, *output, check::Answer::table).context("cannot write the answer")?;
                 Ok(if answer.ready { Ending::Done } else { Ending::No })
             }
@@ -203,6 +204,12 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
+}
+
+/// What is logged. kube tells of each failure as often as it happens, which the source says once and in words; who wants
+/// to see it has to name kube.
+fn filter(level: &str) -> String {
+    if level.contains("kube") { level.to_owned() } else { format!("{level},kube_client=off,kube_runtime=off") }
 }
 
 /// A text that [`EnvFilter`] understands.

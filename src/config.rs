@@ -17,12 +17,15 @@ use item::{Item, Mistake, Table};
 
 mod bgp;
 mod item;
+mod kubernetes;
 mod labels;
 mod node;
 mod password;
 mod ranges;
 mod value;
 mod yaml;
+
+pub use kubernetes::Kubernetes;
 
 #[cfg(test)]
 mod tests;
@@ -49,21 +52,26 @@ pub struct Config {
 /// Where the cluster's objects come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// The API server.
+    Kubernetes(Kubernetes),
     /// A folder of YAML files.
     Manifests(PathBuf),
 }
 
 impl Source {
-    /// Which nodes are LB nodes if `nodeSelector` is not given: whoever writes manifests writes them for this node.
+    /// Which nodes are LB nodes if `nodeSelector` is not given: in a cluster those that the DaemonSet runs on too; whoever
+    /// writes manifests writes them for this node.
     fn default_node_selector(&self) -> Selector {
         match self {
+            Source::Kubernetes(_) => Selector::new([("role".to_owned(), "lb".to_owned())].into()),
             Source::Manifests(_) => Selector::default(),
         }
     }
 
-    /// What `shutdown` is if it is not given.
+    /// What `shutdown` is if it is not given: in a cluster a pod of an LB node ends to be followed by another one.
     fn default_shutdown(&self) -> Leave {
         match self {
+            Source::Kubernetes(_) => Leave::Keep,
             Source::Manifests(_) => Leave::Withdraw,
         }
     }
@@ -199,10 +207,19 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
 
 /// `source`: exactly one.
 fn source(top: &Table, context: &Context) -> Result<Source, Mistake> {
-    const MANIFESTS: &str = "a folder of Service, EndpointSlice, Node and ServiceCIDR YAML";
-    let table =
-        top.require("source", "where the cluster's objects come from: {manifests: FOLDER}")?.table(&["manifests"])?;
-    context.path(table.require("manifests", MANIFESTS)?, MANIFESTS).map(Source::Manifests)
+    const SOURCE: &str = "where the cluster's objects come from: {kubernetes: {}} or {manifests: FOLDER}";
+    const ALLOWED: &str = "either kubernetes: {} or manifests: FOLDER";
+    let item = top.require("source", SOURCE)?;
+    let table = item.table(&["kubernetes", "manifests"])?;
+    match (table.get("kubernetes"), table.get("manifests")) {
+        (Some(kubernetes), None) => kubernetes::read(kubernetes, context).map(Source::Kubernetes),
+        (None, Some(manifests)) => {
+            let allowed = "a folder of Service, EndpointSlice, Node and ServiceCIDR YAML";
+            context.path(manifests, allowed).map(Source::Manifests)
+        }
+        (None, None) => Err(item.refuse(ALLOWED)),
+        (Some(_), Some(_)) => Err(item.conflict("with both kubernetes and manifests", ALLOWED)),
+    }
 }
 
 /// `dataplane`: the scheduler, and how the client's address is replaced.

@@ -22,13 +22,49 @@
 //! as they arrive ([`convert`]) and nothing keeps them whole.
 
 pub mod convert;
+pub mod kubernetes;
 pub mod manifests;
+
+use std::path::PathBuf;
 
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
-use crate::model::{Event, Object, ObjectRef};
+use self::kubernetes::Access;
+use crate::config::{self, Config};
+use crate::model::{Event, Object, ObjectRef, Settings};
 use crate::plan::Change;
+
+/// The configured source.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The API server.
+    Kubernetes(Access),
+    /// A folder of manifests.
+    Manifests(PathBuf),
+}
+
+impl Source {
+    /// The source that `config` names. Only the agent `remembers` on disk what it learns; whoever just looks does not.
+    pub fn new(config: &Config, remembers: bool) -> Source {
+        match &config.source {
+            config::Source::Kubernetes(source) => {
+                Source::Kubernetes(Access::new(source, &config.runtime_dir, remembers))
+            }
+            config::Source::Manifests(folder) => Source::Manifests(folder.clone()),
+        }
+    }
+
+    /// Watches it for a node with these `settings`. Returns when nobody listens any more.
+    pub async fn watch(self, settings: Settings, changes: Sender<Change>) {
+        match self {
+            Source::Kubernetes(access) => {
+                kubernetes::watch(access, settings.node, settings.cluster_ips.is_some(), changes).await;
+            }
+            Source::Manifests(folder) => manifests::watch(folder, settings.node, changes).await,
+        }
+    }
+}
 
 /// What became of one object when it was made compact.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::ipvs::ServerKey;
 use crate::model::sysctl::Sysctl;
+use crate::watch::kubernetes::inquiry::Inquiry;
 
 /// What was found on the node, and nothing about what it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,10 @@ pub struct Facts {
     pub virtual_servers: BTreeSet<ServerKey>,
     /// Packet filter chains of the families ip, ip6 and inet; why they were not read.
     pub chains: Result<Vec<Chain>, String>,
-    /// How many manifests the source's folder holds; why it cannot be read.
+    /// How many manifests the source's folder holds; why it cannot be read. 0 where the source is no folder.
     pub manifests: Result<usize, String>,
+    /// The API server; `None`: it is not the source, or was not asked.
+    pub api: Option<Inquiry>,
     /// Does somebody else's gobgpd answer at its address? `None`: gobgpd is ours, or there is no BGP.
     pub gobgpd: Option<Result<(), String>>,
 }

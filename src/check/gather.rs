@@ -44,6 +44,7 @@ pub fn gather(config: &Config) -> Facts {
         virtual_servers: proc::virtual_servers(&text("/proc/net/ip_vs").unwrap_or_default()),
         chains: firewall::chains(modules.get(needed::NF_TABLES).copied()),
         manifests: manifests(&config.source),
+        api: None,
         gobgpd: config.gobgpd.as_ref().and_then(reach_gobgpd),
         modules,
     }
@@ -123,8 +124,10 @@ fn processes() -> BTreeMap<String, u32> {
 fn manifests(source: &Source) -> Result<usize, String> {
     /// Deeper folders are not looked into: links could lead round in circles.
     const DEPTH: usize = 8;
-    let Source::Manifests(folder) = source;
-    count_manifests(folder, DEPTH).map_err(|error| error.to_string())
+    match source {
+        Source::Manifests(folder) => count_manifests(folder, DEPTH).map_err(|error| error.to_string()),
+        Source::Kubernetes(_) => Ok(0),
+    }
 }
 
 /// The manifests in `folder` and in the folders below, by the names that `watch::manifests` goes by.

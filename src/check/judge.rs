@@ -3,6 +3,7 @@
 use super::{Facts, Finding, Level};
 use crate::config::Config;
 
+mod api;
 mod bgp;
 mod kernel;
 mod neighbours;
@@ -13,6 +14,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     let mut findings = foundations(config, facts);
     kernel::judge_parameters(config, facts, &mut findings);
     node::judge(config, facts, &mut findings);
+    api::judge(config, facts, &mut findings);
     neighbours::judge(config, facts, &mut findings);
     bgp::judge(config, facts, &mut findings);
     findings.sort_by_key(|finding| finding.level);

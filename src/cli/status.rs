@@ -136,8 +136,12 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
         peer.problem.clone().map(|problem| Problem { subject, problem })
     });
     let peers: Vec<Problem> = peers.collect();
-    let problems: Vec<&Problem> =
-        peers.iter().chain(&services.problems).chain(&status.source.bad_objects).chain(&status.source.troubles).collect();
+    let problems: Vec<&Problem> = peers
+        .iter()
+        .chain(&services.problems)
+        .chain(&status.source.bad_objects)
+        .chain(&status.source.troubles)
+        .collect();
     table(
         text,
         &["PROBLEM WITH", "WHAT"],

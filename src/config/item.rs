@@ -74,6 +74,11 @@ impl<'a> Item<'a> {
         matches!(self.node.value, Value::Table(_))
     }
 
+    /// Is it a list?
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// Text for which `read` has a value.
     pub(super) fn parse<T>(&self, allowed: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Mistake> {
         match &self.node.value {

@@ -76,6 +76,32 @@ fn little_is_enough() {
 }
 
 #[test]
+fn the_api_server_is_reached_as_configured() {
+    let source = |text: &str| match good(&format!("source: {{kubernetes: {text}}}\n")) {
+        Config { source: Source::Kubernetes(kubernetes), file, .. } => (kubernetes, file),
+        config => panic!("{:?}", config.source),
+    };
+    assert_eq!(source("{}").0, Kubernetes::default());
+    let servers = |text: &str| source(&format!("{{server: {text}}}")).0.servers;
+    for url in [
+        "https://10.0.0.1:6443",
+        "https://[fd00::1]:6443",
+        "https://k8s.example.org/clusters/a",
+        "http://127.0.0.1:8001",
+    ] {
+        assert_eq!(servers(&format!("'{url}'")), [url]);
+        assert_eq!(servers(&format!("['{url}/', 'http://localhost:1']")), [url, "http://localhost:1"]);
+    }
+    let (found, file) = source("{kubeconfig: admin.conf, context: rack}");
+    let expected = Kubernetes {
+        kubeconfig: Some(file.with_file_name("admin.conf")),
+        context: Some("rack".to_owned()),
+        servers: vec![],
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn without_a_name_the_host_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vipcast.yaml");
@@ -116,7 +142,7 @@ fn the_sample_says_what_the_defaults_are() {
     let expected = Config {
         settings: Settings {
             node: "lb1".to_owned(),
-            node_selector: Selector::default(),
+            node_selector: Selector::new([("role".to_owned(), "lb".to_owned())].into()),
             node_ips: vec![address("10.0.1.2"), address("fd01::2")],
             cluster_ips: Some(vec![range("10.96.0.0/16"), range("fd00:10:96::/112")]),
             scheduler: Scheduler::new("rr"),
@@ -135,15 +161,15 @@ fn the_sample_says_what_the_defaults_are() {
             resync: Duration::from_secs(300),
         },
         runtime_dir: "/run/vipcast".into(),
-        source: Source::Manifests(file.with_file_name("cluster/")),
+        source: Source::Kubernetes(Kubernetes::default()),
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
-        shutdown: Leave::Withdraw,
+        shutdown: Leave::Keep,
         admin: ([127, 0, 0, 1], 9180).into(),
         file: file.clone(),
     };
     assert_eq!(load(&file, &|_| None), Ok(expected.clone()));
     // The same with every key that has a default left out.
-    let short = "source: {manifests: cluster/}\nnode: lb1\nnodeIPs: [10.0.1.2, 'fd01::2']\n\
+    let short = "source: {kubernetes: {}}\nnode: lb1\nnodeIPs: [10.0.1.2, 'fd01::2']\n\
                  ranges: {clusterIPs: [10.96.0.0/16, 'fd00:10:96::/112']}\n\
                  bgp: {asn: 65001, routerID: 10.0.1.2, peers: [{address: 10.0.1.1, asn: 65000, localAddress: 10.0.1.2}, \
                  {address: 'fd01::1', asn: 65000}]}\n";
@@ -230,7 +256,14 @@ fn node_selectors_are_read() {
     {
         assert!(good(&format!("{SOURCE}{selecting}")).settings.selects_by_labels(), "{selecting}");
     }
-    assert!(good(&format!("{SOURCE}nodeSelector: {{}}")).settings.node_selector.is_empty());
+    let cluster = "source: {kubernetes: {}}\n";
+    let every = good(&format!("{cluster}nodeSelector: {{}}\nshutdown: withdraw"));
+    assert!(every.settings.node_selector.is_empty());
+    assert_eq!(
+        (every.shutdown, good(cluster).shutdown, good(SOURCE).shutdown),
+        (Leave::Withdraw, Leave::Keep, Leave::Withdraw)
+    );
+    assert_eq!(good(cluster).settings.node_selector, selector(&[("role", "lb")]));
 }
 
 #[test]

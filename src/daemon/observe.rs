@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use super::connect::endpoint;
 use crate::apply::bgp::{Endpoint, Speaker};
 use crate::apply::kernel::Kernel;
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::model::{State, Time};
 use crate::plan::rehearse::{ModelNode, Stage, look, rehearse};
 use crate::plan::step::{Executor, Observation, Outcome};
 use crate::plan::{Change, Planner, Report, Status, Step};
-use crate::watch;
+use crate::watch::Source;
 
 /// How long the source gets for its first complete list, and gobgpd for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,8 +100,7 @@ async fn informed(config: &Config) -> Planner {
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
     planner.apply(Change::SpeakerUp, Time::ZERO);
     let (sender, mut changes) = mpsc::channel(1024);
-    let Source::Manifests(folder) = config.source.clone();
-    let source = watch::manifests::watch(folder, config.settings.node.clone(), sender);
+    let source = Source::new(config, false).watch(config.settings.clone(), sender);
     let listen = async {
         while !planner.is_listed() {
             match changes.recv().await {

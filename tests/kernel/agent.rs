@@ -5,6 +5,7 @@ mod cleanup;
 mod commands;
 mod damage;
 mod restart;
+mod role;
 
 use std::fs;
 use std::io::{Read, Write};

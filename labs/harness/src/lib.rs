@@ -3,9 +3,11 @@
 //! - [`vm`] finds or boots a kernel that has IPVS.
 //! - [`netns`] has network namespaces, for tests that need one or two.
 //! - [`clab`] reads topology files, and [`lab`] deploys them.
+//! - [`apiserver`] runs a real kube-apiserver and etcd.
 //! - [`suites`] builds the test suites and runs them.
 //! - [`traffic`] sends packets through them, and counts.
 
+pub mod apiserver;
 pub mod clab;
 mod exec;
 pub mod folders;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use vipcast_lab::apiserver::{Programs, Unavailable};
 use vipcast_lab::suites::{self, Suite};
 use vipcast_lab::vm;
 
@@ -39,6 +40,11 @@ enum Action {
     Test(Tests),
     /// Download the virtual machine's kernel, unless it is there, and print where it is.
     Kernel,
+    /// Build kube-apiserver, etcd and kubectl, unless they are there, and print where they are.
+    Kubernetes {
+        /// The version, such as v1.33.13, if not the one of `tests/apiserver/go.mod`.
+        version: Option<String>,
+    },
     /// Deploy a lab and look around in it.
     ///
     /// Without a command it says how to enter the nodes, and keeps the lab until Ctrl-C. A command finds the name of each
@@ -79,8 +85,11 @@ struct Machine {
 #[derive(clap::Args)]
 struct Tests {
     /// The suites.
-    #[arg(value_enum, default_values_t = [Suite::Pure, Suite::Kernel, Suite::Lab])]
+    #[arg(value_enum, default_values_t = [Suite::Pure, Suite::Api, Suite::Kernel, Suite::Lab])]
     suites: Vec<Suite>,
+    /// The version of Kubernetes for the suite `api`, such as v1.33.13, if not the one of `tests/apiserver/go.mod`.
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<String>,
     /// Arguments for the test binaries, such as a part of a test's name.
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -110,8 +119,17 @@ fn run(action: Action) -> Result<u8> {
         }),
         Action::Bench { arguments } => suites::bench(&arguments),
         Action::Demo => demo::run(),
-        Action::Test(Tests { suites, arguments }) => suites::run(&suites, &arguments),
+        Action::Test(Tests { suites, kubernetes, arguments }) => {
+            suites::run(&suites, kubernetes.as_deref(), &arguments)
+        }
         Action::Shell { topology, command } => shell::run(&topology, command),
+        Action::Kubernetes { version } => match Programs::provide(version.as_deref())? {
+            Ok(programs) => {
+                println!("{}", programs.folder.display());
+                Ok(0)
+            }
+            Err(Unavailable(reason)) => bail!("{reason}"),
+        },
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());

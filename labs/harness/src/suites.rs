@@ -10,13 +10,19 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
 
+use crate::apiserver::{PROGRAMS, Programs, Unavailable};
 use crate::{folders, progress, vm};
+
+/// The suite `api` has one API server for most of its tests, and burdens it.
+const API_THREADS: &str = "--test-threads=1";
 
 /// A test suite, named by its purity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Suite {
     /// No root, no network: unit tests and the binary `pure`.
     Pure,
+    /// A real kube-apiserver and etcd: the binary `api`.
+    Api,
     /// A real kernel: the binary `kernel`.
     Kernel,
     /// Packets through a router: the binary `lab`.
@@ -27,6 +33,7 @@ impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Suite::Pure => "pure",
+            Suite::Api => "api",
             Suite::Kernel => "kernel",
             Suite::Lab => "lab",
         })
@@ -42,16 +49,33 @@ struct Binary {
 }
 
 /// Builds the test binaries and runs those of `suites`, each of them even after a failure. Arguments in `extra` go to
-/// the binaries (a filter, say). The answer is an exit status.
-pub fn run(suites: &[Suite], extra: &[OsString]) -> Result<u8> {
+/// the binaries (a filter, say); `kubernetes` is the version for the suite `api`, if not the pinned one. The answer is an
+/// exit status.
+pub fn run(suites: &[Suite], kubernetes: Option<&str>, extra: &[OsString]) -> Result<u8> {
     vm::provide()?;
+    let programs = match suites.contains(&Suite::Api) {
+        true => Some(Programs::provide(kubernetes)?),
+        false => None,
+    };
     let mut binaries = build()?;
     binaries.retain(|binary| suites.contains(&binary.suite));
-    let (pure, real): (Vec<_>, Vec<_>) = binaries.into_iter().partition(|binary| binary.suite == Suite::Pure);
+    let on_kernel = |binary: &Binary| matches!(binary.suite, Suite::Kernel | Suite::Lab);
+    let (real, here): (Vec<_>, Vec<_>) = binaries.into_iter().partition(on_kernel);
     let mut failed = false;
-    for binary in pure {
+    for binary in here {
         heading(&binary);
-        let status = Command::new(&binary.file).args(extra).current_dir(&binary.folder).status();
+        let mut command = Command::new(&binary.file);
+        if binary.suite == Suite::Api {
+            match &programs {
+                Some(Ok(programs)) => command.env(PROGRAMS, &programs.folder).arg(API_THREADS),
+                Some(Err(Unavailable(reason))) => {
+                    println!("SKIPPED api: {reason}");
+                    continue;
+                }
+                None => continue,
+            };
+        }
+        let status = command.args(extra).current_dir(&binary.folder).status();
         failed |= !status.with_context(|| format!("run {}", binary.file.display()))?.success();
     }
     if !real.is_empty() {
@@ -168,6 +192,7 @@ fn artifact(message: Message) -> Option<Artifact> {
 fn binary(artifact: Artifact) -> Binary {
     let is_test = artifact.is("test");
     let suite = match artifact.target.name.as_str() {
+        "api" if is_test => Suite::Api,
         "kernel" if is_test => Suite::Kernel,
         "lab" | "rack" if is_test => Suite::Lab,
         _ => Suite::Pure,

@@ -83,6 +83,11 @@ pub fn provide() -> Result<()> {
     packages::provide_lab()
 }
 
+/// Installs openssl, unless it is there.
+pub(crate) fn provide_openssl() -> Result<()> {
+    packages::provide_openssl()
+}
+
 /// Can this machine's own kernel run labs? The error says what it lacks.
 pub fn probe() -> Result<(), String> {
     host::probe()

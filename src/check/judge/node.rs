@@ -30,7 +30,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
             }
         }
     }
-    let Source::Manifests(folder) = &config.source;
+    let Source::Manifests(folder) = &config.source else { return };
     let subject = format!("folder {}", folder.display());
     let wanted = "a folder with manifests of Services and EndpointSlices";
     match &facts.manifests {

@@ -4,8 +4,10 @@ use super::super::facts::{Chain, Conntrack, Module, Parameter};
 use super::super::{Answer, needed};
 use super::*;
 use crate::config;
+use crate::model::Kind;
 use crate::model::ipvs::{Protocol, ServerKey};
 use crate::model::sysctl::Sysctl;
+use crate::watch::kubernetes::inquiry::{Inquiry, Rights};
 
 const BASE: &str = "source: {manifests: cluster}\nnodeIPs: [10.0.1.2]\nranges: {clusterIPs: [10.96.0.0/16]}\n";
 const PEER: &str = "peers: [{address: 10.0.1.1, asn: 65000, localAddress: 10.0.1.2}]";
@@ -15,7 +17,9 @@ fn config(text: &str) -> Config {
     let file = folder.path().join("vipcast.yaml");
     std::fs::write(&file, text).unwrap();
     let mut config = config::load(&file, &|_| None).unwrap();
-    config.source = config::Source::Manifests("/cluster".into());
+    if let config::Source::Manifests(folder) = &mut config.source {
+        *folder = "/cluster".into();
+    }
     config
 }
 
@@ -43,6 +47,7 @@ fn ready(config: &Config) -> Facts {
         virtual_servers: [server("10.96.0.1")].into(),
         chains: Ok(Vec::new()),
         manifests: Ok(3),
+        api: None,
         gobgpd: None,
     }
 }
@@ -487,4 +492,71 @@ fn errors_come_first_and_decide() {
     assert_eq!(json["ready"], false);
     assert_eq!(json["errors"][0]["found"], "gone");
     assert_eq!(json["warnings"][0]["subject"], "kernel release");
+}
+
+#[test]
+fn the_api_server_has_to_answer_and_to_allow() {
+    let text = "source: {kubernetes: {}}\nnodeIPs: [10.0.1.2]\nranges: {clusterIPs: [10.96.0.0/16]}\n";
+    let derived = "source: {kubernetes: {}}\nnodeIPs: [10.0.1.2]\n";
+    let rights = || Rights { server: "https://10.0.0.1:6443".to_owned(), ..Rights::default() };
+    let inquiry = |given: &str, answer: Result<Rights, &str>| Inquiry {
+        given: vec![given.parse().unwrap()],
+        in_cluster: false,
+        remembered: 0,
+        answer: answer.map_err(str::to_owned),
+    };
+    let direct = "https://10.0.0.1:6443";
+    let vip = "https://10.96.0.1:443";
+    assert_findings(text, |facts| facts.api = Some(inquiry(direct, Ok(rights()))), &[]);
+    assert_findings(
+        text,
+        |facts| facts.api = Some(inquiry(direct, Err("https://10.0.0.1:6443: connection refused"))),
+        &["E: API server: found https://10.0.0.1:6443: connection refused; wanted: an API server that answers; \
+           correct source.kubernetes or the credentials, or mend the way there"],
+    );
+    let denied = Rights { denied: vec!["list services".to_owned(), "watch nodes".to_owned()], ..rights() };
+    assert_findings(
+        text,
+        |facts| facts.api = Some(inquiry(direct, Ok(denied))),
+        &[
+            "E: API server: found https://10.0.0.1:6443, which does not allow: list services, watch nodes; wanted: leave to \
+           get our Node, and to list and watch Services, EndpointSlices, ServiceCIDRs and our Node; apply the ClusterRole \
+           and its binding of deploy/",
+        ],
+    );
+    let old = || Rights { absent: vec![Kind::ServiceCidr], ..rights() };
+    assert_findings(text, |facts| facts.api = Some(inquiry(direct, Ok(old()))), &[]);
+    assert_findings(
+        derived,
+        |facts| facts.api = Some(inquiry(direct, Ok(old()))),
+        &[
+            "E: ranges.clusterIPs: found none configured, and an API server without ServiceCIDR objects (Kubernetes has them \
+           since 1.33); wanted: the ClusterIP ranges from one or the other; configure ranges.clusterIPs",
+        ],
+    );
+
+    // The loop: whether the address is known to be a VIP from the ranges, or from the kubelet.
+    let works = "W: API server: found https://10.96.0.1:443, which answers, but is a ClusterIP: without kube-proxy it \
+                 works only while vipcast serves it, and after a reboot nothing does; wanted: an address that works \
+                 without vipcast; set source.kubernetes.server to the API servers' own addresses";
+    let fails = "E: API server: found https://10.96.0.1:443, which is a ClusterIP and does not answer (timed out): without \
+                 kube-proxy it works only once vipcast serves it, and vipcast cannot serve it before it has read the API \
+                 server; wanted: an address that works without vipcast; set source.kubernetes.server to the API servers' \
+                 own addresses";
+    for (text, in_cluster) in [(text, false), (derived, true)] {
+        let looped = |answer| Inquiry { in_cluster, ..inquiry(vip, answer) };
+        assert_findings(text, |facts| facts.api = Some(looped(Ok(rights()))), &[works]);
+        assert_findings(text, |facts| facts.api = Some(looped(Err("timed out"))), &[fails]);
+        let remembered = Inquiry { remembered: 3, ..looped(Ok(rights())) };
+        assert_findings(text, |facts| facts.api = Some(remembered), &[]);
+    }
+    let served = |facts: &mut Facts| {
+        facts.processes.insert("kube-proxy".to_owned(), 7);
+        facts.api = Some(inquiry(vip, Ok(rights())));
+    };
+    let config = config(text);
+    let mut facts = ready(&config);
+    served(&mut facts);
+    let subjects: Vec<String> = judge(&config, &facts).into_iter().map(|finding| finding.subject).collect();
+    assert_eq!(subjects, ["kube-proxy"]);
 }

@@ -37,7 +37,10 @@ fn of_the_format() {
             "- node\n".into(),
             "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
         ),
-        (String::new(), "1:1: source: missing; allowed: where the cluster's objects come from: {manifests: FOLDER}"),
+        (
+            String::new(),
+            "1:1: source: missing; allowed: where the cluster's objects come from: {kubernetes: {}} or {manifests: FOLDER}",
+        ),
     ]);
 }
 
@@ -53,7 +56,7 @@ fn of_keys() {
         ("ranges: {externalIPs: []}", "2:10: ranges.externalIPs: unknown key; allowed: clusterIPs"),
         (
             "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, anounce: host}]}",
-            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities",
+            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities, nodeSelector",
         ),
         (
             "bgp:",
@@ -66,11 +69,36 @@ fn of_keys() {
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen"),
     ]);
     assert_refused(&[
-        ("source: {kubernetes: {}}\n".into(), "1:10: source.kubernetes: unknown key; allowed: manifests"),
+        ("source: {api: {}}\n".into(), "1:10: source.api: unknown key; allowed: kubernetes, manifests"),
         (
-            "source: {}\n".into(),
-            "1:9: source.manifests: missing; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
+            "source: {kubernetes: {}, manifests: a}\n".into(),
+            "1:9: source: found a mapping, with both kubernetes and manifests; allowed: either kubernetes: {} or manifests: FOLDER",
         ),
+        (
+            "source: {kubernetes: yes}\n".into(),
+            "1:22: source.kubernetes: found yes; allowed: a mapping with the keys kubeconfig, context, server",
+        ),
+        (
+            "source: {kubernetes: {server: 'http://10.0.0.1:8080'}}\n".into(),
+            "1:31: source.kubernetes.server: found the text \"http://10.0.0.1:8080\"; allowed: https://HOST:PORT, or http:// for an address of this node's loopback",
+        ),
+        (
+            "source: {kubernetes: {server: []}}\n".into(),
+            "1:31: source.kubernetes.server: found an empty list; allowed: a URL, or a list of URLs, such as [https://10.0.0.1:6443, https://10.0.0.2:6443]",
+        ),
+        (
+            "source: {kubernetes: {server: ['https://a', 'https://a/']}}\n".into(),
+            "1:45: source.kubernetes.server[1]: found the text \"https://a/\", for the second time; allowed: each server once",
+        ),
+        (
+            "source: {kubernetes: {server: 'https://me:secret@a'}}\n".into(),
+            "1:31: source.kubernetes.server: found a URL with a user in it; allowed: https://HOST:PORT",
+        ),
+        (
+            "source: {kubernetes: {context: ''}}\n".into(),
+            "1:32: source.kubernetes.context: found the text \"\"; allowed: the name of a context of the kubeconfig",
+        ),
+        ("source: {}\n".into(), "1:9: source: found a mapping; allowed: either kubernetes: {} or manifests: FOLDER"),
         (
             "source: {manifests: [a]}\n".into(),
             "1:21: source.manifests: found a list; allowed: a folder of Service, EndpointSlice, Node and ServiceCIDR YAML",
@@ -272,7 +300,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [10.0.1.1]",
-            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
         ),
         (
             "asn: 1, routerID: 0.0.0.0",
@@ -376,7 +404,7 @@ fn of_peers() {
         ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
         (
             "password: hunter2",
-            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
         ),
         (
             "passwordFile: missing",
@@ -431,11 +459,11 @@ fn of_node_selectors() {
         ("{A/b: lb}".to_owned(), key("2:21", "A/b")),
         ("{a/: lb}".to_owned(), key("2:20", "a/")),
         (format!("{{{long}: lb}}"), key("2:82", &long)),
-        ("{role: }".to_owned(), format!("2:22: nodeSelector.role: found nothing; allowed: {VALUE}")),
-        ("{role: [lb]}".to_owned(), format!("2:23: nodeSelector.role: found a list; allowed: {VALUE}")),
-        ("{role: l b}".to_owned(), format!("2:23: nodeSelector.role: found l b; allowed: {VALUE}")),
-        (format!("{{role: {long}}}"), format!("2:23: nodeSelector.role: found {long}; allowed: {VALUE}")),
-        ("{a: b, a: c}".to_owned(), "2:26: nodeSelector.a: given twice; allowed: once".to_owned()),
+        ("{role: }".to_owned(), format!("2:16: nodeSelector.role: found nothing; allowed: {VALUE}")),
+        ("{role: [lb]}".to_owned(), format!("2:22: nodeSelector.role: found a list; allowed: {VALUE}")),
+        ("{role: l b}".to_owned(), format!("2:22: nodeSelector.role: found l b; allowed: {VALUE}")),
+        (format!("{{role: {long}}}"), format!("2:22: nodeSelector.role: found {long}; allowed: {VALUE}")),
+        ("{a: b, a: c}".to_owned(), "2:25: nodeSelector.a: given twice; allowed: once".to_owned()),
     ];
     let cases: Vec<_> = cases.iter().map(|(text, m)| (format!("{SOURCE}nodeSelector: {text}\n"), m.as_str())).collect();
     assert_refused(&cases);

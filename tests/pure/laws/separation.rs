@@ -91,7 +91,7 @@ fn assert_kept(before: &State, after: &State) {
     }
     assert_eq!(after.addr, before.addr);
     assert_eq!(after.nft, before.nft);
-    let paths = |state: &State| state.bgp.as_ref().unwrap().paths.clone();
+    let paths = |state: &State| state.bgp.clone().unwrap_or_default().paths;
     let gone = paths(before).into_keys().find(|path| !paths(after).contains_key(path));
     assert_eq!(gone, None, "a path was withdrawn");
 }

@@ -8,7 +8,8 @@ use vipcast::model::node::Node;
 use vipcast::model::settings::{Announce, PeerEntry};
 use vipcast::model::{Event, Kind, Object, Prefix, Settings};
 use vipcast::plan::change::Leave;
-use vipcast::plan::{Change, ModelNode, Step};
+use vipcast::plan::pass::is_for_speaker;
+use vipcast::plan::{Change, ModelNode, Outcome, Report, Step};
 
 use super::position;
 use crate::support::build::{
@@ -262,15 +263,17 @@ fn removal_goes_on_when_our_own_gobgpd_dies_meanwhile() {
                 Some(leave) => rig.change(Change::Leave(leave)),
                 None => rig.tell(node("")),
             };
-            for step in rig.planner.plan(rig.now).steps.into_iter().take(withdrawn) {
-                let outcome = rig.node.perform_one(&step);
-                rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
+            let mut answered = 0;
+            let steps = rig.planner.plan(rig.now).steps;
+            for step in steps {
+                let outcome = match is_for_speaker(&step) && answered >= withdrawn {
+                    true => Outcome::Later("connection refused".into()),
+                    false => rig.node.perform_one(&step),
+                };
+                answered += usize::from(is_for_speaker(&step));
+                rig.change(Change::Report(Report { step, outcome }));
             }
             rig.node.state.bgp = None;
-            for step in rig.planner.plan(rig.now).steps {
-                let outcome = vipcast::plan::Outcome::Later("connection refused".into());
-                rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
-            }
             // That it cannot be reached says nothing yet.
             rig.change(Change::SpeakerDown("it closed the connection".into()));
             rig.now = rig.now + Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,9 +25,20 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a command, both of its outputs appended to `log`.
     pub(super) fn start(name: &str, command: NsCommand<'_>, log: PathBuf) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(&log);
-        let file = file.with_context(|| format!("open {}", log.display()))?;
+        let file = open(&log)?;
         let child = command.stdout(file.try_clone()?).stderr(file).spawn()?;
+        Self::over(name, child, log)
+    }
+
+    /// The same outside of a node: in the network namespace of this thread.
+    pub(crate) fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+        let file = open(&log)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
+        Self::over(name, child, log)
+    }
+
+    fn over(name: &str, child: Child, log: PathBuf) -> Result<Self> {
         let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id")?);
         Ok(Self { name: name.to_owned(), pid, child: Mutex::new(child), log })
     }
@@ -89,6 +100,11 @@ impl Daemon {
     fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A log to append to.
+fn open(log: &Path) -> Result<File> {
+    File::options().create(true).append(true).open(log).with_context(|| format!("open {}", log.display()))
 }
 
 impl Drop for Daemon {

@@ -35,6 +35,14 @@ const MACHINE: [Tool; 4] = [
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What makes the keys of a control plane.
+const OPENSSL: [Tool; 1] = [("openssl", "openssl")];
+
+/// Installs openssl, unless it is there.
+pub(super) fn provide_openssl() -> Result<()> {
+    provide(&OPENSSL)
+}
+
 /// Installs what is missing of the lab's programs.
 pub(super) fn provide_lab() -> Result<()> {
     provide(&LAB)

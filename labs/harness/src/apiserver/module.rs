@@ -1,0 +1,107 @@
+//! The Go module that the programs are built from: the text of a `go.mod`.
+
+use anyhow::{Context, Result, ensure};
+
+/// The oldest Go whose modules may have `tool` lines.
+const OLDEST: &str = "1.24.0";
+
+/// The version of Kubernetes that this `go.mod` requires (`v1.36.3`).
+pub(super) fn kubernetes_version(module: &str) -> Result<String> {
+    Ok(required(module, "k8s.io/kubernetes").context("the module requires no k8s.io/kubernetes")?.to_owned())
+}
+
+/// The oldest Go that will do, from the line `go 1.26.0`.
+pub(super) fn go_version(module: &str) -> Result<&str> {
+    module.lines().find_map(|line| line.strip_prefix("go ")).map(str::trim).context("the module has no line `go`")
+}
+
+/// Is this version of Go (`go1.26.8`) `wanted` (`1.26.0`) or newer? A development version is taken for new enough.
+pub(super) fn is_new_enough(version: &str, wanted: &str) -> bool {
+    let numbers = |text: &str| {
+        let release = text.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or_default();
+        release.split('.').map(|part| part.parse().unwrap_or(0)).chain([0; 3]).take(3).collect::<Vec<u32>>()
+    };
+    match version.strip_prefix("go") {
+        Some(release) => numbers(release) >= numbers(wanted),
+        None => version.starts_with("devel"),
+    }
+}
+
+/// A module for another version of Kubernetes, from the `go.mod` of k8s.io/kubernetes at that version.
+///
+/// What its `replace` lines take from its own tree (`./staging/src/…`) is published as `v0.MINOR.PATCH`; etcd's server is
+/// taken in the version of its client there. The indirect requirements are left to the go command.
+pub(super) fn derive(version: &str, kubernetes: &str) -> Result<String> {
+    let staging = version.strip_prefix("v1.").map(|rest| format!("v0.{rest}"));
+    let staging = staging.with_context(|| format!("{version} is no version of Kubernetes such as v1.33.13"))?;
+    let etcd = required(kubernetes, "go.etcd.io/etcd/client/v3").context("this Kubernetes requires no etcd client")?;
+    let own = go_version(kubernetes)?;
+    let go = if is_new_enough(&format!("go{own}"), OLDEST) { own } else { OLDEST };
+    let staged: Vec<String> = kubernetes
+        .lines()
+        .filter(|line| line.contains("=> ./staging/"))
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with("k8s.io/")))
+        .map(|module| format!("\t{module} => {module} {staging}\n"))
+        .collect();
+    ensure!(!staged.is_empty(), "the go.mod of k8s.io/kubernetes {version} replaces nothing");
+    Ok(format!(
+        "module vipcast/tests/apiserver\n\ngo {go}\n\n\
+         tool (\n\tgo.etcd.io/etcd/server/v3\n\tk8s.io/kubernetes/cmd/kube-apiserver\n\tk8s.io/kubernetes/cmd/kubectl\n)\n\n\
+         require (\n\tgo.etcd.io/etcd/server/v3 {etcd}\n\tk8s.io/kubernetes {version}\n)\n\nreplace (\n{})\n",
+        staged.concat()
+    ))
+}
+
+/// The version in which a module is required.
+fn required<'a>(module: &'a str, name: &str) -> Option<&'a str> {
+    module.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|&word| word == "require");
+        (words.next()? == name).then(|| words.next()).flatten().filter(|version| version.starts_with('v'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBERNETES: &str = "module k8s.io/kubernetes\n\ngo 1.23.0\n\nrequire (\n\tgo.etcd.io/etcd/client/v3 v3.5.21\n\
+        \tk8s.io/api v0.0.0\n)\n\nreplace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n";
+
+    #[test]
+    fn another_version_takes_what_is_published() {
+        let module = derive("v1.33.13", KUBERNETES).expect("a module");
+        assert!(module.contains("\tk8s.io/api => k8s.io/api v0.33.13\n"), "{module}");
+        assert!(module.contains("\tgo.etcd.io/etcd/server/v3 v3.5.21\n"), "{module}");
+        assert_eq!(kubernetes_version(&module).expect("a version"), "v1.33.13");
+        assert_eq!(go_version(&module).expect("a line"), "1.24.0", "with an older one there are no tool lines");
+        assert!(derive("1.33", KUBERNETES).is_err());
+        assert!(derive("v1.33.13", "go 1.23.0\nrequire go.etcd.io/etcd/client/v3 v3.5.21\n").is_err());
+    }
+
+    #[test]
+    fn the_module_of_the_repository_is_understood() {
+        let module = include_str!("../../../../tests/apiserver/go.mod");
+        let version = kubernetes_version(module).expect("a version");
+        let staging = version.replace("v1.", "v0.");
+        assert!(
+            module.contains(&format!("k8s.io/api => k8s.io/api {staging}\n")),
+            "the replace lines follow {version}"
+        );
+        assert!(go_version(module).is_ok());
+    }
+
+    #[test]
+    fn versions_of_go_are_compared_as_numbers() {
+        for (version, wanted, answer) in [
+            ("go1.26.8", "1.26.0", true),
+            ("go1.26", "1.26.0", true),
+            ("go1.9.7", "1.26.0", false),
+            ("go1.26rc1", "1.26.0", true),
+            ("go1.25.9 X:nocoverageredesign", "1.26", false),
+            ("devel go1.27-abcdef", "1.26.0", true),
+            ("", "1.26.0", false),
+        ] {
+            assert_eq!(is_new_enough(version, wanted), answer, "{version} for {wanted}");
+        }
+    }
+}

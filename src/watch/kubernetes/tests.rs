@@ -1,0 +1,443 @@
+//! Faults that the real API server does not produce when asked to: a fake one, of a few lines, plays them.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::follow::Follower;
+use super::servers::{Address, Servers};
+use super::*;
+use crate::model::Event;
+
+/// Longer than anything here takes.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// What the fake answers to a request.
+enum Reply {
+    /// A document.
+    Document(u16, Value),
+    /// Lines of a watch, which then stays open.
+    Watch(Vec<String>),
+    /// Lines of a watch, which then ends.
+    Cut(Vec<String>),
+    /// Nothing, for ever.
+    Silence,
+}
+
+/// A server that answers as told, and keeps a record of the requests: path and parameters.
+struct Fake {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Fake {
+    /// `reply` gets the request's target, and how many came before.
+    async fn start(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (record, reply) = (asked.clone(), Arc::new(reply));
+        let server = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (record, reply) = (record.clone(), reply.clone());
+                connections.spawn(async move { serve(stream, &record, &*reply).await });
+            }
+        });
+        Fake { url, asked, server }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    record: &Mutex<Vec<String>>,
+    reply: &(dyn Fn(&str, usize) -> Reply + Send + Sync),
+) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read_until(b'\n', &mut head).await? == 0 {
+                return Ok(());
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let before = {
+            let mut record = record.lock().unwrap();
+            record.push(target.clone());
+            record.len() - 1
+        };
+        let (lines, stays) = match reply(&target, before) {
+            Reply::Silence => return std::future::pending().await,
+            Reply::Document(status, value) => {
+                let body = value.to_string();
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all(format!("{head}{body}").as_bytes()).await?;
+                continue;
+            }
+            Reply::Watch(lines) => (lines, true),
+            Reply::Cut(lines) => (lines, false),
+        };
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+        for line in lines {
+            stream.write_all(format!("{:x}\r\n{line}\n\r\n", line.len() + 1).as_bytes()).await?;
+        }
+        if stays {
+            return std::future::pending().await;
+        }
+        stream.write_all(b"0\r\n\r\n").await?;
+    }
+}
+
+fn service(name: &str, version: u32) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service",
+           "metadata": {"name": name, "namespace": "shop", "resourceVersion": version.to_string()},
+           "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}})
+}
+
+fn line(what: &str, object: &Value) -> String {
+    json!({"type": what, "object": object}).to_string()
+}
+
+/// The end of a streamed list.
+fn end(version: u32) -> String {
+    let metadata =
+        json!({"resourceVersion": version.to_string(), "annotations": {"k8s.io/initial-events-end": "true"}});
+    line("BOOKMARK", &json!({"kind": "Service", "apiVersion": "v1", "metadata": metadata}))
+}
+
+fn list(items: &[Value], more: Option<&str>) -> Value {
+    json!({"kind": "ServiceList", "apiVersion": "v1", "items": items,
+           "metadata": {"resourceVersion": "100", "continue": more}})
+}
+
+fn status(code: u16, message: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "X"})
+}
+
+fn is_list(target: &str) -> bool {
+    !target.contains("watch=true")
+}
+
+fn is_stream(target: &str) -> bool {
+    target.contains("sendInitialEvents=true")
+}
+
+/// The way to servers at these URLs, with credentials that say nothing.
+fn servers(folder: &TempDir, urls: &[&str]) -> Arc<Servers> {
+    let kubeconfig = folder.path().join("kubeconfig");
+    let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": urls[0]}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": ""}}], "users": []});
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    let servers = urls.iter().map(|url| (*url).to_owned()).collect();
+    let source = config::Kubernetes { kubeconfig: Some(kubeconfig), context: None, servers };
+    Arc::new(Servers::new(source, Path::new("/none"), folder.path(), true))
+}
+
+/// A follower of one kind, and what it tells.
+struct Stage {
+    events: Receiver<Change>,
+    task: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Stage {
+    fn new(kind: Kind, dispensable: bool, urls: &[&str]) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let (changes, events) = mpsc::channel(64);
+        let follower = Follower { kind, name: None, dispensable, servers: servers(&folder, urls), changes };
+        let task = tokio::spawn(async move { _ = follower.run().await });
+        Stage { events, task, _folder: folder }
+    }
+
+    /// The next event in few words. What depends on the time is left out.
+    async fn next(&mut self) -> String {
+        let change = timeout(TOO_LONG, self.events.recv()).await.expect("an event").unwrap();
+        let Change::Source(event) = change else { panic!("{change:?}") };
+        match event {
+            Event::Listing(_) => "listing".to_owned(),
+            Event::Listed(_) => "listed".to_owned(),
+            Event::Put(Object::Service(key, _)) => format!("put {key}"),
+            Event::Gone(object) => format!("gone {object}"),
+            Event::Bad(object, problem) => format!("bad {object}: {problem}"),
+            Event::Trouble { problem: Some(problem), .. } => {
+                format!("trouble {}", problem.split("; trying since").next().unwrap_or_default())
+            }
+            Event::Trouble { problem: None, .. } => "well".to_owned(),
+            Event::Put(other) => panic!("{other:?}"),
+        }
+    }
+
+    async fn expect(&mut self, expected: &[&str]) {
+        for expected in expected {
+            assert_eq!(self.next().await, *expected);
+        }
+    }
+
+    async fn quiet(&mut self) {
+        sleep(Duration::from_millis(300)).await;
+        assert!(self.events.is_empty(), "{:?}", self.events.recv().await);
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_list_and_what_changes_later() {
+    let fake = Fake::start(|_, _| {
+        Reply::Watch(vec![
+            line("ADDED", &service("a", 1)),
+            line(
+                "ADDED",
+                &json!({"metadata": {"name": "odd", "namespace": "shop", "resourceVersion": "2"}, "spec": 5}),
+            ),
+            end(5),
+            line("MODIFIED", &service("a", 6)),
+            line(
+                "ADDED",
+                &json!({"metadata": {"name": "odd", "namespace": "shop", "resourceVersion": "7"},
+                                  "spec": {"clusterIP": "10.96.0.x"}}),
+            ),
+            line("DELETED", &service("a", 8)),
+        ])
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "put shop/a"]).await;
+    let bad = stage.next().await;
+    assert!(bad.starts_with("bad Service shop/odd: spec: "), "{bad}");
+    stage.expect(&["listed", "put shop/a"]).await;
+    let bad = stage.next().await;
+    assert!(bad.starts_with("bad Service shop/odd: spec.clusterIP is \"10.96.0.x\""), "{bad}");
+    stage.expect(&["gone Service shop/a"]).await;
+    let asked = fake.asked();
+    assert_eq!(asked.len(), 1);
+    for part in ["sendInitialEvents=true", "allowWatchBookmarks=true", "timeoutSeconds=120", "service-proxy-name"] {
+        assert!(asked[0].contains(part), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_lists_are_not_streamed_they_are_read_in_pages() {
+    let fake = Fake::start(|target, before| match target {
+        _ if is_stream(target) && before == 0 => Reply::Document(422, status(422, "sendInitialEvents: Forbidden")),
+        _ if is_stream(target) => Reply::Watch(vec![line("ADDED", &service("d", 120)), end(130)]),
+        _ if is_list(target) && target.contains("continue=next") => {
+            Reply::Document(200, list(&[service("b", 2)], None))
+        }
+        _ if is_list(target) => Reply::Document(200, list(&[service("a", 1)], Some("next"))),
+        // Its history is gone, and when all is listed anew the server has learned to stream.
+        _ => Reply::Cut(vec![line("ADDED", &service("c", 101)), line("ERROR", &status(410, "too old"))]),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "put shop/a", "put shop/b", "listed", "put shop/c"]).await;
+    stage.expect(&["listing", "put shop/d", "listed"]).await;
+    stage.quiet().await;
+}
+
+/// A watch that cannot go on where it was: kube's watcher alone would ask for the same for ever.
+#[tokio::test]
+async fn what_cannot_be_resumed_is_listed_anew() {
+    let ahead = json!({"kind": "Status", "apiVersion": "v1", "code": 504, "message": "Too large resource version",
+        "reason": "Timeout", "details": {"causes": [{"reason": "ResourceVersionTooLarge", "message": "x"}]}});
+    for refusal in [status(410, "too old resource version"), ahead] {
+        let code = u16::try_from(refusal["code"].as_u64().unwrap()).unwrap();
+        let fake = Fake::start(move |target, before| match before {
+            0 => Reply::Cut(vec![line("ADDED", &service("a", 1)), end(5)]),
+            _ if is_stream(target) => Reply::Watch(vec![line("ADDED", &service("b", 9)), end(9)]),
+            _ => Reply::Document(code, refusal.clone()),
+        })
+        .await;
+        let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+        stage.expect(&["listing", "put shop/a", "listed", "listing", "put shop/b", "listed"]).await;
+        stage.quiet().await;
+    }
+}
+
+/// What was garbled on its way may have been an object of the list, or a change.
+#[tokio::test]
+async fn a_garbled_line_is_not_passed_over() {
+    let fake = Fake::start(|_, before| match before {
+        0 => Reply::Watch(vec![line("ADDED", &service("a", 1)), "{\"type\":\"ADDED\",]".to_owned(), end(5)]),
+        1 => Reply::Watch(vec![line("ADDED", &service("a", 1)), end(5), "garbage".to_owned()]),
+        _ => Reply::Watch(vec![line("ADDED", &service("b", 9)), end(9)]),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "put shop/a"]).await;
+    assert!(stage.next().await.starts_with("trouble "));
+    stage.expect(&["listing", "put shop/a", "listed", "well"]).await;
+    assert!(stage.next().await.starts_with("trouble "));
+    stage.expect(&["listing", "put shop/b", "listed", "well"]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once_and_taken_back() {
+    let fake = Fake::start(|_, before| match before {
+        0..3 => {
+            Reply::Document(403, status(403, "services is forbidden: User \"x\" cannot watch resource \"services\""))
+        }
+        3 => Reply::Document(401, status(401, "Unauthorized")),
+        _ => Reply::Watch(vec![end(5)]),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    let forbidden = "trouble 403: services is forbidden: User \"x\" cannot watch resource \"services\"; the RBAC rules of \
+                     deploy/ allow it";
+    let credentials = "trouble 401: it does not accept our credentials (Unauthorized)";
+    stage.expect(&[forbidden, credentials, "listing", "listed", "well"]).await;
+    stage.quiet().await;
+}
+
+#[tokio::test]
+async fn a_lost_watch_that_comes_back_is_well_again_without_a_word() {
+    let fake = Fake::start(|target, before| match before {
+        0 => Reply::Cut(vec![end(5)]),
+        1 => Reply::Document(500, status(500, "no leader")),
+        _ if is_stream(target) => Reply::Document(400, status(400, "not again")),
+        _ => Reply::Watch(Vec::new()),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "listed", "trouble 500: no leader", "well"]).await;
+    stage.quiet().await;
+}
+
+/// A list that was cut has not told of all there is.
+#[tokio::test]
+async fn a_list_that_does_not_end_is_not_complete() {
+    let fake = Fake::start(|target, before| match target {
+        _ if is_stream(target) => Reply::Cut(vec![line("ADDED", &service("a", 1))]),
+        _ if is_list(target) && before < 3 => Reply::Document(500, status(500, "busy")),
+        _ if is_list(target) => Reply::Document(200, list(&[service("a", 1)], None)),
+        _ => Reply::Watch(Vec::new()),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    // The stream ended, and so did the second one; then it is read in pages.
+    stage.expect(&["listing", "put shop/a", "listing"]).await;
+    let rest = async {
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last| last != "listed") {
+            heard.push(stage.next().await);
+        }
+        heard
+    };
+    let heard = rest.await;
+    assert!(heard.contains(&"trouble 500: busy".to_owned()), "{heard:?}");
+    assert!(heard.ends_with(&["listing".to_owned(), "put shop/a".to_owned(), "listed".to_owned()]), "{heard:?}");
+}
+
+#[tokio::test]
+async fn watches_that_end_at_once_are_trouble() {
+    let fake = Fake::start(|target, before| match before {
+        0 => Reply::Watch(vec![end(5)]),
+        _ if is_stream(target) => Reply::Cut(vec![end(5)]),
+        _ => Reply::Cut(Vec::new()),
+    })
+    .await;
+    drop(fake);
+    let fake = Fake::start(|_, _| Reply::Cut(vec![end(5)])).await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "listed"]).await;
+    let fickle = "trouble the API server, or something before it, ends each watch as soon as it began";
+    stage.expect(&[fickle]).await;
+    assert!(fake.asked().len() < 10, "{:?}", fake.asked());
+}
+
+#[tokio::test]
+async fn a_kind_that_the_server_does_not_have() {
+    let fake =
+        Fake::start(|_, _| Reply::Document(404, status(404, "the server could not find the requested resource"))).await;
+    let mut stage = Stage::new(Kind::ServiceCidr, true, &[&fake.url]);
+    stage.expect(&["listing", "listed"]).await;
+    let mut stage = Stage::new(Kind::ServiceCidr, false, &[&fake.url]);
+    let absent = "trouble the API server does not have servicecidrs.networking.k8s.io in version v1; Kubernetes has it \
+                  since 1.33: configure ranges.clusterIPs";
+    stage.expect(&[absent]).await;
+    stage.quiet().await;
+}
+
+/// An address that nobody listens at.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn servers_are_tried_in_turn() {
+    let (first, second) = (nobody().await, nobody().await);
+    let mut stage = Stage::new(Kind::Service, false, &[&first, &second]);
+    stage.expect(&[&format!("trouble {first}: connection refused; {second}: connection refused")]).await;
+
+    let fake = Fake::start(|_, _| Reply::Document(404, status(404, "no such node"))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access { servers: servers(&folder, &[&first, &fake.url]) };
+    assert_eq!(NodeReader::new(&access, "lb1").read().await, Ok(None));
+    assert_eq!(access.server(), Some(fake.url.clone()));
+    assert_eq!(access.servers.current(), Some(Address::Given(fake.url.clone())));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_serve_is_left_for_the_next() {
+    let unable = Fake::start(|_, _| Reply::Document(503, status(503, "shutting down"))).await;
+    let able = Fake::start(|_, _| Reply::Watch(vec![end(5)])).await;
+    let mut stage = Stage::new(Kind::Service, false, &[&unable.url, &able.url]);
+    stage.expect(&["trouble 503: shutting down", "listing", "listed", "well"]).await;
+}
+
+#[tokio::test]
+async fn the_node_is_read_once() {
+    let node =
+        json!({"metadata": {"name": "lb1"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.2"}]}});
+    let fake = Fake::start(move |target, before| match before {
+        0 if target == "/api/v1/nodes/lb1" => Reply::Document(200, node.clone()),
+        1 => Reply::Document(200, json!({"metadata": {"name": "lb1"}, "status": 1})),
+        2 => Reply::Document(403, status(403, "forbidden")),
+        _ => Reply::Silence,
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let reader = NodeReader::new(&Access { servers: servers(&folder, &[&fake.url]) }, "lb1");
+    assert_eq!(reader.read().await.unwrap().unwrap().addresses, ["10.0.1.2".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(reader.read().await.unwrap_err().starts_with("Node lb1: status: "));
+    assert_eq!(reader.read().await.unwrap_err(), "403: forbidden; the RBAC rules of deploy/ allow it");
+    assert_eq!(reader.read().await.unwrap_err(), "the API server does not answer within 2 s");
+}
+
+#[tokio::test]
+async fn it_ends_when_nobody_listens() {
+    let url = nobody().await;
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access { servers: servers(&folder, &[&url]) };
+    let (changes, events) = mpsc::channel(64);
+    let source = tokio::spawn(watch(access, "lb1".to_owned(), false, changes));
+    drop(events);
+    timeout(TOO_LONG, source).await.unwrap().unwrap();
+}

@@ -1,0 +1,178 @@
+//! The agent on a model of a node: what `vipcast run` is, with another kernel.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use vipcast::admin::Question;
+use vipcast::admin::metrics::Metrics;
+use vipcast::config;
+use vipcast::daemon::{Wheel, start_executor};
+use vipcast::model::Time;
+use vipcast::model::node::Host;
+use vipcast::plan::step::Executor;
+use vipcast::plan::{ModelNode, Planner, Report, Status, Step};
+use vipcast::watch::Source;
+
+/// How long anything may take. Far more than it takes: only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The ranges of the control plane's Services.
+pub(crate) const RANGES: &str = "[10.96.0.0/16, fd00:10:96::/112]";
+
+/// Virtual servers (`10.96.0.10:80 tcp`), each with its destinations.
+pub(crate) type Served = BTreeMap<String, Vec<String>>;
+
+/// An agent and its node.
+pub(crate) struct Agent {
+    node: Arc<Mutex<ModelNode>>,
+    writes: Arc<Mutex<Vec<String>>>,
+    metrics: Arc<Metrics>,
+    questions: mpsc::Sender<Question>,
+    runtime: Option<Runtime>,
+    _folder: TempDir,
+}
+
+/// The model node as the kernel's executor.
+struct Kernel {
+    node: Arc<Mutex<ModelNode>>,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+impl Executor for Kernel {
+    async fn perform(&mut self, steps: Vec<Step>) -> Vec<Report> {
+        let mut node = self.node.lock().unwrap();
+        let mut writes = self.writes.lock().unwrap();
+        writes.extend(steps.iter().filter(|step| !step.is_read()).map(Step::to_string));
+        steps.into_iter().map(|step| Report { outcome: node.perform_one(&step), step }).collect()
+    }
+}
+
+impl Agent {
+    /// An agent that reads the API server of this kubeconfig, on a node that has nothing yet. `ranges`: those that are
+    /// configured; without, they are the ServiceCIDR objects'.
+    pub(crate) fn start(kubeconfig: &Path, ranges: Option<&str>) -> Agent {
+        let addresses = ["10.0.1.2", "fd01::2"].map(|address| address.parse().unwrap());
+        let host = Host { addresses: addresses.into(), default_addresses: addresses.to_vec(), ..Host::default() };
+        Agent::on(ModelNode { host, ..ModelNode::default() }, kubeconfig, ranges)
+    }
+
+    /// The same on this node.
+    pub(crate) fn on(node: ModelNode, kubeconfig: &Path, ranges: Option<&str>) -> Agent {
+        let folder = tempfile::tempdir().unwrap();
+        let ranges = ranges.map(|ranges| format!("ranges: {{clusterIPs: {ranges}}}\n")).unwrap_or_default();
+        let file = folder.path().join("vipcast.yaml");
+        let (run, kubeconfig) = (folder.path().join("run"), kubeconfig.display());
+        let text = format!(
+            "node: lb1\nnodeIPs: [10.0.1.2, fd01::2]\nruntimeDir: {}\n\
+             source: {{kubernetes: {{kubeconfig: {kubeconfig}}}}}\n{ranges}",
+            run.display()
+        );
+        fs::create_dir(&run).unwrap();
+        fs::write(&file, text).unwrap();
+        let config = config::load(&file, &|_| None).unwrap();
+
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (node, writes) = (Arc::new(Mutex::new(node)), Arc::new(Mutex::new(Vec::new())));
+        let metrics = Arc::new(Metrics::default());
+        let (changes, receiver) = mpsc::channel(1024);
+        let (questions, asked) = mpsc::channel(16);
+        let kernel = Kernel { node: node.clone(), writes: writes.clone() };
+        let kernel = start_executor("kernel", async move || kernel, changes.clone()).unwrap();
+        let (settings, source) = (config.settings.clone(), Source::new(&config, false));
+        let mut wheel = Wheel {
+            changes: receiver,
+            questions: asked,
+            kernel,
+            // No gobgpd: nobody serves its queue.
+            speaker: mpsc::channel(1).0,
+            metrics: metrics.clone(),
+            origin: Instant::now(),
+        };
+        runtime.spawn(source.watch(settings.clone(), changes));
+        runtime.spawn(async move { wheel.turn(&mut Planner::new(settings, Time::ZERO)).await });
+        Agent { node, writes, metrics, questions, runtime: Some(runtime), _folder: folder }
+    }
+
+    /// Ends it as `kill -9` would; its node stays.
+    pub(crate) fn kill(mut self) -> ModelNode {
+        self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(10));
+        self.node.lock().unwrap().clone()
+    }
+
+    /// The kernel's virtual servers and their destinations.
+    pub(crate) fn served(&self) -> Served {
+        let node = self.node.lock().unwrap();
+        let destinations = |server: &vipcast::model::ipvs::VirtualServer| {
+            server.destinations.keys().map(|key| SocketAddr::new(key.address, key.port).to_string()).collect()
+        };
+        node.state.ipvs.iter().map(|(key, server)| (key.to_string(), destinations(server))).collect()
+    }
+
+    /// The prefixes that the kernel has local routes for.
+    pub(crate) fn routes(&self) -> Vec<String> {
+        self.node.lock().unwrap().state.addr.routes.keys().map(ToString::to_string).collect()
+    }
+
+    /// How many steps have been written to the kernel.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.lock().unwrap().len()
+    }
+
+    /// The steps that were written after the first `count`.
+    pub(crate) fn writes_since(&self, count: usize) -> Vec<String> {
+        self.writes.lock().unwrap()[count..].to_vec()
+    }
+
+    /// How many passes the loop has made.
+    pub(crate) fn passes(&self) -> u64 {
+        let text = self.metrics.render(&self.status()).unwrap();
+        let value = |line: &str| line.strip_prefix("vipcast_passes_total ").map(|value| value.parse().unwrap());
+        text.lines().find_map(value).unwrap()
+    }
+
+    /// What `vipcast status` would show.
+    pub(crate) fn status(&self) -> Status {
+        let (answer, status) = oneshot::channel();
+        self.questions.blocking_send(answer).unwrap();
+        status.blocking_recv().unwrap()
+    }
+
+    /// Waits until it is so.
+    pub(crate) fn until(&self, what: &str, is: impl Fn(&Agent) -> bool) {
+        let started = Instant::now();
+        while !is(self) {
+            let (status, served) = (self.status(), self.served());
+            assert!(started.elapsed() < PATIENCE, "never {what}: {status:#?}\nserved: {served:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the lists are complete and everything that follows from them is done.
+    pub(crate) fn until_ready(&self) {
+        self.until("ready", |agent| agent.status().ready);
+    }
+
+    /// Waits until the kernel serves exactly these virtual servers with these destinations.
+    pub(crate) fn until_serves(&self, servers: &[(&str, &[&str])]) {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let wanted: Served =
+            servers.iter().map(|(server, destinations)| (format!("{server} tcp"), owned(destinations))).collect();
+        self.until(&format!("{wanted:?}"), |agent| agent.served() == wanted);
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // A runtime that is dropped would wait for what blocks.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Many objects, and many changes at once.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::agent::{Agent, RANGES};
+use crate::cluster::{Call, Cluster, SERVICES, SLICES, endpoints, service, slice};
+use crate::wire::Wire;
+
+use vipcast_lab::apiserver::Credential;
+
+fn vip(number: usize) -> String {
+    format!("10.96.{}.{}", 100 + number / 250, 1 + number % 250)
+}
+
+fn many(count: usize) -> impl Iterator<Item = Call> {
+    (0..count).flat_map(|number| {
+        let name = format!("s{number}");
+        [service(&name, &vip(number)), slice(&name, &["10.244.1.2", "10.244.2.2"])]
+    })
+}
+
+#[test]
+fn the_agent_starts_with_no_service() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let agent = cluster.agent();
+    assert!(agent.served().is_empty());
+    let status = agent.status();
+    assert!(status.source.listed && status.source.troubles.is_empty(), "{status:?}");
+    assert_eq!(status.services.total, 1, "default/kubernetes, which has no endpoints here");
+}
+
+#[test]
+fn the_agent_starts_with_one_service() {
+    let Some(cluster) = Cluster::shared() else { return };
+    cluster.calls(many(1));
+    let agent = cluster.agent();
+    agent.until_serves(&[("10.96.100.1:80", &["10.244.1.2:8080", "10.244.2.2:8080"])]);
+}
+
+/// A list of many pages' worth, each object written once; and a next agent that finds all of it there, and writes nothing.
+#[test]
+fn the_agent_starts_with_two_thousand_services() {
+    const COUNT: usize = 2000;
+    let Some(cluster) = Cluster::shared() else { return };
+    cluster.calls(many(COUNT));
+    let agent = cluster.agent();
+    let served = agent.served();
+    assert_eq!(served.keys().collect::<BTreeSet<_>>().len(), COUNT, "ready means that all of them are there");
+    assert!(served.values().all(|destinations| destinations.len() == 2));
+    let infrastructure = agent.writes() - 3 * COUNT;
+    assert!(infrastructure < 50, "{infrastructure} steps beside 3 for each Service");
+
+    let next = Agent::on(agent.kill(), &cluster.kubeconfig, Some(RANGES));
+    next.until_ready();
+    assert_eq!((next.served().len(), next.writes_since(0)), (COUNT, Vec::new()));
+}
+
+/// Changes that arrive together are one pass, or a few, and what was overtaken is never written.
+#[test]
+fn a_thousand_changes_in_a_burst_coalesce() {
+    const SLICES_CHANGED: usize = 10;
+    const CHANGES: usize = 1000;
+    let Some(cluster) = Cluster::shared() else { return };
+    cluster.calls(many(SLICES_CHANGED));
+    let wire = Wire::to(cluster.server.address());
+    let credential = Credential::TokenFile(cluster.token_file.clone());
+    let kubeconfig = cluster.server.kubeconfig(&wire.url(), &credential).unwrap();
+    let agent = Agent::start(&kubeconfig, Some(RANGES));
+    agent.until("all of them served", |agent| agent.served().len() == SLICES_CHANGED);
+    agent.until_ready();
+
+    wire.hold();
+    let (passes, writes) = (agent.passes(), agent.writes());
+    let address = |change: usize| format!("10.244.{}.{}", 3 + change / 250, 1 + change % 250);
+    for round in 0..CHANGES / SLICES_CHANGED {
+        let patch = |number: usize| {
+            let endpoints = endpoints(&[&address(round * SLICES_CHANGED + number)]);
+            Call::patch(format!("{SLICES}/s{number}"), json!({ "endpoints": endpoints }))
+        };
+        cluster.calls((0..SLICES_CHANGED).map(patch));
+    }
+    cluster.call(Call::patch(format!("{SERVICES}/s0"), json!({ "metadata": { "labels": { "last": "one" } } })));
+    wire.open();
+    let last = |number| vec![format!("{}:8080", address(CHANGES - SLICES_CHANGED + number))];
+    agent.until("the last of them in the kernel", |agent| {
+        agent.served().values().enumerate().all(|(number, destinations)| *destinations == last(number))
+    });
+    let (passes, writes) = (agent.passes() - passes, agent.writes() - writes);
+    println!("{CHANGES} changes: {passes} passes, {writes} steps");
+    assert!(passes < CHANGES as u64 / 4, "{passes} passes");
+    assert!(writes < CHANGES / 2, "{writes} steps");
+}
