@@ -64,9 +64,10 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the agent: program the kernel, announce the routes, follow every change.
     ///
-    /// On SIGTERM or SIGINT it withdraws its routes and waits until peers had time to hear it (or, with `shutdown: keep`,
-    /// leaves everything as it is); the data plane stays in both cases. A second signal ends it at once. gobgpd and its
-    /// parent, the speaker, outlive it; the next agent finds them.
+    /// On SIGTERM or SIGINT it withdraws its routes and waits until peers had time to hear it, or, with `shutdown: keep`,
+    /// leaves everything as it is; the data plane stays in both cases. On a node that has not the labels of nodeSelector
+    /// any more it withdraws, waits, and removes all that is ours. A second signal ends it at once. gobgpd and its parent,
+    /// the speaker, outlive it; the next agent finds them.
     Run {
         /// Do not start a speaker: it runs as a service or container of its own.
         #[arg(long)]

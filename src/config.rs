@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::Settings;
 use crate::model::ipvs::Scheduler;
 use crate::model::settings::Snat;
+use crate::model::{Selector, Settings};
 use crate::plan::change::Leave;
 
 use item::{Item, Mistake, Table};
@@ -19,6 +19,7 @@ mod admin;
 mod bgp;
 mod item;
 mod kubernetes;
+mod labels;
 mod node;
 mod password;
 mod ranges;
@@ -43,7 +44,7 @@ pub struct Config {
     pub source: Source,
     /// Where gobgpd is; `None` exactly if `settings.bgp` is.
     pub gobgpd: Option<Gobgpd>,
-    /// What to do on SIGTERM.
+    /// What to do on SIGTERM while the node is an LB node.
     pub shutdown: Leave,
     /// Where the read-only HTTP interface listens.
     pub admin: SocketAddr,
@@ -61,6 +62,25 @@ pub enum Source {
     Kubernetes(Kubernetes),
     /// A folder of YAML files.
     Manifests(PathBuf),
+}
+
+impl Source {
+    /// Which nodes are LB nodes if `nodeSelector` is not given: in a cluster those that the DaemonSet runs on too; whoever
+    /// writes manifests writes them for this node.
+    fn default_node_selector(&self) -> Selector {
+        match self {
+            Source::Kubernetes(_) => Selector::new([("role".to_owned(), "lb".to_owned())].into()),
+            Source::Manifests(_) => Selector::default(),
+        }
+    }
+
+    /// What `shutdown` is if it is not given: in a cluster a pod of an LB node ends to be followed by another one.
+    fn default_shutdown(&self) -> Leave {
+        match self {
+            Source::Kubernetes(_) => Leave::Keep,
+            Source::Manifests(_) => Leave::Withdraw,
+        }
+    }
 }
 
 /// Where gobgpd is.
@@ -133,6 +153,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let top = root.table(&[
         "node",
         "nodeIPs",
+        "nodeSelector",
         "runtimeDir",
         "source",
         "ranges",
@@ -145,6 +166,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     ])?;
     let node = node::name(&top, context)?;
     let (node_ips, mut taken) = node::addresses(&top)?;
+    let node_selector = top.read("nodeSelector", labels::selector)?;
     let runtime_dir = top.read("runtimeDir", |item| runtime_dir(item, context))?;
     let source = source(&top, context)?;
     let ranges = top.read("ranges", ranges::read)?.flatten();
@@ -169,6 +191,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
+        node_selector: node_selector.unwrap_or_else(|| source.default_node_selector()),
         node_ips,
         cluster_ips: ranges.map(ranges::settings),
         scheduler: dataplane.scheduler,
@@ -181,9 +204,9 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         file,
         settings,
         runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/vipcast")),
-        source,
         gobgpd,
-        shutdown: shutdown.unwrap_or(Leave::Withdraw),
+        shutdown: shutdown.unwrap_or_else(|| source.default_shutdown()),
+        source,
         admin: admin.listen,
         metrics: admin.metrics,
         conn_tab_bits: dataplane.conn_tab_bits,

@@ -9,6 +9,7 @@ mod cleanup;
 mod connect;
 mod observe;
 mod run;
+mod signals;
 mod wheel;
 
 pub use cleanup::cleanup;

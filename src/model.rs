@@ -5,6 +5,7 @@ pub mod addr;
 pub mod bgp;
 pub mod cluster;
 pub mod ipvs;
+pub mod labels;
 pub mod nft;
 pub mod node;
 pub mod prefix;
@@ -16,6 +17,7 @@ pub mod sysctl;
 pub mod time;
 
 pub use cluster::{Cluster, Event, Kind, Object, ObjectRef};
+pub use labels::{Labels, Selector};
 pub use prefix::{Family, Prefix};
 pub use secret::Secret;
 pub use service::ServiceKey;

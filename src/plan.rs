@@ -24,6 +24,7 @@ pub mod problem;
 pub mod ranges;
 pub mod rehearse;
 mod reports;
+pub mod role;
 pub mod status;
 pub mod step;
 pub mod sysctl;

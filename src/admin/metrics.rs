@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::plan::role::Role;
 use crate::plan::step::Target;
 use crate::plan::{Report, Status};
 
@@ -41,6 +42,11 @@ struct BuildLabels {
     version: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoleLabels {
+    role: String,
+}
+
 /// The metrics of an agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +66,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Gauges {
     ready: Gauge,
+    role: Family<RoleLabels, Gauge>,
     services: Gauge,
     services_with_problems: Gauge,
     bad_objects: Gauge,
@@ -113,6 +120,7 @@ impl Default for Metrics {
 impl Gauges {
     fn register(&self, registry: &mut Registry) {
         registry.register("ready", "1 while the node is ready", self.ready.clone());
+        registry.register("role", "What the node is: 1 for the role that it has", self.role.clone());
         registry.register("services", "Services known", self.services.clone());
         registry.register("service_problems", "Problems of Services", self.services_with_problems.clone());
         registry.register("bad_objects", "Objects that cannot be understood", self.bad_objects.clone());
@@ -128,6 +136,10 @@ impl Gauges {
     fn set(&self, status: &Status) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.ready.set(i64::from(status.ready));
+        for role in Role::NAMES {
+            let labels = RoleLabels { role: role.to_owned() };
+            self.role.get_or_create(&labels).set(i64::from(status.role == role));
+        }
         self.services.set(number(status.services.total));
         self.services_with_problems.set(number(status.services.problems.len()));
         self.bad_objects.set(number(status.source.bad_objects.len()));

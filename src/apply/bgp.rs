@@ -169,7 +169,9 @@ impl Speaker {
 
     fn outcome(&self, failure: Failure) -> Outcome {
         match failure {
-            Failure::Unreachable(why) => Outcome::Later(format!("gobgpd at {}: {why}", self.endpoint)),
+            Failure::Unreachable(why) | Failure::Absent(why) => {
+                Outcome::Later(format!("gobgpd at {}: {why}", self.endpoint))
+            }
             Failure::Moved(what) => Outcome::Drifted(format!("gobgpd: {what}")),
             Failure::Refused(why) => Outcome::Refused(format!("gobgpd: {why}")),
         }

@@ -92,7 +92,7 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
         (true, false) => "ready",
         (false, false) => "NOT READY",
     };
-    writeln!(text, "Node {}: {state}", status.node)?;
+    writeln!(text, "Node {}: {state}, {}", status.node, status.role)?;
     for reason in &status.reasons {
         writeln!(text, "  {reason}")?;
     }
@@ -131,8 +131,17 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
         vec![sysctl.name.clone(), or_none(&sysctl.found), or_none(&sysctl.now)]
     });
     table(text, &["KERNEL PARAMETER CHANGED", "FOUND", "NOW"], sysctls)?;
-    let problems: Vec<&Problem> =
-        services.problems.iter().chain(&status.source.bad_objects).chain(&status.source.troubles).collect();
+    let peers = status.bgp.iter().flat_map(|bgp| &bgp.peers).filter_map(|peer| {
+        let subject = format!("peer {}", peer.address);
+        peer.problem.clone().map(|problem| Problem { subject, problem })
+    });
+    let peers: Vec<Problem> = peers.collect();
+    let problems: Vec<&Problem> = peers
+        .iter()
+        .chain(&services.problems)
+        .chain(&status.source.bad_objects)
+        .chain(&status.source.troubles)
+        .collect();
     table(
         text,
         &["PROBLEM WITH", "WHAT"],

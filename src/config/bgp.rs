@@ -1,16 +1,16 @@
 //! `bgp`: this speaker, its gobgpd and its peers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::item::{Item, Mistake};
 use super::ranges::Taken;
-use super::{Context, Gobgpd, password, value};
+use super::{Context, Gobgpd, labels, password, value};
 use crate::model::Family;
 use crate::model::bgp::{NextHop, Peer};
-use crate::model::settings::BgpSettings;
+use crate::model::settings::{BgpSettings, PeerEntry};
 
 /// Where Debian's package `gobgpd` puts it.
 const GOBGPD: &str = "/usr/bin/gobgpd";
@@ -52,16 +52,18 @@ pub(super) fn read(item: &Item, context: &Context, node_ips: &[IpAddr]) -> Resul
         None if exclusive => return Err(table.missing("peers", PEERS)),
         None => Vec::new(),
     };
-    let mut peers = BTreeMap::new();
-    let mut keys = BTreeMap::new();
+    let mut peers: Vec<PeerEntry> = Vec::new();
     for item in &items {
-        let (address, peer) = peer(item, asn, next_hop_ipv6, context, &mut taken)?;
-        if let Some(first) = keys.insert(address, item.key().to_owned()) {
-            return Err(
-                item.mistake(format_args!("has the address {address} of {first}; allowed: one peer per address"))
-            );
+        let entry = peer(item, asn, next_hop_ipv6, context, &mut taken)?;
+        let same = |other: &PeerEntry| other.address == entry.address && other.node_selector == entry.node_selector;
+        if let Some(first) = peers.iter().position(same) {
+            let first = items[first].key();
+            return Err(item.mistake(format_args!(
+                "has the address {} of {first}; allowed: one peer per address, or each with a nodeSelector of its own",
+                entry.address
+            )));
         }
-        peers.insert(address, peer);
+        peers.push(entry);
     }
     let settings = BgpSettings {
         asn,
@@ -139,14 +141,14 @@ fn next_hops(item: Option<&Item>, taken: &mut Vec<Taken>) -> Result<[NextHop; 2]
     Ok([read("ipv4", Family::Ipv4)?, read("ipv6", Family::Ipv6)?])
 }
 
-/// One peer, of a speaker in `own_asn`.
+/// One entry, of a speaker in `own_asn`.
 fn peer(
     item: &Item,
     own_asn: u32,
     next_hop_ipv6: NextHop,
     context: &Context,
     taken: &mut Vec<Taken>,
-) -> Result<(IpAddr, Peer), Mistake> {
+) -> Result<PeerEntry, Mistake> {
     let table = item.table(&[
         "address",
         "asn",
@@ -157,6 +159,7 @@ fn peer(
         "passwordFile",
         "passwordEnv",
         "multihop",
+        "nodeSelector",
     ])?;
     const ADDRESS: &str = "the peer's IP address";
     let address_item = table.require("address", ADDRESS)?;
@@ -206,5 +209,6 @@ fn peer(
         multihop,
         families,
     };
-    Ok((address, peer))
+    let node_selector = table.read("nodeSelector", labels::selector)?.unwrap_or_default();
+    Ok(PeerEntry { address, node_selector, peer })
 }

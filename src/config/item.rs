@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::yaml::{Node, Place, Value};
+use super::yaml::{Entry, Node, Place, Value};
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -116,6 +116,16 @@ impl<'a> Item<'a> {
     pub(super) fn filled_list(&self, allowed: &str) -> Result<Vec<Item<'a>>, Mistake> {
         let items = self.list(allowed)?;
         if items.is_empty() { Err(self.refuse(allowed)) } else { Ok(items) }
+    }
+
+    /// The entries of a mapping whose keys are the operator's own, in their order.
+    pub(super) fn pairs(&self, allowed: &str) -> Result<Vec<(String, Item<'a>)>, Mistake> {
+        let Value::Table(entries) = &self.node.value else { return Err(self.refuse(allowed)) };
+        let pair = |entry: &'a Entry| {
+            let key = format!("{}.{}", self.key, entry.key);
+            (entry.key.clone(), Item { node: &entry.node, key })
+        };
+        Ok(entries.iter().map(pair).collect())
     }
 
     /// A mapping that has no keys but `keys`, and each at most once.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::item::{Item, Mistake};
-use super::value;
-use crate::model::Family;
+use super::{labels, value};
 use crate::model::bgp::NextHop;
 use crate::model::settings::{Announce, BgpSettings, Range};
+use crate::model::{Family, Selector};
 
 /// An address that is in use for something else than a VIP, and what for.
 pub(super) type Taken = (IpAddr, String);
@@ -33,10 +33,15 @@ pub(super) fn read<'a>(item: &Item<'a>) -> Result<Option<Vec<Located<'a>>>, Mist
 /// One range: a prefix, or a mapping that has one.
 fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
     if !item.is_table() {
-        let range = Range { prefix: value::range(item)?, announce: Announce::Aggregate, communities: BTreeSet::new() };
+        let range = Range {
+            prefix: value::range(item)?,
+            announce: Announce::Aggregate,
+            communities: BTreeSet::new(),
+            node_selector: Selector::default(),
+        };
         return Ok(Located { prefix: item.clone(), range });
     }
-    let table = item.table(&["prefix", "announce", "communities"])?;
+    let table = item.table(&["prefix", "announce", "communities", "nodeSelector"])?;
     let prefix = table.require("prefix", "the range, such as 10.96.0.0/16")?;
     let announce = table.read("announce", |item| {
         item.choice(&[("aggregate", Announce::Aggregate), ("host", Announce::Host), ("none", Announce::None)])
@@ -45,6 +50,7 @@ fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
         prefix: value::range(prefix)?,
         announce: announce.unwrap_or(Announce::Aggregate),
         communities: table.read("communities", value::communities)?.unwrap_or_default(),
+        node_selector: table.read("nodeSelector", labels::selector)?.unwrap_or_default(),
     };
     Ok(Located { prefix: prefix.clone(), range })
 }
@@ -77,7 +83,7 @@ pub(super) fn check_taken(ranges: &[Located], taken: &[Taken]) -> Result<(), Mis
 /// Next hop self over an IPv4 session becomes `::ffff:a.b.c.d` on an IPv6 path: routers show such a path as best and
 /// never install it. So IPv6 needs an IPv6 session or a next hop in words. IPv4 goes over IPv4 sessions only.
 pub(super) fn check_announceable(ranges: &[Located], bgp: &BgpSettings) -> Result<(), Mistake> {
-    let peers = |family| bgp.peers.keys().any(|peer| Family::of(*peer) == family);
+    let peers = |family| bgp.peers.iter().any(|entry| Family::of(entry.address) == family);
     for Located { prefix, range } in ranges.iter().filter(|located| located.range.announce != Announce::None) {
         match range.prefix.family() {
             Family::Ipv4 if !bgp.peers.is_empty() && !peers(Family::Ipv4) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::model::bgp::{Community, NextHop, Peer};
-use crate::model::settings::{Announce, BgpSettings, Range};
+use crate::model::settings::{Announce, BgpSettings, PeerEntry, Range};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -125,6 +125,7 @@ fn the_sample_says_what_the_defaults_are() {
         prefix: text.parse().unwrap(),
         announce: Announce::Aggregate,
         communities: BTreeSet::new(),
+        node_selector: Selector::default(),
     };
     let peer = |family| Peer {
         asn: 65000,
@@ -137,9 +138,11 @@ fn the_sample_says_what_the_defaults_are() {
         families: BTreeSet::from([family]),
     };
     let ipv4 = Peer { local_address: Some(address("10.0.1.2")), ..peer(Family::Ipv4) };
+    let entry = |text, peer| PeerEntry { address: address(text), node_selector: Selector::default(), peer };
     let expected = Config {
         settings: Settings {
             node: "lb1".to_owned(),
+            node_selector: Selector::new([("role".to_owned(), "lb".to_owned())].into()),
             node_ips: vec![address("10.0.1.2"), address("fd01::2")],
             cluster_ips: Some(vec![range("10.96.0.0/16"), range("fd00:10:96::/112")]),
             scheduler: Scheduler::new("rr"),
@@ -152,7 +155,7 @@ fn the_sample_says_what_the_defaults_are() {
                 next_hop_ipv4: NextHop::Own,
                 next_hop_ipv6: NextHop::Own,
                 communities: BTreeSet::new(),
-                peers: [(address("10.0.1.1"), ipv4), (address("fd01::1"), peer(Family::Ipv6))].into(),
+                peers: vec![entry("10.0.1.1", ipv4), entry("fd01::1", peer(Family::Ipv6))],
             }),
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(300),
@@ -160,7 +163,7 @@ fn the_sample_says_what_the_defaults_are() {
         runtime_dir: "/run/vipcast".into(),
         source: Source::Kubernetes(Kubernetes::default()),
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
-        shutdown: Leave::Withdraw,
+        shutdown: Leave::Keep,
         admin: ([127, 0, 0, 1], 9180).into(),
         metrics: None,
         conn_tab_bits: None,
@@ -233,17 +236,61 @@ fn bgp_is_read() {
         multihop: Some(2),
         families: BTreeSet::from([Family::Ipv4]),
     };
-    assert_eq!(settings.peers.values().collect::<Vec<_>>(), [&expected]);
+    assert_eq!(settings.peers.iter().map(|entry| &entry.peer).collect::<Vec<_>>(), [&expected]);
     for source in ["passwordFile: dos", "passwordEnv: PASSWORD"] {
         let settings = bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, {source}}}]"));
-        assert_eq!(settings.peers.values().next().unwrap().password, Some(Secret::new("hunter2")), "{source}");
+        assert_eq!(settings.peers[0].peer.password, Some(Secret::new("hunter2")), "{source}");
     }
+}
+
+/// Selectors as one file for several racks has them.
+#[test]
+fn node_selectors_are_read() {
+    let selector = |pairs: &[(&str, &str)]| {
+        Selector::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    let config = good(&format!(
+        "{SOURCE}nodeSelector: {{role: lb, example.org/tier: ''}}\n\
+         ranges: {{clusterIPs: [10.96.0.0/16, {{prefix: 10.97.0.0/16, nodeSelector: {{rack: b}}}}]}}\n\
+         bgp: {{asn: 1, peers: [{{address: 10.0.1.1, asn: 2, nodeSelector: {{rack: a}}}}, \
+         {{address: 10.0.1.1, asn: 3, nodeSelector: {{rack: b}}}}, {{address: 10.0.1.1, asn: 4}}]}}\n"
+    ));
+    let settings = config.settings;
+    assert_eq!(settings.node_selector, selector(&[("role", "lb"), ("example.org/tier", "")]));
+    let ranges: Vec<_> = settings.cluster_ips.iter().flatten().map(|range| range.node_selector.clone()).collect();
+    assert_eq!(ranges, [selector(&[]), selector(&[("rack", "b")])]);
+    let bgp = settings.bgp.clone().unwrap();
+    let of = |rack: &str| {
+        let labels = [("rack".to_owned(), rack.to_owned())].into();
+        let peers = bgp.peers_of(&labels);
+        (peers.into_values().map(|peer| peer.asn).collect::<Vec<_>>(), bgp.rival_entries(&labels))
+    };
+    let peer = "10.0.1.1".parse::<IpAddr>().unwrap();
+    assert_eq!(of("a"), (vec![2], [(peer, vec![0, 2])].into()), "the first that matches");
+    assert_eq!(of("b"), (vec![3], [(peer, vec![1, 2])].into()));
+    assert_eq!(of("c"), (vec![4], [].into()));
+    assert!(settings.selects_by_labels());
+    assert!(!good(&format!("{SOURCE}bgp: {{{BGP}}}")).settings.selects_by_labels());
+    for selecting in
+        ["nodeSelector: {a: b}", "bgp: {asn: 1, peers: [{address: 10.0.1.1, asn: 2, nodeSelector: {a: b}}]}"]
+    {
+        assert!(good(&format!("{SOURCE}{selecting}")).settings.selects_by_labels(), "{selecting}");
+    }
+    let cluster = "source: {kubernetes: {}}\n";
+    let every = good(&format!("{cluster}nodeSelector: {{}}\nshutdown: withdraw"));
+    assert!(every.settings.node_selector.is_empty());
+    assert_eq!(
+        (every.shutdown, good(cluster).shutdown, good(SOURCE).shutdown),
+        (Leave::Withdraw, Leave::Keep, Leave::Withdraw)
+    );
+    assert_eq!(good(cluster).settings.node_selector, selector(&[("role", "lb")]));
 }
 
 #[test]
 fn ipv6_goes_over_ipv4_sessions_only_with_a_next_hop() {
     let peers = "peers: [{address: 10.0.1.1, asn: 1}, {address: 'fd01::1', asn: 1}]";
-    let families = |settings: BgpSettings| settings.peers.into_values().map(|peer| peer.families).collect::<Vec<_>>();
+    let families =
+        |settings: BgpSettings| settings.peers.into_iter().map(|entry| entry.peer.families).collect::<Vec<_>>();
     let (ipv4, ipv6) = (BTreeSet::from([Family::Ipv4]), BTreeSet::from([Family::Ipv6]));
     assert_eq!(families(bgp(&format!("asn: 7, {peers}"))), [ipv4, ipv6.clone()]);
     let explicit = bgp(&format!("asn: 7, nextHop: {{ipv6: 'fd01::2'}}, {peers}"));

@@ -62,7 +62,8 @@ pub async fn cleanup(mut config: Config) -> anyhow::Result<Vec<SysctlStatus>> {
     Ok(planner.known_sysctls())
 }
 
-fn failures(planner: &Planner) -> String {
+/// What went wrong, in one line.
+pub(super) fn failures(planner: &Planner) -> String {
     let status = planner.status();
     let failures = status.failures.iter().map(|failure| format!("{}: {}", failure.what, failure.reason));
     failures.chain(status.bgp.and_then(|bgp| bgp.problem)).collect::<Vec<_>>().join("; ")

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::cleanup::failures;
 use super::connect::{connect, watch_kernel};
+use super::signals::{self, Signals};
 use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
@@ -18,19 +19,22 @@ use crate::apply::events;
 use crate::check;
 use crate::config::{Config, Gobgpd};
 use crate::model::Time;
-use crate::plan::{Change, Planner};
+use crate::plan::Planner;
+use crate::plan::change::Leave;
 use crate::runtime::Lock;
 use crate::speaker;
 use crate::watch::Source;
+use crate::watch::kubernetes::NodeReader;
 
 /// How often the agent looks whether the speaker still runs.
 const SPEAKER_CHECK: Duration = Duration::from_secs(2);
 
-/// Runs until a signal ends it. With `own_speaker`, the speaker is started where none runs, and stays behind.
+/// Runs until a signal ends it. With `own_speaker`, the speaker is started where none runs, and stays behind, unless all
+/// that is ours has to go.
 pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.runtime_dir, "agent")?;
     // Before anything else: what comes from here on is kept until somebody asks for it.
-    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let signals = Signals::new()?;
     let listener = admin::bind(config.admin).await.with_context(|| format!("admin.listen: {}", config.admin))?;
     let outer = match config.metrics {
         Some(address) => Some(admin::bind(address).await.with_context(|| format!("admin.metrics: {address}"))?),
@@ -51,27 +55,19 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
     let source = Source::new(&config, true);
-    if let Source::Kubernetes(access) = &source {
-        let (notices, told) = mpsc::unbounded_channel();
-        wheel.notices = Some(notices);
-        tasks.spawn(events::tell(access.client(), config.settings.node.clone(), told));
-    }
-    tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
-    if let Some(Gobgpd::Spawn(_)) = config.gobgpd
-        && own_speaker
-    {
-        tasks.spawn(keep_speaker(config.clone()));
-    }
-    let leave = config.shutdown;
-    tasks.spawn(async move {
-        any(&mut signals).await;
-        info!("leaving");
-        if changes.send(Change::Leave(leave)).await.is_ok() {
-            any(&mut signals).await;
-            error!("second signal: leaving at once, without waiting for the withdrawal");
-            std::process::exit(1);
+    let reader = match &source {
+        Source::Kubernetes(access) => {
+            let (notices, told) = mpsc::unbounded_channel();
+            wheel.notices = Some(notices);
+            tasks.spawn(events::tell(access.client(), config.settings.node.clone(), told));
+            Some(NodeReader::new(access, &config.settings.node))
         }
-    });
+        Source::Manifests(_) => None,
+    };
+    tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
+    let spawns = own_speaker && matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
+    let keeper = spawns.then(|| tasks.spawn(keep_speaker(config.clone())));
+    tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));
 
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
     let end = tokio::select! {
@@ -81,8 +77,15 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     };
     match end {
         End::Finished => {
+            if let Some(keeper) = keeper.filter(|_| planner.leaving() == Some(Leave::Remove)) {
+                keeper.abort();
+                speaker::stop(&config.runtime_dir).await?;
+            }
             info!("left");
             Ok(())
+        }
+        End::GaveUp if planner.leaving() == Some(Leave::Remove) => {
+            bail!("not all could be removed in time: {}", failures(&planner))
         }
         End::GaveUp => bail!("gobgpd did not confirm the withdrawal in time; left without it"),
         End::Disconnected => bail!("an executor has ended by itself"),
@@ -107,13 +110,5 @@ async fn keep_speaker(config: Config) {
             warn!("speaker: {error:#}");
         }
         tokio::time::sleep(SPEAKER_CHECK).await;
-    }
-}
-
-async fn any(signals: &mut [Signal; 2]) {
-    let [terminate, interrupt] = signals;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

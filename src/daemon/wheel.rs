@@ -62,7 +62,6 @@ impl Wheel {
     pub async fn turn(&mut self, planner: &mut Planner) -> End {
         let mut batch = Vec::new();
         let mut deadline = None;
-        let mut removing = false;
         // Without BGP nobody serves the other queue, and it is closed from the start.
         let has_speaker = !self.speaker.is_closed();
         loop {
@@ -98,13 +97,11 @@ impl Wheel {
             for change in batch.drain(..) {
                 self.count(&change);
                 let moves = match &change {
-                    Change::Leave(leave) => {
-                        removing = *leave == Leave::Remove;
-                        true
-                    }
+                    Change::Leave(_) | Change::End(_) => true,
                     // A removal takes as long as there is something to remove, and goes on.
                     Change::Report(report) => {
-                        removing && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(_)))
+                        planner.leaving() == Some(Leave::Remove)
+                            && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(_)))
                     }
                     _ => false,
                 };

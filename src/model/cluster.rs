@@ -116,6 +116,8 @@ pub struct Cluster {
     slices: BTreeMap<Arc<str>, Entry<Slice>>,
     slices_of: BTreeMap<ServiceKey, BTreeSet<Arc<str>>>,
     node: Option<Entry<Node>>,
+    /// The Node object was there at some time since the start.
+    node_seen: bool,
     cidrs: BTreeMap<Arc<str>, Entry<Vec<Prefix>>>,
     bad: BTreeMap<ObjectRef, Entry<String>>,
     troubles: BTreeMap<Arc<str>, String>,
@@ -203,6 +205,11 @@ impl Cluster {
         self.node.as_ref().map(|entry| &entry.value)
     }
 
+    /// Has this node's Node object been there since the start? If it has, and is not there now, it was deleted.
+    pub fn has_seen_node(&self) -> bool {
+        self.node_seen
+    }
+
     /// The prefixes of all ServiceCIDR objects.
     pub fn service_cidrs(&self) -> BTreeSet<Prefix> {
         self.cidrs.values().flat_map(|entry| entry.value.iter().copied()).collect()
@@ -248,6 +255,7 @@ impl Cluster {
             Object::Node(value) => {
                 touched.node = self.node() != Some(&value);
                 self.node = Some(Entry { value, generation });
+                self.node_seen = true;
             }
             Object::ServiceCidr(name, value) => {
                 let old = self.cidrs.insert(name.clone(), Entry { value, generation }).map(|entry| entry.value);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::labels::Labels;
 use super::prefix::Prefix;
 
 /// This node's Node object.
@@ -12,6 +13,10 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Prefix>,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// kubelet says that the machine is going down.
+    pub shutting_down: bool,
 }
 
 /// What the kernel says about this node, beside what is ours.

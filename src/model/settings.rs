@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bgp::{Community, NextHop, Peer};
 use super::ipvs::Scheduler;
+use super::labels::{Labels, Selector};
 use super::prefix::Prefix;
 
 /// What the operator asked of this node.
@@ -13,6 +14,8 @@ use super::prefix::Prefix;
 pub struct Settings {
     /// The name of this node's Node object.
     pub node: String,
+    /// Which Nodes are LB nodes. Empty: every one, whether it has a Node object or not.
+    pub node_selector: Selector,
     /// The node's addresses in order of preference; empty: from the Node object, then from the default route's link.
     pub node_ips: Vec<IpAddr>,
     /// The ClusterIP ranges; `None`: from the ServiceCIDR objects, announced as aggregates.
@@ -38,6 +41,8 @@ pub struct Range {
     pub announce: Announce,
     /// Communities on its routes, besides those of all routes.
     pub communities: BTreeSet<Community>,
+    /// Which nodes announce it; the others forward all the same.
+    pub node_selector: Selector,
 }
 
 /// How a range is announced.
@@ -79,6 +84,45 @@ pub struct BgpSettings {
     pub next_hop_ipv6: NextHop,
     /// Communities on all paths.
     pub communities: BTreeSet<Community>,
-    /// The peers by address.
-    pub peers: BTreeMap<IpAddr, Peer>,
+    /// The entries of `bgp.peers`, in their order.
+    pub peers: Vec<PeerEntry>,
+}
+
+/// An entry of `bgp.peers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerEntry {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// Which nodes have this peer. Of several entries for one address, the first that selects a node counts there.
+    pub node_selector: Selector,
+    /// The peer.
+    pub peer: Peer,
+}
+
+impl Settings {
+    /// Does something depend on this node's labels, so that nothing can be decided before they are known?
+    pub fn selects_by_labels(&self) -> bool {
+        let ranges = self.cluster_ips.iter().flatten().map(|range| &range.node_selector);
+        let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
+        ranges.chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
+    }
+}
+
+impl BgpSettings {
+    /// The peers of a node that has these labels.
+    pub fn peers_of(&self, labels: &Labels) -> BTreeMap<IpAddr, Peer> {
+        let selected = self.peers.iter().filter(|entry| entry.node_selector.matches(labels));
+        // Going backwards, so that the first of an address is the one that stays.
+        selected.rev().map(|entry| (entry.address, entry.peer.clone())).collect()
+    }
+
+    /// Addresses for which more than one entry selects a node that has these labels, with the numbers of these entries.
+    pub fn rival_entries(&self, labels: &Labels) -> BTreeMap<IpAddr, Vec<usize>> {
+        let mut entries: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+        for (number, entry) in self.peers.iter().enumerate().filter(|(_, e)| e.node_selector.matches(labels)) {
+            entries.entry(entry.address).or_default().push(number);
+        }
+        entries.retain(|_, numbers| numbers.len() > 1);
+        entries
+    }
 }

@@ -4,7 +4,6 @@ use crate::model::addr::Link;
 use crate::model::{Prefix, Time};
 
 use super::books::Part;
-use super::change::Leave;
 use super::pass::Draft;
 use super::planner::Planner;
 use super::preconditions::bounds;
@@ -38,7 +37,7 @@ impl Planner {
                 Err(until) => until.into_iter().for_each(|until| draft.wake(until)),
             }
         }
-        if self.leaving == Some(Leave::Remove) && self.is_bare() && link.is_some_and(|link| link.dummy) {
+        if self.is_removing() && self.is_bare() && link.is_some_and(|link| link.dummy) {
             self.send(Step::DeleteLink, now, draft);
         }
     }

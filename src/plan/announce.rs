@@ -16,6 +16,7 @@ use super::news::News;
 use super::pass::{Draft, WINDOW};
 use super::planner::{Planner, router_id_source};
 use super::preconditions::{Footing, bounds};
+use super::role::Role;
 use super::step::Step;
 
 impl Planner {
@@ -27,12 +28,15 @@ impl Planner {
         }
         match self.leaving {
             Some(Leave::Keep) => {}
-            Some(Leave::Withdraw) => self.plan_routes(now, draft),
-            Some(Leave::Remove) => {
+            // Without facts about the host nothing was derived yet: what is ours in a gobgpd of others is not known.
+            None if self.is_standing_by() && !self.derived => {}
+            _ if self.is_removing() => {
                 self.plan_routes(now, draft);
                 let steps = self.removal_steps(now);
                 self.send_all(steps, now, draft);
             }
+            Some(_) => self.plan_routes(now, draft),
+            None if self.role != Role::Serving => {}
             None => {
                 let steps = self.identity_steps();
                 self.send_all(steps, now, draft);
@@ -72,7 +76,7 @@ impl Planner {
             None => vec![Step::StartBgp(wanted)],
             Some(running) if running != wanted && settings.exclusive => vec![Step::StopBgp],
             Some(running) if running == wanted => {
-                let rejected = bgp::rejected(settings, actual);
+                let rejected = bgp::rejected(settings, &self.peers, actual);
                 let is_due = actual.rejected != rejected;
                 is_due.then(|| Step::RejectImports(rejected.unwrap_or_default())).into_iter().collect()
             }
@@ -136,6 +140,9 @@ impl Planner {
 
     /// The range in which `prefix` is to be announced, or why it must not be.
     fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
+        if let Role::StandingBy(reason) = &self.role {
+            return Err(reason.clone());
+        }
         if self.leaving.is_some() {
             return Err("this node is leaving".into());
         }
@@ -160,7 +167,7 @@ impl Planner {
             return Err(reason.clone());
         }
         let settings = self.settings.bgp.as_ref().ok_or("BGP is not configured")?;
-        bgp::unannounceable(settings, prefix.family()).map_or(Ok(range), Err)
+        bgp::unannounceable(settings, &self.peers, prefix.family()).map_or(Ok(range), Err)
     }
 
     /// Are the virtual servers under `prefix` read back as they should be, those apart that are reported as failed?
@@ -182,12 +189,12 @@ impl Planner {
     fn peer_steps(&self) -> Vec<Step> {
         let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
         // A peer is added once our import policy covers it.
-        if !self.is_started() || actual.rejected != bgp::rejected(settings, actual) {
+        if !self.is_started() || actual.rejected != bgp::rejected(settings, &self.peers, actual) {
             return Vec::new();
         }
-        let wrong = actual.peers.iter().filter(|(address, peer)| settings.peers.get(address) != Some(peer));
+        let wrong = actual.peers.iter().filter(|(address, peer)| self.peers.get(address) != Some(peer));
         let free = |address: &IpAddr| !actual.peers.contains_key(address) && !actual.foreign_peers.contains(address);
-        let missing = settings.peers.iter().filter(|(address, _)| free(address));
+        let missing = self.peers.iter().filter(|(address, _)| free(address));
         let delete = wrong.map(|(address, _)| Step::DeletePeer(*address));
         delete.chain(missing.map(|(address, peer)| Step::AddPeer(*address, peer.clone()))).collect()
     }
@@ -229,7 +236,7 @@ impl Planner {
             )),
             None => Some("BGP is not started yet".into()),
             Some(_) => {
-                let foreign = settings.peers.keys().find(|peer| actual.foreign_peers.contains(peer))?;
+                let foreign = self.peers.keys().find(|peer| actual.foreign_peers.contains(peer))?;
                 Some(format!("peer {foreign} exists in gobgpd and is not ours; it is left alone"))
             }
         }

@@ -1,9 +1,9 @@
 //! What gobgpd should hold: itself, its peers and the paths of the ranges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Bgp, Global, Path};
+use crate::model::bgp::{Bgp, Global, Path, Peer};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -16,13 +16,13 @@ pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Optio
 }
 
 /// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd
-/// that is somebody else's, only our peers, those included that are about to be added or deleted. A peer that we left to
+/// that is somebody else's, only our `peers`, those included that are about to be added or deleted. A peer that we left to
 /// somebody else stays theirs.
-pub fn rejected(settings: &BgpSettings, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
+pub fn rejected(settings: &BgpSettings, peers: &BTreeMap<IpAddr, Peer>, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
     let neighbors: BTreeSet<Prefix> = if settings.exclusive {
         Family::ALL.map(Prefix::all).into()
     } else {
-        let wanted = settings.peers.keys().filter(|address| !actual.foreign_peers.contains(address));
+        let wanted = peers.keys().filter(|address| !actual.foreign_peers.contains(address));
         wanted.chain(actual.peers.keys()).map(|address| Prefix::host(*address)).collect()
     };
     Some(neighbors).filter(|neighbors| !neighbors.is_empty())
@@ -38,11 +38,14 @@ pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix) -> Path {
     Path { next_hop, communities }
 }
 
-/// Why no peer can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6 route that
+/// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6 route that
 /// routers show as best and never install.
-pub fn unannounceable(settings: &BgpSettings, family: Family) -> Option<String> {
-    if settings.peers.values().any(|peer| peer.families.contains(&family)) {
+pub fn unannounceable(settings: &BgpSettings, peers: &BTreeMap<IpAddr, Peer>, family: Family) -> Option<String> {
+    if peers.values().any(|peer| peer.families.contains(&family)) {
         return None;
+    }
+    if settings.peers.iter().any(|entry| entry.peer.families.contains(&family)) {
+        return Some(format!("none of bgp.peers that select this node by its labels carries {family} routes"));
     }
     let hint = match family {
         Family::Ipv4 => "add a peer with an IPv4 address",

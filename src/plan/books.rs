@@ -95,6 +95,8 @@ pub(super) struct ServerBook {
 pub(super) struct SpeakerBook {
     /// Why it cannot be reached; `None` while it can.
     pub(super) down: Option<String>,
+    /// Its process is known to be gone.
+    pub(super) gone: bool,
     /// A reading is wanted.
     pub(super) wanted: bool,
     /// The reading under way was asked for before gobgpd went away or came back: it is worth nothing.

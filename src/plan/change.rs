@@ -20,12 +20,18 @@ pub enum Change {
     SpeakerUp,
     /// gobgpd cannot be reached, for this reason; what it holds is unknown.
     SpeakerDown(String),
+    /// Nobody listens where gobgpd's API is, for this reason: its process is gone, and with it, where it is ours alone,
+    /// all sessions and routes.
+    SpeakerGone(String),
     /// Somebody else changed something in gobgpd (a path, a peer, its identity); what it holds has to be read.
     SpeakerMoved,
     /// A session of ours or somebody else's changed its state.
     Session(IpAddr, Session),
-    /// The operator wants the agent to leave.
+    /// The agent is to leave in this way.
     Leave(Leave),
+    /// The agent is told to end (SIGTERM): it leaves as what is known of its Node asks for, and in this way while that is
+    /// an LB node.
+    End(Leave),
 }
 
 /// A BGP session as gobgpd sees it.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::model::bgp::{Path, SessionState};
 use crate::model::{Prefix, ServiceKey};
 
-use super::change::Session;
+use super::change::{Leave, Session};
 use super::problem::Problem;
 use super::step::Step;
 
@@ -17,6 +17,19 @@ pub enum News {
     SpeakerUp,
     /// gobgpd cannot be reached.
     SpeakerDown(String),
+    /// The node does not serve (any more), for this reason.
+    Idle(String),
+    /// The node serves, as its labels say.
+    Serving,
+    /// The agent leaves in this way.
+    Leaving(Leave),
+    /// Something is wrong with what is configured for a peer.
+    Peer {
+        /// The peer.
+        peer: IpAddr,
+        /// What.
+        problem: String,
+    },
     /// A session changed its state.
     Session {
         /// The peer.
@@ -69,10 +82,20 @@ impl News {
     /// Does it tell of trouble?
     pub fn is_trouble(&self) -> bool {
         match self {
-            News::SpeakerDown(_) | News::Range { .. } | News::Unreadable { .. } | News::Failed { .. } => true,
+            News::SpeakerDown(_)
+            | News::Idle(_)
+            | News::Peer { .. }
+            | News::Range { .. }
+            | News::Unreadable { .. }
+            | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
             News::Service { problems, .. } => !problems.is_empty(),
-            News::SpeakerUp | News::Announced(..) | News::Withdrawing { .. } | News::Withdrawn(_) => false,
+            News::SpeakerUp
+            | News::Serving
+            | News::Leaving(_)
+            | News::Announced(..)
+            | News::Withdrawing { .. }
+            | News::Withdrawn(_) => false,
         }
     }
 }
@@ -82,6 +105,14 @@ impl fmt::Display for News {
         match self {
             News::SpeakerUp => f.write_str("gobgpd can be reached"),
             News::SpeakerDown(reason) => write!(f, "gobgpd cannot be reached: {reason}"),
+            News::Idle(reason) => f.write_str(reason),
+            News::Serving => f.write_str("this node has its labels: serving"),
+            News::Leaving(Leave::Keep) => f.write_str("leaving; everything stays as it is"),
+            News::Leaving(Leave::Withdraw) => {
+                f.write_str("leaving; the routes are withdrawn, and the data plane stays")
+            }
+            News::Leaving(Leave::Remove) => f.write_str("leaving; the routes are withdrawn, and all that is ours goes"),
+            News::Peer { peer, problem } => write!(f, "peer {peer}: {problem}"),
             News::Session { peer, session } => {
                 write!(f, "BGP session with {peer} is {}", session.state)?;
                 session.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))

@@ -281,14 +281,17 @@ impl Planner {
     fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
         let Some(leaving) = self.leaving else { return false };
         let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
-        if let Some(heard) = heard.filter(|heard| *heard > now) {
+        let died = self.has_died();
+        let died_at = died.then_some(self.speaker.dark + self.settings.withdraw_delay);
+        if let Some(heard) = heard.max(died_at).filter(|heard| *heard > now) {
             draft.wake(heard);
             return false;
         }
-        let gone = self.settings.bgp.is_none() || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
+        let gone =
+            self.settings.bgp.is_none() || died || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
         // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
         let known = !self.speaker.wanted && !self.memory.is_in_flight(&Key::SpeakerReading);
-        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || self.settings.bgp.is_none());
+        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || died || self.settings.bgp.is_none());
         match leaving {
             Leave::Keep => true,
             Leave::Withdraw => withdrawn,

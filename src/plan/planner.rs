@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::bgp::SessionState;
+use crate::model::bgp::{Peer, SessionState};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::settings::Announce;
 use crate::model::{Cluster, Event, Family, Prefix, ServiceKey, Settings, State, Time};
@@ -16,6 +16,7 @@ use super::memory::{Key, Memory};
 use super::news::News;
 use super::problem::Notice;
 use super::ranges::Ranges;
+use super::role::{Role, farewell, labels};
 use super::step::Step;
 use super::{bgp, ipvs};
 
@@ -26,6 +27,9 @@ pub struct Planner {
     pub(super) cluster: Cluster,
     pub(super) ledger: Ledger,
     pub(super) ranges: Ranges,
+    pub(super) role: Role,
+    /// The peers that this node has by its labels; none before these are known.
+    pub(super) peers: BTreeMap<IpAddr, Peer>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
     pub(super) sources: BTreeMap<Family, IpAddr>,
     pub(super) actual: State,
@@ -45,9 +49,11 @@ impl Planner {
     /// A planner that knows nothing yet but `settings`.
     pub fn new(settings: Settings, now: Time) -> Planner {
         let next_resync = now + settings.resync;
-        Planner {
+        let mut planner = Planner {
             settings,
             cluster: Cluster::default(),
+            role: Role::Unknown,
+            peers: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),
             sources: BTreeMap::new(),
@@ -66,7 +72,9 @@ impl Planner {
             next_resync,
             news: Vec::new(),
             notices: Vec::new(),
-        }
+        };
+        planner.derive_role();
+        planner
     }
 
     /// Takes in one fact.
@@ -85,16 +93,19 @@ impl Planner {
                 self.speaker.wanted = true;
                 self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
                 self.memory.forget_speaker();
+                self.speaker.gone = false;
                 if self.speaker.down.take().is_some() {
                     self.news.push(News::SpeakerUp);
                 }
             }
-            Change::SpeakerDown(reason) => self.on_speaker_down(reason, now),
+            Change::SpeakerDown(reason) => self.on_speaker_down(reason, false, now),
+            Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
-            Change::Leave(leave) => {
-                self.leaving = Some(leave);
-                self.touch_all_vips();
-                self.derive_ranges(now);
+            Change::Leave(leave) => self.on_leave(leave, now),
+            Change::End(configured) => {
+                let leave = farewell(&self.settings, &self.cluster, configured);
+                self.news.push(News::Leaving(leave));
+                self.on_leave(leave, now);
             }
         }
     }
@@ -125,6 +136,11 @@ impl Planner {
         self.settings.withdraw_delay
     }
 
+    /// How the agent is leaving, if it is.
+    pub fn leaving(&self) -> Option<Leave> {
+        self.leaving
+    }
+
     /// When everything is read the next time, whatever happens.
     pub fn next_resync(&self) -> Time {
         self.next_resync
@@ -143,14 +159,34 @@ impl Planner {
 
     /// Have the cluster's objects and the node been understood well enough to decide about ranges and claims?
     pub(super) fn informed(&self) -> bool {
-        self.host.facts.is_some() && (self.cluster.is_listed() || self.leaving == Some(Leave::Remove))
+        let told = self.cluster.is_listed() && self.role != Role::Frozen;
+        self.host.facts.is_some() && (told || self.leaving == Some(Leave::Remove))
     }
 
-    /// Is a virtual server at `address` ours: inside a range in force or configured, or under a local route of ours?
+    /// Is all that is ours to go?
+    pub(super) fn is_removing(&self) -> bool {
+        self.leaving == Some(Leave::Remove) || self.is_standing_by()
+    }
+
+    /// Is the node to have nothing of ours, while the agent goes on?
+    pub(super) fn is_standing_by(&self) -> bool {
+        matches!(self.role, Role::StandingBy(_))
+    }
+
+    /// Is a virtual server at `address` ours? While all of ours goes, only if something in the kernel shows that an agent
+    /// served here: otherwise what lies in a range is somebody else's who serves it on this node (kube-proxy, say).
+    pub(super) fn owns_server(&self, address: IpAddr) -> bool {
+        let State { addr, nft, .. } = &self.actual;
+        let served = addr.link.is_some_and(|link| link.dummy) || !addr.routes.is_empty() || *nft != Default::default();
+        self.owns(address) && (served || !self.is_removing())
+    }
+
+    /// Is `address` in our care: inside a range in force or configured, or under a local route of ours?
     pub(super) fn owns(&self, address: IpAddr) -> bool {
         let configured = self.settings.cluster_ips.iter().flatten();
         self.ranges.covering(address).is_some()
             || configured.map(|range| range.prefix).any(|prefix| prefix.contains(address))
+            || self.is_standing_by() && self.cluster.service_cidrs().iter().any(|prefix| prefix.contains(address))
             || self.actual.addr.routes.keys().any(|prefix| prefix.contains(address))
     }
 
@@ -161,7 +197,7 @@ impl Planner {
 
     /// Is something unknown that what an earlier run left may belong to?
     pub(super) fn is_blind(&self) -> bool {
-        self.servers.blind && self.leaving.is_none()
+        self.servers.blind && self.leaving.is_none() && !self.is_standing_by()
     }
 
     /// May something that could not be understood at the start want the virtual server `key`?
@@ -188,6 +224,9 @@ impl Planner {
             self.touch_all_vips();
         }
         self.notice_complaints(touched.complaints);
+        if touched.node || !complete_before && self.cluster.is_listed() {
+            self.derive_role();
+        }
         if !self.informed() {
             return;
         }
@@ -196,6 +235,47 @@ impl Planner {
         }
         for service in touched.services {
             self.derive_claim(&service, now);
+        }
+    }
+
+    fn on_leave(&mut self, leave: Leave, now: Time) {
+        self.leaving = Some(leave);
+        self.touch_all_vips();
+        self.derive_ranges(now);
+    }
+
+    /// Works out from the node's labels what it is and which peers it has.
+    fn derive_role(&mut self) {
+        // Who leaves has decided how.
+        if self.leaving.is_some() {
+            return;
+        }
+        let role = Role::of(&self.settings, &self.cluster);
+        let labels = labels(&self.cluster);
+        let known = !matches!(role, Role::Unknown | Role::Frozen);
+        if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
+            let peers = bgp.peers_of(&labels);
+            if peers != self.peers {
+                self.peers = peers;
+                self.news.extend(
+                    bgp.rival_entries(&labels)
+                        .into_iter()
+                        .map(|(peer, entries)| News::Peer { peer, problem: rivalry(&entries) }),
+                );
+                // Which routes can go out depends on the peers.
+                self.touch_all_vips();
+            }
+        }
+        if role != self.role {
+            if let Some(reason) = role.reason(&self.settings) {
+                self.news.push(News::Idle(reason));
+            } else if role == Role::Serving && self.settings.selects_by_labels() {
+                self.news.push(News::Serving);
+            }
+            // Claims follow from the ranges in force, and from the role.
+            self.derived = false;
+            self.role = role;
+            self.touch_all_vips();
         }
     }
 
@@ -208,9 +288,11 @@ impl Planner {
             of_family.copied().find(|address| facts.addresses.contains(address)).map(|address| (family, address))
         };
         self.sources = Family::ALL.into_iter().filter_map(present).collect();
-        let ranges = match self.leaving {
-            Some(Leave::Remove) => Ranges::default(),
-            _ => Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind),
+        let ranges = match self.is_removing() {
+            true => Ranges::default(),
+            false => {
+                Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
+            }
         };
         if ranges == self.ranges && self.derived {
             return;
@@ -244,7 +326,7 @@ impl Planner {
 
     fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
         let claim = match self.cluster.service(service) {
-            Some(object) if self.leaving != Some(Leave::Remove) => {
+            Some(object) if !self.is_removing() => {
                 claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), &self.ranges)
             }
             _ => Claim::default(),
@@ -287,14 +369,18 @@ impl Planner {
         }
     }
 
-    fn on_speaker_down(&mut self, reason: String, now: Time) {
+    fn on_speaker_down(&mut self, reason: String, gone: bool, now: Time) {
         if self.speaker.down.is_none() {
             self.news.push(News::SpeakerDown(reason.clone()));
         }
         self.speaker.down = Some(reason);
         self.speaker.sessions.clear();
         self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
-        self.lose_sight(now);
+        // How long it has been gone counts from the moment at which that was noticed first.
+        if !(gone && self.speaker.gone) {
+            self.lose_sight(now);
+        }
+        self.speaker.gone = gone;
     }
 
     /// What gobgpd holds is unknown until it is read.
@@ -333,4 +419,10 @@ pub(super) fn router_id_source(planner: &Planner) -> Option<std::net::Ipv4Addr> 
         return None;
     }
     bgp::first_ipv4(planner.sources.values().copied().chain(planner.node_ips()))
+}
+
+/// That several entries of `bgp.peers` are for one address on this node, and which one counts.
+pub(super) fn rivalry(entries: &[usize]) -> String {
+    let names: Vec<String> = entries.iter().map(|number| format!("bgp.peers[{number}]")).collect();
+    format!("{} select this node; the first counts", names.join(" and "))
 }

@@ -165,7 +165,7 @@ impl Planner {
         if self.settings.bgp.is_none() {
             return Ok(());
         }
-        if self.actual.bgp.is_none() {
+        if self.actual.bgp.is_none() && !(self.is_removing() && self.has_died()) {
             return Err(None);
         }
         let mut last = self.speaker.dark;
@@ -177,6 +177,11 @@ impl Planner {
         }
         let heard = last + self.settings.withdraw_delay;
         if heard > now { Err(Some(heard)) } else { Ok(()) }
+    }
+
+    /// Is gobgpd gone, and with it all routes? Only of one that is ours alone is that known: its death ends the sessions.
+    pub(super) fn has_died(&self) -> bool {
+        self.is_exclusive() && self.speaker.gone
     }
 
     /// Does gobgpd hold a path for `prefix`, as far as is known, or is one on its way there?

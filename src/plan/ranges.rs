@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use crate::model::addr::Addr;
 use crate::model::settings::{Announce, Range};
-use crate::model::{Cluster, Prefix, Settings};
+use crate::model::{Cluster, Prefix, Selector, Settings};
+
+use super::role::labels;
 
 /// The ranges in force, none inside another, and why others are not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,10 @@ impl Ranges {
                 cluster.service_cidrs().into_iter().chain(left).map(aggregate).collect()
             }
         };
+        let labels = labels(cluster);
+        for range in wanted.iter_mut().filter(|range| !range.node_selector.matches(&labels)) {
+            range.announce = Announce::None;
+        }
         wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let mut result = Ranges::default();
         for range in wanted {
@@ -92,7 +98,7 @@ impl fmt::Display for Ranges {
 
 /// A range as a ServiceCIDR object implies it.
 fn aggregate(prefix: Prefix) -> Range {
-    Range { prefix, announce: Announce::Aggregate, communities: BTreeSet::new() }
+    Range { prefix, announce: Announce::Aggregate, communities: BTreeSet::new(), node_selector: Selector::default() }
 }
 
 /// What must not be inside a range but is.
@@ -105,7 +111,7 @@ fn intruder(range: Prefix, settings: &Settings, cluster: &Cluster, node_ips: &[I
         return Some(format!("range {range} overlaps this node's pod range {pods}"));
     }
     let bgp = settings.bgp.as_ref()?;
-    if let Some(peer) = bgp.peers.keys().find(|peer| range.contains(**peer)) {
+    if let Some(peer) = bgp.peers.iter().map(|entry| entry.address).find(|peer| range.contains(*peer)) {
         return Some(format!("range {range} holds the BGP peer {peer}"));
     }
     let router_id = bgp.router_id.map(IpAddr::from).filter(|id| range.contains(*id))?;

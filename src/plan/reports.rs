@@ -164,7 +164,7 @@ impl Planner {
         match observation {
             Observation::Host(reading) => self.on_host(*reading, now),
             Observation::Servers(found) => {
-                let ours = found.into_keys().filter(|key| self.owns(key.address)).collect::<BTreeSet<_>>();
+                let ours = found.into_keys().filter(|key| self.owns_server(key.address)).collect::<BTreeSet<_>>();
                 self.servers.to_read.extend(ours);
                 // The kernel's dumps can skip: what is missing from one is looked up by itself.
                 self.servers.to_read.extend(self.actual.ipvs.keys().copied());

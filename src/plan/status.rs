@@ -10,8 +10,9 @@ use crate::model::settings::Announce;
 use crate::model::{Family, Kind, Prefix};
 
 use super::memory::Key;
-use super::planner::Planner;
+use super::planner::{Planner, rivalry};
 use super::preconditions::Footing;
+use super::role::{Role, labels};
 use super::sysctl;
 
 /// Everything that an operator may ask of a running agent.
@@ -22,6 +23,9 @@ pub struct Status {
     pub node: String,
     /// Does the node do its job?
     pub ready: bool,
+    /// What the node is: `serving`; `standing by`, with nothing of ours, since it has not the labels of `nodeSelector`;
+    /// `frozen`, since its labels are asked for and there is no such Node; `unknown` before the first list.
+    pub role: String,
     /// Why it is not ready.
     pub reasons: Vec<String>,
     /// It was asked to leave.
@@ -131,6 +135,8 @@ pub struct PeerStatus {
     pub state: String,
     /// The last reason for its end.
     pub reason: Option<String>,
+    /// What is wrong with how it is configured.
+    pub problem: Option<String>,
 }
 
 /// A route that gobgpd holds.
@@ -179,6 +185,7 @@ impl Planner {
             node: self.settings.node.clone(),
             ready: reasons.is_empty(),
             reasons,
+            role: self.role.name().to_owned(),
             leaving: self.leaving.is_some(),
             source: self.source_status(),
             ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
@@ -202,9 +209,18 @@ impl Planner {
             reasons.push(format!("the first list is not complete: {} missing", missing.join(", ")));
             reasons.extend(self.cluster.troubles().map(|(origin, problem)| format!("{origin}: {problem}")));
         }
+        reasons.extend(self.role.reason(&self.settings));
         reasons.extend(self.host.unread.iter().map(|(part, reason)| format!("cannot read {}: {reason}", part.name())));
         if let Some(failure) = self.memory.failure(&Key::Listing) {
             reasons.push(format!("cannot list virtual servers: {}", failure.reason));
+        }
+        if matches!(self.role, Role::Frozen | Role::StandingBy(_)) {
+            let down = self.speaker.down.as_ref().filter(|_| self.settings.bgp.is_some() && !self.has_died());
+            let held = down.filter(|_| self.is_standing_by() && !self.is_bare());
+            reasons.extend(held.map(|why| {
+                format!("gobgpd cannot be reached, so routes may still be out, and what they promise stays: {why}")
+            }));
+            return reasons;
         }
         reasons.extend(self.ranges.problems().map(|(_, problem)| problem.to_owned()));
         if self.derived && self.ranges.iter().next().is_none() {
@@ -237,7 +253,7 @@ impl Planner {
             return Some(format!("range {prefix}: its virtual servers are being programmed"));
         }
         let settings = self.settings.bgp.as_ref()?;
-        let reason = super::bgp::unannounceable(settings, prefix.family());
+        let reason = super::bgp::unannounceable(settings, &self.peers, prefix.family());
         let refused = self.memory.failure(&Key::Path(prefix)).map(|failure| failure.reason.clone());
         let reason = reason.or(refused).unwrap_or_else(|| "its route is not announced yet".to_owned());
         Some(format!("range {prefix}: {reason}"))
@@ -308,13 +324,15 @@ impl Planner {
     fn bgp_status(&self) -> Option<BgpStatus> {
         let settings = self.settings.bgp.as_ref()?;
         let actual = self.actual.bgp.clone().unwrap_or_default();
-        let peers = settings.peers.iter().map(|(address, peer)| {
+        let rivals = settings.rival_entries(&labels(&self.cluster));
+        let peers = self.peers.iter().map(|(address, peer)| {
             let session = self.speaker.sessions.get(address);
             PeerStatus {
                 address: address.to_string(),
                 asn: peer.asn,
                 state: session.map_or(SessionState::Idle, |session| session.state).to_string(),
                 reason: session.and_then(|session| session.reason.clone()),
+                problem: rivals.get(address).map(|entries| rivalry(entries)),
             }
         });
         let routes = actual.paths.iter().map(|(prefix, path)| RouteStatus {
@@ -326,7 +344,7 @@ impl Planner {
             communities: path.communities.iter().map(ToString::to_string).collect(),
         });
         Some(BgpStatus {
-            problem: self.bgp_problem(),
+            problem: self.bgp_problem().filter(|_| self.role == Role::Serving),
             asn: actual.global.map(|global| global.asn),
             router_id: actual.global.map(|global| global.router_id.to_string()),
             peers: peers.collect(),

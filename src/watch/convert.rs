@@ -275,8 +275,10 @@ impl Convert for core::Node {
 
     fn convert(self) -> Reading {
         reading(node_addresses(&self).and_then(|addresses| {
+            let shutting_down = is_shutting_down(&self);
             let pod_cidrs = pod_cidrs(&self.spec.unwrap_or_default())?;
-            Ok(Object::Node(Node { addresses, pod_cidrs }))
+            let labels = self.metadata.labels.unwrap_or_default();
+            Ok(Object::Node(Node { addresses, pod_cidrs, labels, shutting_down }))
         }))
     }
 }
@@ -288,6 +290,18 @@ fn node_addresses(node: &core::Node) -> Result<Vec<IpAddr>, BadField> {
         .filter(|(_, found)| found.type_ == "InternalIP")
         .map(|(i, found)| address(&format!("status.addresses[{i}].address"), &found.address))
         .collect()
+}
+
+/// Does the condition `Ready` say that kubelet shuts the node down gracefully? Its message then holds these words: the
+/// error of `ShutdownStatus` in `pkg/kubelet/nodeshutdown/nodeshutdown_manager_linux.go`, alone or in a list of several
+/// errors (`ReadyCondition` in `pkg/kubelet/nodestatus/setters.go`); no reason of its own tells of it.
+fn is_shutting_down(node: &core::Node) -> bool {
+    const WORDS: &str = "node is shutting down";
+    let mut conditions = node.status.iter().flat_map(|status| &status.conditions).flatten();
+    conditions.any(|found| {
+        let message = found.message.as_deref().unwrap_or_default();
+        found.type_ == "Ready" && found.status == "False" && message.contains(WORDS)
+    })
 }
 
 /// `spec.podCIDRs`, or `spec.podCIDR` where only that is given.

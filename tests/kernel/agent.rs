@@ -6,6 +6,7 @@ mod commands;
 mod container;
 mod damage;
 mod restart;
+mod role;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -42,7 +42,7 @@ fn status() -> Status {
     status.ranges.push(RangeStatus { prefix: text(), announce: text(), routes: 0, problem: None });
     status.sysctls.push(SysctlStatus { name: text(), found: None, now: None, wanted: text() });
     status.failures.push(FailureStatus { what: text(), reason: text(), count: 0 });
-    let peer = PeerStatus { address: text(), asn: 0, state: "Idle".into(), reason: None };
+    let peer = PeerStatus { address: text(), asn: 0, state: "Idle".into(), reason: None, problem: None };
     let route = RouteStatus { prefix: text(), next_hop: text(), communities: Vec::new() };
     status.bgp = Some(BgpStatus { peers: vec![peer], routes: vec![route], ..BgpStatus::default() });
     status

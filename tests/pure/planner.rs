@@ -5,6 +5,7 @@ mod gobgpd;
 mod notices;
 mod ranges;
 mod restart;
+mod role;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

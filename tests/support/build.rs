@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use vipcast::model::bgp::{NextHop, Peer};
 use vipcast::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerKey};
-use vipcast::model::node::Host;
+use vipcast::model::node::{Host, Node};
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, BgpSettings, Range, Snat};
-use vipcast::model::{Event, Family, Kind, Object, ObjectRef, Prefix, ServiceKey, Settings};
+use vipcast::model::settings::{Announce, BgpSettings, PeerEntry, Range, Snat};
+use vipcast::model::{Event, Family, Kind, Labels, Object, ObjectRef, Prefix, Selector, ServiceKey, Settings};
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect(text)
@@ -21,7 +21,11 @@ pub(crate) fn prefix(text: &str) -> Prefix {
 }
 
 pub(crate) fn range(text: &str, announce: Announce) -> Range {
-    Range { prefix: prefix(text), announce, communities: BTreeSet::new() }
+    range_of(prefix(text), announce)
+}
+
+pub(crate) fn range_of(prefix: Prefix, announce: Announce) -> Range {
+    Range { prefix, announce, communities: BTreeSet::new(), node_selector: Selector::default() }
 }
 
 /// Settings of the node lb1, `10.0.1.2` and `fd01::2`, with a peer of each family and a gobgpd of its own.
@@ -36,8 +40,10 @@ pub(crate) fn settings(ranges: &[Range]) -> Settings {
         multihop: None,
         families: [family].into(),
     };
+    let entry = |address, peer| PeerEntry { address: ip(address), node_selector: Selector::default(), peer };
     Settings {
         node: "lb1".into(),
+        node_selector: Selector::default(),
         node_ips: vec![ip("10.0.1.2"), ip("fd01::2")],
         cluster_ips: Some(ranges.to_vec()),
         scheduler: Scheduler::new("rr"),
@@ -50,7 +56,7 @@ pub(crate) fn settings(ranges: &[Range]) -> Settings {
             next_hop_ipv4: NextHop::Own,
             next_hop_ipv6: NextHop::Own,
             communities: BTreeSet::new(),
-            peers: [(ip("10.0.1.1"), peer(Family::Ipv4)), (ip("fd01::1"), peer(Family::Ipv6))].into(),
+            peers: vec![entry("10.0.1.1", peer(Family::Ipv4)), entry("fd01::1", peer(Family::Ipv6))],
         }),
         withdraw_delay: Duration::from_secs(2),
         resync: Duration::from_secs(300),
@@ -102,6 +108,22 @@ pub(crate) fn slice(name: &str, service: &str, ports: &[(&str, u16)], endpoints:
         endpoints: endpoints.iter().map(|address| Endpoint { address: ip(address), ready: true }).collect(),
     };
     Event::Put(Object::Slice(Arc::from(format!("shop/{name}")), slice))
+}
+
+/// Labels, written as `key=value` with spaces between them.
+pub(crate) fn labels(text: &str) -> Labels {
+    let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+pub(crate) fn selector(text: &str) -> Selector {
+    Selector::new(labels(text))
+}
+
+/// The Node object with these labels and the addresses that `host` has.
+pub(crate) fn node(text: &str) -> Event {
+    let addresses = vec![ip("10.0.1.2"), ip("fd01::2")];
+    Event::Put(Object::Node(Node { addresses, labels: labels(text), ..Node::default() }))
 }
 
 /// A ServiceCIDR.

@@ -20,7 +20,7 @@ pub(crate) fn ranges(settings: &Settings, world: &World) -> Vec<Range> {
         Object::ServiceCidr(_, prefixes) => prefixes.clone(),
         _ => Vec::new(),
     });
-    let implied = |prefix| Range { prefix, announce: Announce::Aggregate, communities: BTreeSet::new() };
+    let implied = |prefix| super::build::range_of(prefix, Announce::Aggregate);
     let wanted = settings.cluster_ips.clone().unwrap_or_else(|| told.map(implied).collect());
     let outer = |range: &Range| {
         let covered = |other: &Range| other.prefix != range.prefix && other.prefix.covers(range.prefix);
@@ -28,7 +28,12 @@ pub(crate) fn ranges(settings: &Settings, world: &World) -> Vec<Range> {
     };
     let outermost: BTreeMap<Prefix, Range> =
         wanted.iter().filter(|range| outer(range)).map(|range| (range.prefix, range.clone())).collect();
-    outermost.into_values().collect()
+    let labels = world.labels();
+    let here = |range: Range| Range {
+        announce: if range.node_selector.matches(&labels) { range.announce } else { Announce::None },
+        ..range
+    };
+    outermost.into_values().map(here).collect()
 }
 
 /// The virtual servers, each with the endpoints of the oldest Service that has any for it.
@@ -73,7 +78,9 @@ pub(crate) fn servers(settings: &Settings, world: &World) -> BTreeMap<ServerKey,
 pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeSet<Prefix> {
     let servers = servers(settings, world);
     let mut paths = BTreeSet::new();
-    for range in ranges(settings, world) {
+    let peers = settings.bgp.as_ref().map(|bgp| bgp.peers_of(&world.labels())).unwrap_or_default();
+    let carried = |range: &Range| peers.values().any(|peer| peer.families.contains(&range.prefix.family()));
+    for range in ranges(settings, world).into_iter().filter(carried) {
         match range.announce {
             Announce::Aggregate => {
                 paths.insert(range.prefix);

@@ -233,13 +233,23 @@ impl Sim {
         }
     }
 
+    /// Who stands by on a node that shows nothing of an agent takes what is there for somebody else's.
+    fn note_others(&mut self) {
+        let State { addr, nft, ipvs, .. } = self.planner.actual();
+        if self.planner.status().role == "standing by" && *addr == Default::default() && *nft == Default::default() {
+            let truth = self.node.model.state.ipvs.keys();
+            self.strays.extend(truth.filter(|key| !ipvs.contains_key(key)));
+        }
+    }
+
     fn speaker_down(&mut self, died: bool) {
         self.node.silent = true;
         if died {
             self.node.model.state.bgp = None;
             self.watchman.look_at_paths(&self.node.model.state, self.now);
         }
-        self.change(Change::SpeakerDown("no answer".into()));
+        let change = if died { Change::SpeakerGone } else { Change::SpeakerDown };
+        self.change(change("no answer".into()));
     }
 
     fn speaker_up(&mut self) {
@@ -317,6 +327,9 @@ impl Sim {
             Side::Speaker => &mut self.speaker,
         };
         let Some(report) = lane.reports.pop_front() else { return false };
+        if report.step == Step::ListServers {
+            self.note_others();
+        }
         self.change(Change::Report(report));
         true
     }
@@ -376,8 +389,49 @@ impl Sim {
         }
     }
 
+    /// The role that the node has to have.
+    fn assert_role(&self) -> String {
+        let role = self.planner.status().role;
+        let selector = &self.settings.node_selector;
+        let allowed: &[&str] = match self.world.node() {
+            _ if !self.settings.selects_by_labels() => &["serving"],
+            Some(node) if selector.matches(&node.labels) => &["serving"],
+            Some(_) => &["standing by"],
+            // It depends on whether this agent has seen it.
+            None if selector.is_empty() => &["serving", "frozen"],
+            None => &["standing by", "frozen"],
+        };
+        assert!(allowed.contains(&role.as_str()), "{role}, not {allowed:?}");
+        role
+    }
+
+    /// Nothing of ours is left, and what is somebody else's is as it was.
+    fn assert_bare(&self) {
+        let state = &self.node.model.state;
+        assert!(state.ipvs.contains_key(&FOREIGN), "somebody else's virtual server is gone");
+        let left: Vec<_> = state.ipvs.keys().filter(|key| !self.strays.contains(key) && **key != LEFT_BEHIND).collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(state.addr, Default::default());
+        assert_eq!(state.nft, Default::default());
+        let bgp = state.bgp.clone().unwrap_or_default();
+        let exclusive = self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive);
+        let ours = |path: &&Prefix| exclusive || !self.watchman.stray_paths.contains(path);
+        assert_eq!(bgp.paths.keys().find(ours), None);
+        assert!(bgp.peers.is_empty() && bgp.rejected.is_none(), "{bgp:?}");
+        assert!(self.planner.is_idle(), "{:?}", self.planner.status().failures);
+    }
+
     /// Everything is as it should be, and what is somebody else's is as it was.
     pub(crate) fn assert_converged(&mut self) {
+        match self.assert_role().as_str() {
+            "serving" => self.assert_serving(),
+            "standing by" => self.assert_bare(),
+            // What an earlier agent left stays, whatever it is.
+            _ => assert!(self.planner.is_idle(), "{:?}", self.planner.status().failures),
+        }
+    }
+
+    fn assert_serving(&mut self) {
         let state = &self.node.model.state;
         let mut wanted = expected::kernel(&self.settings, &self.world);
         assert!(state.ipvs.contains_key(&FOREIGN), "somebody else's virtual server is gone");
@@ -397,9 +451,10 @@ impl Sim {
         }
         let settings = self.settings.bgp.as_ref().expect("BGP");
         let bgp = state.bgp.as_ref().expect("gobgpd");
+        let peers = settings.peers_of(&self.world.labels());
         assert_eq!(bgp.global.map(|global| global.asn), Some(65001));
-        assert_eq!(bgp.rejected, vipcast::plan::bgp::rejected(settings, bgp));
-        assert_eq!(bgp.peers, settings.peers);
+        assert_eq!(bgp.rejected, vipcast::plan::bgp::rejected(settings, &peers, bgp));
+        assert_eq!(bgp.peers, peers);
         let mut paths = expected::paths(&self.settings, &self.world);
         let strays = self.watchman.stray_paths.iter().filter(|prefix| bgp.paths.contains_key(prefix));
         paths.extend(strays.filter(|_| !settings.exclusive));

@@ -11,10 +11,10 @@ use proptest::sample::{select, subsequence};
 use vipcast::model::ipvs::{Protocol, Scheduler};
 use vipcast::model::node::Node;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, Range, Snat};
-use vipcast::model::{Event, Family, Kind, Object, ObjectRef, ServiceKey, Settings};
+use vipcast::model::settings::{Announce, Snat};
+use vipcast::model::{Event, Family, Kind, Labels, Object, ObjectRef, Selector, ServiceKey, Settings};
 
-use super::build::{ip, prefix, settings};
+use super::build::{ip, labels, prefix, range, selector, settings};
 
 /// VIPs in the ranges of [`any_setup`], and one beyond.
 const VIPS_4: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.128.1", "10.97.0.1"];
@@ -69,6 +69,25 @@ impl World {
             Happening::List(kind) => self.list(kind, usize::MAX, true),
             Happening::BreakOff(kind, count) => self.list(kind, count, false),
         }
+    }
+
+    /// This node's Node object.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.objects.values().find_map(|object| match object {
+            Object::Node(node) => Some(node),
+            _ => None,
+        })
+    }
+
+    /// The labels of this node: none if it has no Node object.
+    pub(crate) fn labels(&self) -> Labels {
+        self.node().map(|node| node.labels.clone()).unwrap_or_default()
+    }
+
+    /// The node has these labels now.
+    pub(crate) fn label(&mut self, text: &str) -> Happening {
+        let node = self.node().cloned().unwrap_or_default();
+        Happening::Put(Object::Node(Node { labels: labels(text), ..node }))
     }
 
     /// All kinds, listed completely.
@@ -135,7 +154,11 @@ fn any_node() -> impl Strategy<Value = Object> {
         Just(addresses(&["fd01::2", "10.0.1.2"])),
     ];
     let pods = prop::bool::ANY.prop_map(|is| if is { vec![prefix("10.244.0.0/24")] } else { Vec::new() });
-    (addresses, pods).prop_map(|(addresses, pod_cidrs)| Object::Node(Node { addresses, pod_cidrs }))
+    let labels = (select(vec!["role=lb", "role=lb", "role=worker"]), select(vec!["rack=a", "rack=a", "rack=b"]))
+        .prop_map(|(role, rack)| labels(&format!("{role} {rack}")));
+    (addresses, pods, labels, any::<bool>()).prop_map(|(addresses, pod_cidrs, labels, shutting_down)| {
+        Object::Node(Node { addresses, pod_cidrs, labels, shutting_down })
+    })
 }
 
 fn any_cidr() -> impl Strategy<Value = Object> {
@@ -146,7 +169,7 @@ fn any_cidr() -> impl Strategy<Value = Object> {
 
 /// Any object.
 pub(crate) fn any_object() -> impl Strategy<Value = Object> {
-    prop_oneof![8 => any_service(), 10 => any_slice(), 1 => any_node(), 2 => any_cidr()]
+    prop_oneof![8 => any_service(), 10 => any_slice(), 2 => any_node(), 2 => any_cidr()]
 }
 
 /// The name of any object.
@@ -199,6 +222,13 @@ impl fmt::Debug for Setup {
         if settings.node_ips.is_empty() {
             f.write_str(" nodeIPs:object")?;
         }
+        if settings.selects_by_labels() {
+            let ranges = settings.cluster_ips.iter().flatten().map(|range| &range.node_selector);
+            let peers = settings.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
+            let words = |selectors: Vec<&Selector>| selectors.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (ranges, peers) = (words(ranges.collect()), words(peers.collect()));
+            write!(f, " selector:{} ranges:{ranges:?} peers:{peers:?}", settings.node_selector)?;
+        }
         let shared = settings.bgp.as_ref().is_some_and(|bgp| !bgp.exclusive);
         f.write_str(if shared { " shared" } else { "" })
     }
@@ -207,7 +237,6 @@ impl fmt::Debug for Setup {
 /// What an operator may configure, with a gobgpd of our own.
 pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
     let announce = || prop_oneof![4 => Just(Announce::Aggregate), 3 => Just(Announce::Host), 1 => Just(Announce::None)];
-    let range = |text: &str, announce| Range { prefix: prefix(text), announce, communities: Default::default() };
     let ipv4 = (select(vec!["10.96.0.0/16", "10.96.0.0/16", "10.96.0.0/17", "10.96.128.0/17"]), announce());
     let ranges = prop_oneof![
         3 => (ipv4, prop::option::of(announce())).prop_map(move |((ipv4, announce), ipv6)| {
@@ -219,7 +248,14 @@ pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
     let snat = prop_oneof![4 => Just(Snat::Nftables), 1 => Just(Snat::IpvsMatch), 1 => Just(Snat::None)];
     let scheduler = prop_oneof![3 => Just("rr"), 1 => Just("mh")];
     let from_object = prop::bool::weighted(0.3);
-    (ranges, snat, scheduler, from_object).prop_map(|(ranges, snat, scheduler, from_object)| {
+    // Who is an LB node, who announces the first range, and who has the first peer.
+    let selectors = prop_oneof![
+        3 => Just(["", "", ""]),
+        3 => Just(["role=lb", "", ""]),
+        1 => Just(["", "", "rack=a"]),
+        1 => Just(["role=lb", "rack=a", "rack=b"]),
+    ];
+    (ranges, snat, scheduler, from_object, selectors).prop_map(|(ranges, snat, scheduler, from_object, selectors)| {
         let mut settings = settings(&[]);
         settings.cluster_ips = ranges;
         settings.snat = snat;
@@ -227,6 +263,12 @@ pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
         if from_object {
             settings.node_ips.clear();
         }
+        let [node, range, peer] = selectors.map(selector);
+        settings.node_selector = node;
+        settings.cluster_ips.iter_mut().flatten().take(1).for_each(|first| first.node_selector = range.clone());
+        settings.bgp.iter_mut().flat_map(|bgp| &mut bgp.peers).take(1).for_each(|first| {
+            first.node_selector = peer.clone();
+        });
         Setup(settings)
     })
 }

@@ -15,6 +15,9 @@ pub(crate) enum Failure {
     /// There is no connection, or no answer in time; what was asked may have been done.
     #[error("{0}")]
     Unreachable(String),
+    /// Nobody listens where its API should be: the socket is missing, or the connection is refused.
+    #[error("{0}")]
+    Absent(String),
     /// gobgpd is not as the caller believed.
     #[error("{0}")]
     Moved(String),

@@ -9,6 +9,7 @@ mod policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -208,14 +209,17 @@ fn failure(status: Status) -> Failure {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
     if cause.is_some() || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded) {
+        let mut absent = false;
         while let Some(error) = cause {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            absent |= matches!(kind, Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound));
             let more = error.to_string();
             if !text.contains(&more) {
                 text = format!("{text}: {more}");
             }
             cause = error.source();
         }
-        return Failure::Unreachable(text);
+        return if absent { Failure::Absent(text) } else { Failure::Unreachable(text) };
     }
     if status.code() == Code::Unimplemented {
         return Failure::Refused(format!("it does not speak version 3 of GoBGP's API ({text})"));

@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(5);
 
 /// Tells through `changes` what happens in the gobgpd at `endpoint`, until nobody listens any more: that it came up or
-/// went down (with each end of the connection, so that a quick restart is seen as both), the state of each session on
+/// went down or is gone (with each end of the connection, so that a quick restart is seen as both), the state of each session on
 /// coming up and whenever it changes, and that something was changed which `ledger`, the [`Ledger`] of the one
 /// [`Speaker`](super::Speaker), does not account for.
 pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) {
@@ -33,17 +33,20 @@ pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) 
     let mut pause = FIRST_PAUSE;
     loop {
         let mut sensor = Sensor { ledger: &ledger, changes: &changes, up: false };
-        let why = match sensor.follow(connect(&endpoint)).await {
+        let failure = match sensor.follow(connect(&endpoint)).await {
             ControlFlow::Break(()) => return,
-            ControlFlow::Continue(failure) => format!("gobgpd at {endpoint}: {failure}"),
+            ControlFlow::Continue(failure) => failure,
         };
+        let why = format!("gobgpd at {endpoint}: {failure}");
+        let is_absent = matches!(failure, Failure::Absent(_));
         if sensor.up {
             pause = FIRST_PAUSE;
         }
         debug!(why, retry = ?pause, "not connected to gobgpd");
         // Said again only if there is something new to it.
         if sensor.up || last.as_ref() != Some(&why) {
-            if changes.send(Change::SpeakerDown(why.clone())).await.is_err() {
+            let change = if is_absent { Change::SpeakerGone } else { Change::SpeakerDown };
+            if changes.send(change(why.clone())).await.is_err() {
                 return;
             }
             last = Some(why);

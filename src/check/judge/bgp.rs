@@ -10,10 +10,11 @@ const SPEAKERS: [&str; 6] = ["bgpd", "bird", "bird6", "exabgp", "gobgpd", "speak
 
 pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let Some(bgp) = &config.settings.bgp else { return };
-    for (address, peer) in &bgp.peers {
-        if let Some(local) = peer.local_address.filter(|local| !facts.addresses.contains(local)) {
+    // Which of the others are this node's depends on labels that nobody has asked for here.
+    for entry in bgp.peers.iter().filter(|entry| entry.node_selector.is_empty()) {
+        if let Some(local) = entry.peer.local_address.filter(|local| !facts.addresses.contains(local)) {
             findings.push(error(
-                format!("localAddress of peer {address}"),
+                format!("localAddress of peer {}", entry.address),
                 format!("{local}, which no link of this node has"),
                 "an address of this node",
                 "correct localAddress, or leave it out",

@@ -2,7 +2,8 @@
 
 use super::{BGP, SOURCE, assert_refused};
 
-const TOP: &str = "node, nodeIPs, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin";
+const TOP: &str =
+    "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin";
 
 fn after_source<const N: usize>(cases: [(&'static str, &'static str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
@@ -34,7 +35,7 @@ fn of_the_format() {
         ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
         (
             "- node\n".into(),
-            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
         ),
         (
             String::new(),
@@ -55,7 +56,7 @@ fn of_keys() {
         ("ranges: {externalIPs: []}", "2:10: ranges.externalIPs: unknown key; allowed: clusterIPs"),
         (
             "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, anounce: host}]}",
-            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities",
+            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities, nodeSelector",
         ),
         (
             "bgp:",
@@ -311,7 +312,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [10.0.1.1]",
-            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
         ),
         (
             "asn: 1, routerID: 0.0.0.0",
@@ -371,7 +372,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [{address: 10.0.1.1, asn: 2}, {address: 10.0.1.1, asn: 3}]",
-            "2:52: bgp.peers[1]: has the address 10.0.1.1 of bgp.peers[0]; allowed: one peer per address",
+            "2:52: bgp.peers[1]: has the address 10.0.1.1 of bgp.peers[0]; allowed: one peer per address, or each with a nodeSelector of its own",
         ),
     ]);
     after_source([(
@@ -415,7 +416,7 @@ fn of_peers() {
         ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
         (
             "password: hunter2",
-            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
         ),
         (
             "passwordFile: missing",
@@ -446,4 +447,44 @@ fn of_peers() {
             "2:27: bgp.peers[0]: has both passwordFile and passwordEnv; allowed: one of them",
         ),
     ]);
+}
+
+#[test]
+fn of_node_selectors() {
+    const VALUE: &str = "a label's value: up to 63 letters, digits, '-', '_' or '.'";
+    let key = |place: &str, key: &str| {
+        format!(
+            "{place}: nodeSelector.{key}: no name of a label; allowed: NAME or PREFIX/NAME, where NAME has up to 63 \
+             letters, digits, '-', '_' or '.'"
+        )
+    };
+    let long = "x".repeat(64);
+    let cases = [
+        (
+            "role=lb".to_owned(),
+            "2:15: nodeSelector: found role=lb; allowed: labels that the Node has to have, such as {role: lb}; {} for \
+             every node"
+                .to_owned(),
+        ),
+        ("{-a: lb}".to_owned(), key("2:20", "-a")),
+        ("{a b: lb}".to_owned(), key("2:21", "a b")),
+        ("{A/b: lb}".to_owned(), key("2:21", "A/b")),
+        ("{a/: lb}".to_owned(), key("2:20", "a/")),
+        (format!("{{{long}: lb}}"), key("2:82", &long)),
+        ("{role: }".to_owned(), format!("2:16: nodeSelector.role: found nothing; allowed: {VALUE}")),
+        ("{role: [lb]}".to_owned(), format!("2:22: nodeSelector.role: found a list; allowed: {VALUE}")),
+        ("{role: l b}".to_owned(), format!("2:22: nodeSelector.role: found l b; allowed: {VALUE}")),
+        (format!("{{role: {long}}}"), format!("2:22: nodeSelector.role: found {long}; allowed: {VALUE}")),
+        ("{a: b, a: c}".to_owned(), "2:25: nodeSelector.a: given twice; allowed: once".to_owned()),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, m)| (format!("{SOURCE}nodeSelector: {text}\n"), m.as_str())).collect();
+    assert_refused(&cases);
+    in_peer([(
+        "nodeSelector: x",
+        "2:78: bgp.peers[0].nodeSelector: found x; allowed: labels that the Node has to have, such as {role: lb}; {} for every node",
+    )]);
+    after_source([(
+        "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, nodeSelector: []}]}",
+        "2:60: ranges.clusterIPs[0].nodeSelector: found an empty list; allowed: labels that the Node has to have, such as {role: lb}; {} for every node",
+    )]);
 }

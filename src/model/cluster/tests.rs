@@ -29,7 +29,7 @@ fn slice(name: &str, service: &str, version: u8) -> Object {
 }
 
 fn node(version: u8) -> Object {
-    Object::Node(Node { addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 1, version))], pod_cidrs: Vec::new() })
+    Object::Node(Node { addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 1, version))], ..Node::default() })
 }
 
 fn cidr(name: &str, version: u8) -> Object {

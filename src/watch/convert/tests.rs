@@ -279,6 +279,7 @@ fn nodes() {
         Reading::Good(Object::Node(Node {
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             pod_cidrs: pod_cidrs.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Node::default()
         }))
     };
     let addresses = "status: {addresses: [
@@ -305,6 +306,40 @@ fn nodes() {
     for (fields, expected) in cases {
         assert_eq!(summary(&node(fields)), expected);
     }
+}
+
+#[test]
+fn labels_of_nodes() {
+    let node = |metadata: &str| read(Kind::Node, &format!("metadata: {{name: lb1, {metadata}}}"));
+    let labels = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Reading::Good(Object::Node(Node { labels, ..Node::default() }))
+    };
+    assert_eq!(node("labels: {role: lb, rack: ''}"), labels(&[("role", "lb"), ("rack", "")]));
+    assert_eq!(node("annotations: {role: lb}"), labels(&[]));
+}
+
+#[test]
+fn a_node_that_shuts_down() {
+    let message = "[container runtime is down, node is shutting down]";
+    let cases = [
+        ("Ready", "False", "node is shutting down", true),
+        ("Ready", "False", message, true),
+        ("Ready", "False", "container runtime network not ready", false),
+        ("Ready", "True", "node is shutting down", false),
+        ("Ready", "Unknown", "node is shutting down", false),
+        ("DiskPressure", "False", "node is shutting down", false),
+    ];
+    for (kind, status, message, expected) in cases {
+        let condition = format!("{{type: {kind}, status: '{status}', reason: KubeletNotReady, message: '{message}'}}");
+        let node = read(Kind::Node, &format!("{{metadata: {{name: lb1}}, status: {{conditions: [{condition}]}}}}"));
+        let expected = Reading::Good(Object::Node(Node { shutting_down: expected, ..Node::default() }));
+        assert_eq!(node, expected, "{kind} {status} {message}");
+    }
+    // Neither a heartbeat nor a kubelet that is silent changes anything.
+    let silent = "{metadata: {name: lb1}, status: {conditions: [{type: Ready, status: 'True',
+        lastHeartbeatTime: '2026-01-01T00:00:00Z', lastTransitionTime: '2026-01-01T00:00:00Z'}]}}";
+    assert_eq!(read(Kind::Node, silent), Reading::Good(Object::Node(Node::default())));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn cleanup_ends_gobgpd_too() -> Result<()> {
 }
 
 /// The programs that run on the node.
-fn programs(node: &Node) -> Result<Vec<String>> {
+pub(super) fn programs(node: &Node) -> Result<Vec<String>> {
     let processes = node.machine().netns().processes()?;
     // One that has just ended has no name.
     let name = |pid| Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned());

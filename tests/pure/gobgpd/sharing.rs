@@ -7,8 +7,8 @@ use std::time::Duration;
 use vipcast::apply::bgp::Speaker;
 use vipcast::model::bgp::{Global, NextHop, Path, Peer};
 use vipcast::model::ipvs::Scheduler;
-use vipcast::model::settings::{BgpSettings, Settings, Snat};
-use vipcast::model::{Prefix, Time};
+use vipcast::model::settings::{BgpSettings, PeerEntry, Settings, Snat};
+use vipcast::model::{Prefix, Selector, Time};
 use vipcast::plan::change::Leave;
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, ModelNode, Planner, Report, Step};
@@ -153,6 +153,11 @@ async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed() {
 
 /// What a planner with these peers does to gobgpd until nothing is left to do.
 async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> Vec<Step> {
+    let entry = |address: &&str| PeerEntry {
+        address: address.parse().unwrap(),
+        node_selector: Selector::default(),
+        peer: absent(),
+    };
     let bgp = BgpSettings {
         asn: identity().asn,
         router_id: None,
@@ -161,10 +166,11 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
         next_hop_ipv4: NextHop::Own,
         next_hop_ipv6: NextHop::Own,
         communities: BTreeSet::new(),
-        peers: peers.iter().map(|address| (address.parse().unwrap(), absent())).collect(),
+        peers: peers.iter().map(entry).collect(),
     };
     let settings = Settings {
         node: "lb1".to_owned(),
+        node_selector: Selector::default(),
         node_ips: Vec::new(),
         cluster_ips: Some(Vec::new()),
         scheduler: Scheduler::new("rr"),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tokio::sync::mpsc::{Receiver, channel};
-use vipcast::apply::bgp::{Ledger, Speaker, watch};
+use vipcast::apply::bgp::{Endpoint, Ledger, Speaker, watch};
 use vipcast::model::bgp::{NextHop, SessionState};
 use vipcast::plan::{Change, Step};
 
@@ -46,16 +46,44 @@ async fn gobgpd_goes_down_and_comes_up() {
 
     // However quick the restart.
     gobgpd.restart().await;
-    assert!(matches!(next(&mut changes).await, Change::SpeakerDown(_)));
+    assert!(is_loss(&next(&mut changes).await));
     let mut change = next(&mut changes).await;
-    while matches!(change, Change::SpeakerDown(_)) {
+    while is_loss(&change) {
         change = next(&mut changes).await;
     }
     assert_eq!(change, Change::SpeakerUp);
 
     gobgpd.kill().await;
-    let Change::SpeakerDown(why) = next(&mut changes).await else { panic!() };
+    // Its end is noticed by the connection first; that nobody listens any more, by the next attempt.
+    let mut change = next(&mut changes).await;
+    while matches!(change, Change::SpeakerDown(_)) {
+        change = next(&mut changes).await;
+    }
+    let Change::SpeakerGone(why) = change else { panic!("{change:?}") };
     assert!(why.starts_with(&format!("gobgpd at {}", gobgpd.endpoint())), "{why}");
+}
+
+fn is_loss(change: &Change) -> bool {
+    matches!(change, Change::SpeakerDown(_) | Change::SpeakerGone(_))
+}
+
+/// A socket that was never there, a dead one, and a port that nobody has.
+#[tokio::test]
+async fn where_nobody_listens_gobgpd_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.sock");
+    let dead = folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoints = [Endpoint::unix(&missing), Endpoint::unix(&dead), format!("http://{port}").parse()];
+    for endpoint in endpoints {
+        let endpoint = endpoint.unwrap();
+        let (sender, mut changes) = tokio::sync::mpsc::channel(16);
+        let sensor = tokio::spawn(watch(endpoint.clone(), Ledger::default(), sender));
+        let change = next(&mut changes).await;
+        assert!(matches!(change, Change::SpeakerGone(_)), "{endpoint}: {change:?}");
+        sensor.abort();
+    }
 }
 
 #[tokio::test]

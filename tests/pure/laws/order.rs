@@ -53,6 +53,9 @@ proptest! {
         told(&mut right, happenings.1, &objects.1, list_first.1);
         left.assert_converged();
         right.assert_converged();
-        prop_assert_eq!(&left.node.model.state.bgp, &right.node.model.state.bgp);
+        // What is left of gobgpd's identity on a node that does not serve depends on whether it ever did.
+        if [&left, &right].iter().all(|sim| sim.planner.status().role == "serving") {
+            prop_assert_eq!(&left.node.model.state.bgp, &right.node.model.state.bgp);
+        }
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use vipcast::model::ipvs::Protocol;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::{Event, Family, Kind, Object, ObjectRef, Secret, ServiceKey, State};
+use vipcast::model::{Event, Family, Kind, Object, ObjectRef, Secret, ServiceKey, Settings, State};
 use vipcast::plan::{Change, Step};
 
 use super::{any_gobgpd, cases};
@@ -92,9 +92,18 @@ fn assert_kept(before: &State, after: &State) {
     }
     assert_eq!(after.addr, before.addr);
     assert_eq!(after.nft, before.nft);
-    let paths = |state: &State| state.bgp.as_ref().unwrap().paths.clone();
+    let paths = |state: &State| state.bgp.clone().unwrap_or_default().paths;
     let gone = paths(before).into_keys().find(|path| !paths(after).contains_key(path));
     assert_eq!(gone, None, "a path was withdrawn");
+}
+
+/// The same for every node, whatever its labels.
+fn everywhere(mut settings: Settings) -> Settings {
+    settings.node_selector = Default::default();
+    settings.cluster_ips.iter_mut().flatten().for_each(|range| range.node_selector = Default::default());
+    let peers = settings.bgp.iter_mut().flat_map(|bgp| &mut bgp.peers);
+    peers.for_each(|entry| entry.node_selector = Default::default());
+    settings
 }
 
 proptest! {
@@ -109,7 +118,7 @@ proptest! {
         harm in select(HARMS.to_vec()),
         from_the_start in any::<bool>(),
     ) {
-        let mut settings = setup.0;
+        let mut settings = everywhere(setup.0);
         settings.cluster_ips = settings.cluster_ips.filter(|ranges| ranges[0].prefix.contains(ip(VIP)));
         if settings.cluster_ips.is_none() {
             settings = host_routes();
@@ -226,9 +235,9 @@ proptest! {
     /// The password of a peer is in none of all the words that an operator can see.
     #[test]
     fn no_secret_is_ever_shown(setup in any_gobgpd(), world in any_world(), acts in vec(any_act(), 0..40)) {
-        let mut settings = setup.0;
-        for peer in settings.bgp.iter_mut().flat_map(|bgp| bgp.peers.values_mut()) {
-            peer.password = Some(Secret::new("correct horse"));
+        let mut settings = everywhere(setup.0);
+        for peer in settings.bgp.iter_mut().flat_map(|bgp| bgp.peers.iter_mut()) {
+            peer.peer.password = Some(Secret::new("correct horse"));
         }
         let mut sim = Sim::new(settings);
         sim.world = world;

@@ -2,14 +2,15 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vipcast::model::Prefix;
+use vipcast::model::{Object, Prefix};
 use vipcast::plan::change::Leave;
 use vipcast::plan::{Change, Step};
 
 use super::{any_gobgpd, cases, with_exclusive};
+use crate::support::build::selector;
 use crate::support::sim::{Act, Sim, any_act, any_calm_act};
 use crate::support::watchman::FOREIGN;
-use crate::support::world::{Setup, World, any_world};
+use crate::support::world::{Happening, Setup, World, any_world};
 
 /// A run: where it begins and what happens, the first complete list being told somewhere on the way.
 #[derive(Debug, Clone)]
@@ -118,6 +119,34 @@ proptest! {
         prop_assert_eq!(steps, Vec::new());
     }
 
+    /// Whatever happened before, and whatever fails meanwhile: a node that loses its label comes to have nothing of ours,
+    /// and one that gets it back has everything. A kill on the way changes nothing of that.
+    #[test]
+    fn a_label_comes_and_goes(run in any_run(any_act()), between in vec(any_act(), 0..20), killed in any::<bool>()) {
+        let mut sim = run.go();
+        sim.settings.node_selector = selector("role=lb");
+        let settings = sim.settings.clone();
+        sim.kill(settings.clone());
+        for (label, role) in [("role=worker rack=a", "standing by"), ("role=lb rack=a", "serving")] {
+            let flip = sim.world.label(label);
+            sim.act(Act::Happen(flip));
+            for act in &between {
+                let is_node = matches!(act, Act::Happen(Happening::Put(Object::Node(_)) | Happening::Gone(_)));
+                if !is_node && !matches!(act, Act::Kill(_)) {
+                    sim.act(act.clone());
+                }
+            }
+            if killed {
+                sim.kill(settings.clone());
+            }
+            sim.heal();
+            sim.recover();
+            sim.settle();
+            prop_assert_eq!(sim.planner.status().role, role);
+            sim.assert_converged();
+        }
+    }
+
     /// `cleanup` leaves nothing of ours, and all of somebody else's.
     #[test]
     fn cleaning_up_removes_all_that_is_ours(run in any_run(any_act())) {
@@ -132,7 +161,7 @@ proptest! {
         prop_assert_eq!(&left.addr, &Default::default());
         prop_assert_eq!(&left.nft, &Default::default());
         prop_assert_eq!(paths(&cleanup), 0);
-        prop_assert!(left.bgp.as_ref().is_some_and(|bgp| bgp.peers.is_empty()));
+        prop_assert!(left.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty()));
     }
 }
 

@@ -258,12 +258,13 @@ fn a_path_of_our_own_stays_ours_in_a_shared_gobgpd() {
 #[test]
 fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
     let mut settings = settings(&[]).bgp.unwrap();
-    let peer = settings.peers[&ip("10.0.1.1")].clone();
+    let peers = settings.peers_of(&Default::default());
+    let peer = peers[&ip("10.0.1.1")].clone();
     let mut actual = Bgp { peers: [(ip("10.0.1.9"), peer)].into(), ..Bgp::default() };
     let mut expect = |exclusive: bool, actual: &Bgp, texts: &[&str]| {
         settings.exclusive = exclusive;
         let expected = Some(texts.iter().map(|text| text.parse().unwrap()).collect());
-        assert_eq!(bgp::rejected(&settings, actual), expected.filter(|set: &BTreeSet<_>| !set.is_empty()));
+        assert_eq!(bgp::rejected(&settings, &peers, actual), expected.filter(|set: &BTreeSet<_>| !set.is_empty()));
     };
     expect(true, &actual, &["0.0.0.0/0", "::/0"]);
     expect(false, &actual, &["10.0.1.1/32", "10.0.1.9/32", "fd01::1/128"]);
