@@ -20,4 +20,5 @@ pub mod model;
 pub mod plan;
 pub mod runtime;
 pub mod speaker;
+pub mod switches;
 pub mod watch;

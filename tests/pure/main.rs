@@ -11,5 +11,6 @@ mod gobgpd;
 mod laws;
 mod planner;
 mod speaker;
+mod switches;
 mod tidy;
 mod wheel;
