@@ -99,10 +99,12 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.why(1, why::MULTIHOP);
         page.line(1, format_args!("neighbor {group} ebgp-multihop {hops}"));
     }
-    page.why(1, why::RESTART);
-    page.line(1, format_args!("neighbor {group} graceful-restart-disable"));
     for node in switch.nodes(session.over) {
         page.line(1, format_args!("neighbor {node} peer-group {group}"));
+    }
+    page.why(1, format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::RESTART));
+    for node in switch.nodes(session.over) {
+        page.line(1, format_args!("neighbor {node} graceful-restart-disable"));
     }
 }
 

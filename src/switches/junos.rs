@@ -13,12 +13,14 @@ const DEFAULT_WIDTH: usize = 16;
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     chassis(page, switch);
     page.line(0, "policy-options {");
-    page.why(1, why::RANGES);
-    page.why(1, why::RESILIENT);
     page.why(
         1,
-        "consistent-hash is for MX, PTX and QFX10000. On QFX5000 and EX, leave it out and use instead: set \
-         forwarding-options enhanced-hash-key ecmp-resilient-hash",
+        format_args!(
+            "{}\n{}\nconsistent-hash is for MX, PTX and QFX10000. On QFX5000 and EX, leave it out and use instead: set \
+             forwarding-options enhanced-hash-key ecmp-resilient-hash",
+            why::RANGES,
+            why::RESILIENT
+        ),
     );
     for family in peering.families() {
         page.line(1, format_args!("policy-statement vipcast-ranges{} {{", digit(family)));
@@ -64,8 +66,8 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
     page.line(0, "}");
     page.line(0, "routing-options {");
     table(page);
-    page.why(1, why::STATIC);
-    page.why(1, "Junos: bfd-liveness-detection in each route, once LB nodes answer it.");
+    let bfd = "Junos: bfd-liveness-detection in each route, once LB nodes answer it.";
+    page.why(1, format_args!("{}\n{bfd}", why::STATIC));
     for family in switch.families() {
         let level = match family {
             Family::Ipv4 => 1,
@@ -99,19 +101,18 @@ fn chassis(page: &mut Page, switch: &Switch) {
 fn spread(page: &mut Page) {
     page.why(
         1,
-        "Without this policy only one next hop is used. In spite of its name it keeps each flow on one of them.",
+        format_args!(
+            "Without this policy only one next hop is used. In spite of its name, per-packet keeps each flow on one of \
+             them.\n{}\nJunos does so by default on EX and QFX, where no-l4-source-port and no-l4-destination-port below \
+             forwarding-options enhanced-hash-key would end it. Elsewhere look at forwarding-options hash-key.",
+            why::HASH
+        ),
     );
     page.line(1, "policy-statement vipcast-spread {");
     page.line(2, "then {");
     page.line(3, "load-balance per-packet;");
     page.line(2, "}");
     page.line(1, "}");
-    page.why(1, why::HASH);
-    page.why(
-        1,
-        "Junos does so by default on EX, QFX and PTX; the statements no-l4-source-port and no-l4-destination-port \
-         below forwarding-options enhanced-hash-key would end it.",
-    );
 }
 
 fn table(page: &mut Page) {
@@ -126,8 +127,8 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
     page.line(3, format_args!("peer-as {};", peering.node_asn));
     page.why(3, why::PASSIVE);
     page.line(3, "passive;");
-    page.why(3, why::TIMERS);
-    page.why(3, "Junos sends a keepalive every third of the hold time. Below 20s, Juniper advises precision-timers.");
+    let own = "Junos sends a keepalive every third of the hold time. Below 20s, Juniper advises precision-timers.";
+    page.why(3, format_args!("{}\n{own}", why::TIMERS));
     page.line(3, format_args!("hold-time {};", session.hold_time.as_secs()));
     if session.password {
         page.why(3, why::PASSWORD);

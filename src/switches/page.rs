@@ -39,7 +39,7 @@ impl Page {
         let _ = writeln!(self.text, "{:indent$}{line}", "");
     }
 
-    /// A comment, wrapped.
+    /// A comment, wrapped; each of its lines begins a new one.
     pub(super) fn why(&mut self, level: usize, comment: impl Display) {
         let (open, next, close) = match self.style {
             Style::Bang { .. } => ("! ", "! ", ""),
@@ -47,7 +47,8 @@ impl Page {
             Style::Slash => ("/* ", "   ", " */"),
         };
         let width = COLUMNS - self.indent(level) - open.len() - close.len();
-        let lines = wrap(&comment.to_string(), width);
+        let comment = comment.to_string();
+        let lines: Vec<String> = comment.lines().flat_map(|line| wrap(line, width)).collect();
         let last = lines.len().saturating_sub(1);
         for (index, line) in lines.iter().enumerate() {
             let (before, after) = (if index == 0 { open } else { next }, if index == last { close } else { "" });
@@ -113,8 +114,8 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS), "{text}");
         }
         let mut page = Page::new(Style::Slash);
-        page.why(0, "short");
+        page.why(0, "short\nshort");
         page.gap();
-        assert_eq!(page.finish(), "/* short */\n\n");
+        assert_eq!(page.finish(), "/* short\n   short */\n\n");
     }
 }

@@ -78,6 +78,7 @@ fn every_vendor_has_every_part() {
                 "neighbor vipcast4 ebgp-multihop 3\n",
                 "neighbor 10.0.2.2 peer-group vipcast4\n",
                 "neighbor fd00:2::2 peer-group vipcast6\n",
+                "neighbor fd00:2::2 graceful-restart-disable\n",
                 "maximum-paths 64\n",
                 "neighbor vipcast4 maximum-prefix 514 restart 1\n",
                 "neighbor vipcast6 maximum-prefix 10 restart 1\n",

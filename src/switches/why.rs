@@ -48,48 +48,36 @@ pub(super) const STATIC: &str = "Each range goes to all LB nodes at equal cost, 
 /// What the file is, and what it was made from.
 pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch) {
     let what = if switch.peering.is_some() { "BGP peering" } else { "static routes" };
-    page.why(
-        0,
-        format_args!(
-            "The switch's side of vipcast ({what}) for {vendor}. Made by `vipcast switch-config` from {}: make it \
-             again when that file changes or LB nodes come and go.",
-            switch.file
-        ),
+    let mut head = format!(
+        "The switch's side of vipcast ({what}) for {vendor}. Made by `vipcast switch-config` from {}: make it again when \
+         that file changes, or when LB nodes are added or removed.",
+        switch.file
     );
     if switch.one_node {
-        page.why(
-            0,
-            "This has the addresses of one LB node only. Name those of all LB nodes of this switch with --neighbor.",
-        );
+        head +=
+            "\nThis has the addresses of one LB node only. Name those of all LB nodes of this switch with --neighbor.";
     }
     if let Some(peering) = &switch.peering {
-        sessions(page, peering);
+        head += &sessions(peering);
     }
+    page.why(0, head);
     page.gap();
 }
 
 /// Who connects to what.
-fn sessions(page: &mut Page, peering: &Peering) {
+fn sessions(peering: &Peering) -> String {
     let addresses = peering.sessions.iter().flat_map(|session| &session.addresses).map(ToString::to_string);
-    page.why(
-        0,
-        format_args!(
-            "The switch is in AS {}, LB nodes are in AS {}. That file's node connects to {}, which have to be \
-             addresses of this switch.",
-            peering.asn,
-            peering.node_asn,
-            addresses.collect::<Vec<_>>().join(" and ")
-        ),
+    let mut text = format!(
+        "\nThe switch is in AS {}, LB nodes are in AS {}. That file's node connects to {}: addresses of this switch.",
+        peering.asn,
+        peering.node_asn,
+        addresses.collect::<Vec<_>>().join(" and ")
     );
     for session in peering.sessions.iter().filter(|session| session.port != 179) {
-        page.why(
-            0,
-            format_args!(
-                "LB nodes connect to port {} over {}: the switch has to listen there.",
-                session.port, session.over
-            ),
-        );
+        let (port, family) = (session.port, session.over);
+        text += &format!("\nLB nodes connect to port {port} over {family}: the switch has to listen there.");
     }
+    text
 }
 
 /// What a kernel that routes by itself needs, since no routing daemon sets it.

@@ -23,8 +23,11 @@ fn gobgp(node: &Node, words: &[&str]) -> Result<String> {
     Ok(node.command("gobgp").args(["--target", &target]).args(words).run()?.stdout)
 }
 
-/// Makes the node's gobgpd announce what it must not, and waits until all of it is on its way to the ToR.
-fn announce_foreign_routes(node: &Node) -> Result<()> {
+/// Makes lb1's gobgpd announce what it must not, and waits until all of it is on its way to the ToR. The agent would take
+/// it back at once, so it is killed first; gobgpd goes on.
+fn announce_foreign_routes(rack: &Rack) -> Result<()> {
+    rack.agents[0].kill()?;
+    let node = rack.lab.node("lb1");
     for (prefix, family) in FOREIGN {
         gobgp(node, &["global", "rib", "add", prefix, "-a", family])?;
         let peer = if family == "ipv4" { "10.0.1.1" } else { "fd00:1::1" };
@@ -70,10 +73,11 @@ fn wait_for_origin(rack: &Rack, origin: &str) -> Result<()> {
     rack.wait_for_next_hops(2)
 }
 
-/// What FRR says of its neighbour in a family.
+/// What FRR says of its neighbour in a family, and how many updates it had from it.
 fn neighbour(rack: &Rack, neighbour: &str, family: &str) -> Result<(u64, Value)> {
     let all = rack.lab.node("tor").vtysh_json(&format!("show bgp neighbors {neighbour}"))?;
     let one = &all[neighbour];
+    ensure!(one["gracefulRestartInfo"]["localGrMode"] == "Disable", "helps to restart: {one:#}");
     let updates = one["messageStats"]["updatesRecv"].as_u64().with_context(|| format!("{one:#}"))?;
     Ok((updates, one["addressFamilyInfo"][family].clone()))
 }
@@ -90,7 +94,7 @@ fn frr_accepts_the_ranges_alone_and_sends_nothing() -> Result<()> {
             ensure!(state["acceptedPrefixCounter"] == 1 && state["sentPrefixCounter"] == 0, "{state:#}");
             before.push(updates);
         }
-        announce_foreign_routes(rack.lab.node("lb1"))?;
+        announce_foreign_routes(rack)?;
         for ((name, family), before) in SESSIONS.into_iter().zip(before) {
             wait_for(LONG, &format!("{name}'s updates"), || {
                 let (updates, _) = neighbour(rack, name, family)?;
@@ -124,7 +128,7 @@ fn bird_spreads_over_both_nodes_with_bgp_and_with_static_routes() -> Result<()> 
         let protocols = tor.birdc("show protocols all")?;
         ensure!(protocols.matches("Import limit:   10").count() == 4, "no limit on each session: {protocols}");
         let before = refused(&protocols)?;
-        announce_foreign_routes(rack.lab.node("lb1"))?;
+        announce_foreign_routes(rack)?;
         wait_for(LONG, "BIRD refused three routes", || {
             let now = refused(&tor.birdc("show protocols all")?)?;
             Ok(if now == before + FOREIGN.len() { Ok(()) } else { Err(now) })
@@ -153,5 +157,5 @@ fn refused(protocols: &str) -> Result<usize> {
     // "Import updates: RECEIVED REJECTED FILTERED IGNORED ACCEPTED", with --- for what cannot be.
     let lines = protocols.lines().filter_map(|line| line.trim().strip_prefix("Import updates:"));
     let filtered = lines.filter_map(|line| line.split_whitespace().nth(2).filter(|count| *count != "---"));
-    filtered.map(|count| count.parse().with_context(|| count.to_owned())).sum()
+    filtered.map(|count| count.parse::<usize>().with_context(|| count.to_owned())).sum()
 }
