@@ -173,7 +173,6 @@ fn no_text_shows_the_password_or_accepts_what_is_not_announced() {
         assert!(!text.contains(SECRET) && !text.contains("10.98.0.0"), "{vendor:?}:\n{text}");
         assert!(text.contains(PLACEHOLDER), "{vendor:?}");
         assert!(!print(*vendor, &bare).contains(PLACEHOLDER), "{vendor:?}: a password that nobody asked for");
-        assert!(text.lines().all(|line| line.chars().count() <= 130), "{vendor:?}: a line that is too long to read");
     }
 }
 
