@@ -16,8 +16,10 @@ use crate::{check, daemon, prepare};
 mod output;
 pub mod plan;
 pub mod status;
+mod switch_config;
 
 pub use output::{Output, show};
+pub use switch_config::SwitchConfig;
 
 /// vipcast turns a Kubernetes node into a load balancer that the racks' switches can see: it programs IPVS for every
 /// Service's VIP, and announces the ClusterIP range over BGP.
@@ -117,6 +119,11 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Print the switch's (ToR's) side of the peering, to match this configuration.
+    ///
+    /// A complete, commented configuration in the vendor's own words. Needs no running agent, and can be used anywhere.
+    /// Passwords are not printed.
+    SwitchConfig(SwitchConfig),
 }
 
 /// How a command that did its work ended.
@@ -189,6 +196,14 @@ impl Cli {
                 let answer = block_on(async { Ok(check::check(&config).await) })?;
                 show(&answer, *output, check::Answer::table).context("cannot write the answer")?;
                 Ok(if answer.ready { Ending::Done } else { Ending::No })
+            }
+            Command::SwitchConfig(asked) => {
+                let (text, remark) = asked.print(&self.load()?)?;
+                if let Some(remark) = remark {
+                    tracing::warn!("{remark}");
+                }
+                output::write(&text).context("cannot write the answer")?;
+                Ok(Ending::Done)
             }
         }
     }

@@ -21,4 +21,5 @@ pub mod plan;
 pub mod prepare;
 pub mod runtime;
 pub mod speaker;
+pub mod switches;
 pub mod watch;

@@ -16,10 +16,14 @@ pub enum Output {
     Yaml,
 }
 
-/// Writes `answer` to standard output; `table` has the form for people. A reader that goes away early (`| head`) is no
-/// error.
+/// Writes `answer` to standard output; `table` has the form for people.
 pub fn show<T: Serialize>(answer: &T, output: Output, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(render(answer, output, table)?.as_bytes()) {
+    write(&render(answer, output, table)?)
+}
+
+/// Writes `text` to standard output. A reader that goes away early (`| head`) is no error.
+pub(super) fn write(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -5,4 +5,5 @@
 mod death;
 mod main_job;
 mod rack;
+mod switches;
 mod trouble;

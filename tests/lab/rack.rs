@@ -15,6 +15,8 @@ use vipcast_lab::{Netns, vm, wait_for};
 /// The agent under test.
 pub(crate) const VIPCAST: &str = env!("CARGO_BIN_EXE_vipcast");
 const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack.clab.yml");
+/// The same with BIRD as its ToR.
+const WITH_BIRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack-bird.clab.yml");
 
 /// The ranges that the LB nodes announce.
 pub(crate) const RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
@@ -36,6 +38,10 @@ pub(crate) struct Rack {
 impl Rack {
     /// Deploys the lab and starts its pods; no agent runs yet. None where this kernel will not do, which is said.
     pub(crate) fn bare() -> Result<Option<Rack>> {
+        Rack::deploy(TOPOLOGY)
+    }
+
+    fn deploy(topology: &str) -> Result<Option<Rack>> {
         if let Err(why) = vm::probe() {
             // The virtual machine was made for this: there it is a failure.
             ensure!(std::env::var_os("VIPCAST_IN_VM").is_none(), "the virtual machine cannot run labs: {why}");
@@ -43,7 +49,7 @@ impl Rack {
             writeln!(std::io::stderr(), "SKIPPED lab: {why}")?;
             return Ok(None);
         }
-        let lab = Lab::deploy(TOPOLOGY, Options::default())?;
+        let lab = Lab::deploy(topology, Options::default())?;
         let pods = lab.start_pods(&[Port::Tcp(8080), Port::Udp(5353)])?;
         Ok(Some(Rack { lab, _pods: pods, agents: Vec::new() }))
     }
@@ -51,6 +57,13 @@ impl Rack {
     /// Deploys the lab and starts both agents; they are ready and the ToR has both next hops.
     pub(crate) fn up() -> Result<Option<Rack>> {
         let Some(mut rack) = Rack::bare()? else { return Ok(None) };
+        rack.start_agents()?;
+        Ok(Some(rack))
+    }
+
+    /// As [`up`](Rack::up), with BIRD as the ToR.
+    pub(crate) fn up_with_bird() -> Result<Option<Rack>> {
+        let Some(mut rack) = Rack::deploy(WITH_BIRD)? else { return Ok(None) };
         rack.start_agents()?;
         Ok(Some(rack))
     }
@@ -82,15 +95,19 @@ impl Rack {
 
     /// The next hops in the ToR's forwarding table.
     pub(crate) fn next_hops(&self, range: &str) -> Result<BTreeSet<String>> {
-        let family = if range.contains(':') { "-6" } else { "-4" };
-        let said = self.lab.node("tor").command("ip").args([family, "-json", "route", "show", range]).run()?.stdout;
-        let routes: Value = serde_json::from_str(&said)?;
+        let routes: Value = serde_json::from_str(&self.routes(range)?)?;
         let mut hops = BTreeSet::new();
         for route in routes.as_array().context("routes are a list")? {
             let ways = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
             hops.extend(ways.iter().filter_map(|way| Some(way["gateway"].as_str()?.to_owned())));
         }
         Ok(hops)
+    }
+
+    /// The ToR's forwarding table for a prefix, as `ip` tells it in JSON.
+    pub(crate) fn routes(&self, range: &str) -> Result<String> {
+        let family = if range.contains(':') { "-6" } else { "-4" };
+        Ok(self.lab.node("tor").command("ip").args([family, "-json", "route", "show", range]).run()?.stdout)
     }
 
     /// Waits until the ToR has this many next hops for both ranges.

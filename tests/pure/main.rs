@@ -14,5 +14,6 @@ mod laws;
 mod monitoring;
 mod planner;
 mod speaker;
+mod switches;
 mod tidy;
 mod wheel;

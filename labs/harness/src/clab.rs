@@ -61,7 +61,7 @@ pub struct Endpoint {
 /// What a node is in a lab, from its label `vipcast.role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A router that runs FRR.
+    /// A router that runs FRR or BIRD.
     Tor,
     /// A node that runs vipcast.
     Lb,
@@ -123,7 +123,7 @@ impl NodeSpec {
             Some("worker") => Ok(Role::Worker),
             Some("client") => Ok(Role::Client),
             Some(other) => bail!("vipcast.role is {other:?}, not tor, lb, worker or client"),
-            None if self.image.contains("frr") => Ok(Role::Tor),
+            None if self.image.contains("frr") || self.image.contains("bird") => Ok(Role::Tor),
             None if self.image.contains("vipcast") => Ok(Role::Lb),
             None => Ok(Role::Client),
         }

@@ -1,5 +1,6 @@
 //! A deployed topology: one network namespace per node, one veth pair per link, the nodes' daemons inside.
 
+mod bird;
 mod cable;
 mod daemon;
 mod evidence;
@@ -84,7 +85,7 @@ impl Lab {
         }
         if !options.without_daemons {
             for node in self.nodes.values_mut().filter(|node| node.role() == Role::Tor) {
-                node.start_frr()?;
+                if node.has_bird() { node.start_bird()? } else { node.start_frr()? }
             }
         }
         Ok(())

@@ -40,8 +40,12 @@ pub(crate) fn run(topology: &Path, command: Vec<OsString>) -> Result<u8> {
     for node in lab.nodes() {
         println!("  ip netns exec {} bash", node.netns().name());
         if node.role() == Role::Tor {
-            let (sockets, config) = (node.path("run/frr"), node.path("etc/frr"));
-            println!("  vtysh --vty_socket {} --config_dir {}", sockets.display(), config.display());
+            let (bird, frr, config) = (node.path("run/bird.ctl"), node.path("run/frr"), node.path("etc/frr"));
+            if bird.exists() {
+                println!("  birdc -s {}", bird.display());
+            } else {
+                println!("  vtysh --vty_socket {} --config_dir {}", frr.display(), config.display());
+            }
         }
     }
     println!("Ctrl-C takes it down.");

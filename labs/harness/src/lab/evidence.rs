@@ -42,6 +42,10 @@ const OF_FRR: [(&str, &str); 7] = [
     ("bgp-neighbours", "show bgp neighbors"),
 ];
 
+/// What is asked of BIRD.
+const OF_BIRD: [(&str, &str); 3] =
+    [("bird-protocols", "show protocols all"), ("bird-routes", "show route all"), ("bird-status", "show status")];
+
 /// What is asked of gobgpd.
 const OF_GOBGP: [(&str, &str); 4] = [
     ("gobgp-global", "global"),
@@ -107,7 +111,12 @@ impl Node {
             let words: Vec<&str> = line.split(' ').collect();
             ask(name, words[0], &words[1..])?;
         }
-        if self.role() == Role::Tor {
+        if self.has_bird() {
+            for (name, question) in OF_BIRD {
+                let said = self.birdc(question).unwrap_or_else(|error| format!("{error:#}\n"));
+                fs::write(folder.join(name).with_extension("txt"), said)?;
+            }
+        } else if self.role() == Role::Tor {
             let (socket, config) = (self.path("run/frr"), self.path("etc/frr"));
             let (socket, config) = (socket.to_string_lossy(), config.to_string_lossy());
             for (name, question) in OF_FRR {

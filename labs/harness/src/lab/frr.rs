@@ -17,7 +17,7 @@ const PROGRAMS: &str = "/usr/lib/frr";
 const USER: &str = "frr";
 
 /// Starting a daemon means reading it from the host's files, on an emulated CPU.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Starts what `etc/frr/daemons` names, and loads `etc/frr/frr.conf`.
@@ -82,6 +82,12 @@ impl Node {
     pub fn vtysh_json(&self, command: &str) -> Result<serde_json::Value> {
         let text = self.vtysh(&format!("{command} json"))?;
         serde_json::from_str(&text).with_context(|| format!("{command} json: {text}"))
+    }
+
+    /// Adds a file to what the node's FRR is configured with, as in `vtysh -f FILE`.
+    pub fn vtysh_file(&self, file: &Path) -> Result<()> {
+        self.frr_shell().arg("-f").arg(file).run().with_context(|| format!("load {}", file.display()))?;
+        Ok(())
     }
 
     fn frr_shell(&self) -> crate::netns::NsCommand<'_> {

@@ -13,11 +13,12 @@ use crate::progress;
 type Tool = (&'static str, &'static str);
 
 /// What runs inside a lab.
-const LAB: [Tool; 11] = [
+const LAB: [Tool; 12] = [
     ("gobgpd", "gobgpd"),
     ("gobgp", "gobgpd"),
     ("vtysh", "frr"),
     ("/usr/lib/frr/bgpd", "frr"),
+    ("bird", "bird2"),
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("ipvsadm", "ipvsadm"),

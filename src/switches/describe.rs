@@ -1,0 +1,224 @@
+//! From vipcast's configuration, and what it cannot know, to what the switch has to have.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Announced, Peering, Session, Switch, WIDTH};
+use crate::config::Config;
+use crate::model::bgp::Peer;
+use crate::model::settings::{Announce, BgpSettings};
+use crate::model::{Family, Prefix};
+
+/// What is asked for beside the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The switch's addresses among `bgp.peers`; empty: all of them.
+    pub peers: Vec<IpAddr>,
+    /// The LB nodes' addresses; empty: those of the configuration's node.
+    pub neighbors: Vec<IpAddr>,
+    /// The ranges, where the configuration leaves them to ServiceCIDR objects.
+    pub ranges: Vec<Prefix>,
+    /// Static routes, and no BGP?
+    pub static_routes: bool,
+}
+
+/// Why nothing can be printed. The text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DescribeError {
+    /// The ranges are not known.
+    #[error(
+        "ranges.clusterIPs is not there, so the ranges are those of the cluster's ServiceCIDR objects: give each of them \
+         with --range, such as --range 10.96.0.0/16"
+    )]
+    NoRanges,
+    /// The ranges are known, and were given too.
+    #[error("ranges.clusterIPs has the ranges; --range is only for those of ServiceCIDR objects")]
+    RangesTwice,
+    /// No range is announced.
+    #[error("ranges.clusterIPs: every range has announce: none; allowed: at least one with aggregate or host")]
+    NothingAnnounced,
+    /// There is no peer.
+    #[error("bgp.peers has no peer, so there is no session to configure; allowed: a peer there, or --static")]
+    NoPeers,
+    /// A switch address that is no peer.
+    #[error("--peer {0}: not in bgp.peers; allowed: {1}")]
+    UnknownPeer(IpAddr, String),
+    /// Peers of several switches.
+    #[error(
+        "bgp.peers has more than one switch ({0}): name the one to configure with --peer, once for each of its addresses"
+    )]
+    SeveralSwitches(String),
+    /// Addresses of one switch whose settings differ.
+    #[error("bgp.peers: {0} and {1} differ in {2}, so they cannot be one switch's; name one of them with --peer")]
+    Differ(IpAddr, IpAddr, &'static str),
+    /// No session would carry a route.
+    #[error("the peers have no address of a family that is announced; allowed: --peer with an {0} address")]
+    NothingCarried(Family),
+    /// A family without LB nodes.
+    #[error("no {0} address of an LB node is known: give those of all LB nodes with --neighbor")]
+    NoNodes(Family),
+    /// An LB node that no session is for.
+    #[error("--neighbor {0}: nothing is announced over {1} to this switch; allowed: addresses of the other family")]
+    UselessNode(IpAddr, Family),
+    /// More LB nodes than a route has next hops.
+    #[error("{0} LB nodes of one family; allowed: at most {WIDTH}, the next hops that a route can have")]
+    TooManyNodes(usize),
+}
+
+/// What the switch of `config` has to have.
+pub fn describe(config: &Config, request: &Request) -> Result<Switch, DescribeError> {
+    let ranges = ranges(config, request)?;
+    let announced: BTreeSet<Family> = ranges.iter().map(|range| range.prefix.family()).collect();
+    let chosen = match (&config.settings.bgp, request.static_routes) {
+        (_, true) => None,
+        (None, false) => return Err(DescribeError::NoPeers),
+        (Some(bgp), false) => Some((bgp, chosen(bgp, &request.peers)?)),
+    };
+    let peering = match &chosen {
+        Some((bgp, peers)) => Some(peering(bgp, peers, &announced)?),
+        None => None,
+    };
+    let over = match &peering {
+        Some(peering) => peering.sessions.iter().map(|session| session.over).collect(),
+        None => announced,
+    };
+    let nodes = match request.neighbors.as_slice() {
+        [] => own_addresses(config, chosen.iter().flat_map(|(_, peers)| peers), &over),
+        named => named.iter().copied().collect(),
+    };
+    check_nodes(&nodes, &over)?;
+    Ok(Switch {
+        file: config.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        ranges,
+        nodes,
+        one_node: request.neighbors.is_empty(),
+        peering,
+    })
+}
+
+fn ranges(config: &Config, request: &Request) -> Result<Vec<Announced>, DescribeError> {
+    let ranges: Vec<Announced> = match (&config.settings.cluster_ips, request.ranges.as_slice()) {
+        (None, []) => return Err(DescribeError::NoRanges),
+        (None, named) => {
+            let named: BTreeSet<Prefix> = named.iter().copied().collect();
+            named.into_iter().map(|prefix| Announced { prefix, hosts: false }).collect()
+        }
+        (Some(ranges), []) => ranges
+            .iter()
+            .filter(|range| range.announce != Announce::None)
+            .map(|range| Announced { prefix: range.prefix, hosts: range.announce == Announce::Host })
+            .collect(),
+        (Some(_), _) => return Err(DescribeError::RangesTwice),
+    };
+    if ranges.is_empty() { Err(DescribeError::NothingAnnounced) } else { Ok(ranges) }
+}
+
+/// The peers that are the switch's addresses.
+fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a Peer)>, DescribeError> {
+    let list = || bgp.peers.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = named.iter().find(|address| !bgp.peers.contains_key(*address)) {
+        return Err(DescribeError::UnknownPeer(*unknown, list()));
+    }
+    let all = bgp.peers.iter().map(|(address, peer)| (*address, peer));
+    let peers: Vec<_> = all.filter(|(address, _)| named.is_empty() || named.contains(address)).collect();
+    if peers.is_empty() {
+        return Err(DescribeError::NoPeers);
+    }
+    // One address per family, all in one AS, can be one dual-stack switch. More is a guess that only the operator can make.
+    let families: BTreeSet<Family> = peers.iter().map(|(address, _)| Family::of(*address)).collect();
+    let numbers: BTreeSet<u32> = peers.iter().map(|(_, peer)| peer.asn).collect();
+    if named.is_empty() && (families.len() < peers.len() || numbers.len() > 1) {
+        return Err(DescribeError::SeveralSwitches(list()));
+    }
+    Ok(peers)
+}
+
+/// The sessions with a switch that has the addresses `peers`.
+fn peering(
+    bgp: &BgpSettings,
+    peers: &[(IpAddr, &Peer)],
+    announced: &BTreeSet<Family>,
+) -> Result<Peering, DescribeError> {
+    let mut sessions: Vec<Session> = Vec::new();
+    for over in Family::ALL {
+        let mut same = peers.iter().filter(|(address, _)| Family::of(*address) == over);
+        let Some((first, peer)) = same.next() else { continue };
+        let mut session = session(over, *first, peer, announced);
+        for (address, other) in same {
+            if let Some(what) = difference(peer, other) {
+                return Err(DescribeError::Differ(*first, *address, what));
+            }
+            session.addresses.insert(*address);
+        }
+        // A session over which nothing would come is left out.
+        if !session.carries.is_empty() {
+            sessions.push(session);
+        }
+    }
+    let (first, peer) = peers[0];
+    if let Some((other, _)) = peers.iter().find(|(_, other)| other.asn != peer.asn) {
+        return Err(DescribeError::Differ(first, *other, "asn"));
+    }
+    if sessions.is_empty() {
+        let family = announced.first().copied().unwrap_or(Family::Ipv4);
+        return Err(DescribeError::NothingCarried(family));
+    }
+    Ok(Peering { asn: peer.asn, node_asn: bgp.asn, sessions })
+}
+
+fn session(over: Family, address: IpAddr, peer: &Peer, announced: &BTreeSet<Family>) -> Session {
+    Session {
+        over,
+        addresses: BTreeSet::from([address]),
+        port: peer.port,
+        hold_time: peer.hold_time,
+        keepalive: peer.keepalive,
+        password: peer.password.is_some(),
+        multihop: peer.multihop,
+        carries: peer.families.intersection(announced).copied().collect(),
+    }
+}
+
+/// What two peers of one family differ in, so that one group of the switch's configuration cannot serve both.
+fn difference(a: &Peer, b: &Peer) -> Option<&'static str> {
+    let checks = [
+        (a.asn == b.asn, "asn"),
+        (a.port == b.port, "port"),
+        (a.hold_time == b.hold_time, "holdTime"),
+        (a.keepalive == b.keepalive, "keepalive"),
+        (a.password.is_some() == b.password.is_some(), "having a password"),
+        (a.multihop == b.multihop, "multihop"),
+    ];
+    checks.into_iter().find(|(same, _)| !same).map(|(_, what)| what)
+}
+
+/// The addresses that the configuration's node connects from: as the peers say, else the node's own of that family.
+fn own_addresses<'a>(
+    config: &Config,
+    peers: impl Iterator<Item = &'a (IpAddr, &'a Peer)>,
+    over: &BTreeSet<Family>,
+) -> BTreeSet<IpAddr> {
+    let mut own: BTreeSet<IpAddr> = peers.filter_map(|(_, peer)| peer.local_address).collect();
+    for family in over {
+        if !own.iter().any(|address| Family::of(*address) == *family) {
+            // The first is the one that is preferred.
+            own.extend(config.settings.node_ips.iter().find(|address| Family::of(**address) == *family));
+        }
+    }
+    own.retain(|address| over.contains(&Family::of(*address)));
+    own
+}
+
+fn check_nodes(nodes: &BTreeSet<IpAddr>, over: &BTreeSet<Family>) -> Result<(), DescribeError> {
+    if let Some(useless) = nodes.iter().find(|node| !over.contains(&Family::of(**node))) {
+        return Err(DescribeError::UselessNode(*useless, Family::of(*useless)));
+    }
+    for family in over {
+        match nodes.iter().filter(|node| Family::of(**node) == *family).count() {
+            0 => return Err(DescribeError::NoNodes(*family)),
+            count if count > WIDTH => return Err(DescribeError::TooManyNodes(count)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

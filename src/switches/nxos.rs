@@ -1,0 +1,106 @@
+//! Cisco NX-OS. Statements as in the "Cisco Nexus 9000 Series NX-OS Unicast Routing Configuration Guide", chapters
+//! "Configuring Basic BGP", "Configuring Advanced BGP" and "Configuring Static Routing", and its "Interfaces
+//! Configuration Guide", sections "Configuring ECMP Load Balancing" and "Enabling ECMP Resilient Hashing".
+
+use super::page::Page;
+use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, ip, why};
+
+/// The BGP variant.
+pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
+    hashing(page);
+    page.line(0, "feature bgp");
+    page.gap();
+    page.why(0, why::RANGES);
+    for family in peering.families() {
+        for (index, range) in switch.ranges(family).enumerate() {
+            let hosts = range.host_length().map(|length| format!(" eq {length}")).unwrap_or_default();
+            page.line(
+                0,
+                format_args!(
+                    "{} prefix-list vipcast-ranges{} seq {} permit {}{hosts}",
+                    ip(family),
+                    digit(family),
+                    10 * (index + 1),
+                    range.prefix
+                ),
+            );
+        }
+    }
+    page.gap();
+    page.why(0, why::NOTHING);
+    page.line(0, "route-map vipcast-nothing deny 10");
+    page.gap();
+    page.line(0, format_args!("router bgp {}", peering.asn));
+    page.why(1, why::RESTART);
+    page.why(
+        1,
+        "NX-OS has this for the whole router; vipcast does not offer graceful restart, so nothing has to be said.",
+    );
+    if !peering.internal() {
+        page.why(1, why::RELAX);
+        page.line(1, "bestpath as-path multipath-relax");
+    }
+    let internal = if peering.internal() { "ibgp " } else { "" };
+    for family in peering.families() {
+        page.line(1, format_args!("address-family ipv{} unicast", digit(family)));
+        page.why(2, why::WIDTH);
+        page.line(2, format_args!("maximum-paths {internal}{WIDTH}"));
+    }
+    for session in &peering.sessions {
+        template(page, switch, peering, session);
+    }
+    for session in &peering.sessions {
+        for node in switch.nodes(session.over) {
+            page.line(1, format_args!("neighbor {node}"));
+            page.line(2, format_args!("inherit peer vipcast{}", digit(session.over)));
+        }
+    }
+}
+
+/// The static variant.
+pub(super) fn routes(page: &mut Page, switch: &Switch) {
+    hashing(page);
+    page.why(0, why::STATIC);
+    page.why(0, "NX-OS: `feature bfd` and `ip route static bfd INTERFACE NODE`, once LB nodes answer it.");
+    for family in switch.families() {
+        for range in switch.ranges(family) {
+            for node in switch.nodes(family) {
+                page.line(0, format_args!("{} route {} {node}", ip(family), range.prefix));
+            }
+        }
+    }
+}
+
+fn hashing(page: &mut Page) {
+    page.why(0, why::HASH);
+    page.line(0, "ip load-sharing address source-destination port source-destination");
+    page.gap();
+    page.why(0, why::RESILIENT);
+    page.why(0, "For the whole switch, and in force after its next reload; not on Nexus 9808.");
+    page.line(0, "hardware profile ecmp resilient");
+    page.gap();
+}
+
+fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session) {
+    page.line(1, format_args!("template peer vipcast{}", digit(session.over)));
+    page.line(2, format_args!("remote-as {}", peering.node_asn));
+    page.why(2, why::PASSIVE);
+    page.line(2, "transport connection-mode passive");
+    page.why(2, why::TIMERS);
+    page.line(2, format_args!("timers {} {}", session.keepalive.as_secs(), session.hold_time.as_secs()));
+    if session.password {
+        page.why(2, why::PASSWORD);
+        page.line(2, format_args!("password 0 {PLACEHOLDER}"));
+    }
+    if let Some(hops) = session.multihop {
+        page.why(2, why::MULTIHOP);
+        page.line(2, format_args!("ebgp-multihop {hops}"));
+    }
+    for family in &session.carries {
+        page.line(2, format_args!("address-family ipv{} unicast", digit(*family)));
+        page.line(3, format_args!("prefix-list vipcast-ranges{} in", digit(*family)));
+        page.line(3, "route-map vipcast-nothing out");
+        page.why(3, why::LIMIT);
+        page.line(3, format_args!("maximum-prefix {} restart 1", switch.limit(*family)));
+    }
+}

@@ -1,0 +1,99 @@
+//! The comments: why each block is there. The same for all vendors.
+
+use super::page::Page;
+use super::{Peering, Switch};
+use crate::model::Family;
+
+pub(super) const RANGES: &str = "What LB nodes may announce: these ranges as they announce them, and nothing else. So \
+    no mistake and no break-in there can draw other traffic to them.";
+
+pub(super) const NOTHING: &str = "What is sent to LB nodes: nothing. They accept no routes, and answer clients by their \
+    default route.";
+
+pub(super) const HASH: &str = "Spread flows by addresses and ports (layer 4), for the whole switch. By addresses alone, \
+    all connections of one busy client, or of clients behind one NAT, would reach a single LB node.";
+
+pub(super) const RESILIENT: &str = "Resilient hashing: when an LB node comes or goes, only the flows of that node move. \
+    Without it most flows move, and each that does is reset, since only its own LB node knows its connection.";
+
+pub(super) const RELAX: &str = "Paths of equal length are equal, whichever AS they come from: LB nodes of other racks \
+    may be in other ASes.";
+
+pub(super) const WIDTH: &str = "One next hop per LB node. A smaller number than there are nodes would leave some of them \
+    without traffic, and nothing would say so.";
+
+pub(super) const PASSIVE: &str = "LB nodes connect to the switch: wait for them.";
+
+pub(super) const TIMERS: &str = "holdTime and keepalive, as LB nodes have them; both ends take the smaller hold time. It \
+    bounds how long packets are sent to a node that died without a word.";
+
+pub(super) const PASSWORD: &str = "TCP MD5. The password is never printed: put the one that LB nodes have \
+    (passwordFile, passwordEnv) in place of REPLACE-ME.";
+
+pub(super) const MULTIHOP: &str = "LB nodes are more than one hop away (multihop).";
+
+pub(super) const RESTART: &str = "No graceful restart, not as its helper either: to keep the routes of an LB node that \
+    is gone is to send its share of the traffic nowhere.";
+
+pub(super) const LIMIT: &str = "Far more routes than vipcast announces mean that something is wrong there: the session \
+    ends, and is tried again a minute later at most.";
+
+pub(super) const FAMILIES: &str = "Only the families that LB nodes announce over these sessions.";
+
+pub(super) const STATIC: &str = "Each range goes to all LB nodes at equal cost, whether they can forward or not: without \
+    BGP, nothing tells this switch that a node is gone while its link is up, and its share of the traffic is lost until \
+    somebody removes its routes. Before an LB node is restarted or taken away, remove them. BFD is what makes such \
+    routes safe, and vipcast does not have it yet.";
+
+/// What the file is, and what it was made from.
+pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch) {
+    let what = if switch.peering.is_some() { "BGP peering" } else { "static routes" };
+    let mut head = format!(
+        "The switch's side of vipcast ({what}) for {vendor}. Made by `vipcast switch-config` from {}: make it again when \
+         that file changes, or when LB nodes are added or removed.",
+        switch.file
+    );
+    if switch.one_node {
+        head +=
+            "\nThis has the addresses of one LB node only. Name those of all LB nodes of this switch with --neighbor.";
+    }
+    if let Some(peering) = &switch.peering {
+        head += &sessions(peering);
+    }
+    page.why(0, head);
+    page.gap();
+}
+
+/// Who connects to what.
+fn sessions(peering: &Peering) -> String {
+    let addresses = peering.sessions.iter().flat_map(|session| &session.addresses).map(ToString::to_string);
+    let mut text = format!(
+        "\nThe switch is in AS {}, LB nodes are in AS {}. That file's node connects to {}: addresses of this switch.",
+        peering.asn,
+        peering.node_asn,
+        addresses.collect::<Vec<_>>().join(" and ")
+    );
+    for session in peering.sessions.iter().filter(|session| session.port != 179) {
+        let (port, family) = (session.port, session.over);
+        text += &format!("\nLB nodes connect to port {port} over {family}: the switch has to listen there.");
+    }
+    text
+}
+
+/// What a kernel that routes by itself needs, since no routing daemon sets it.
+pub(super) fn linux(page: &mut Page, switch: &Switch) {
+    page.why(0, HASH);
+    page.why(0, "On Linux that is a kernel parameter (here, and in /etc/sysctl.d):");
+    for family in switch.families() {
+        let number = match family {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        };
+        page.why(0, format_args!("sysctl -w net.{number}.fib_multipath_hash_policy=1"));
+    }
+    page.why(
+        0,
+        "Linux has no resilient hashing for these routes: when an LB node comes or goes, flows of the others move too.",
+    );
+    page.gap();
+}
