@@ -201,7 +201,8 @@ pub fn print(vendor: Vendor, switch: &Switch) -> String {
         Vendor::JuniperJunos => Style::Slash,
         Vendor::NokiaSrlinux | Vendor::Bird => Style::Hash,
     });
-    let (name, peering, routes): (_, fn(&mut Page, &Switch, &Peering), fn(&mut Page, &Switch)) = match vendor {
+    type Write = (&'static str, fn(&mut Page, &Switch, &Peering), fn(&mut Page, &Switch));
+    let (name, peering, routes): Write = match vendor {
         Vendor::Frr => ("FRRouting 8.4 or newer, on Linux", frr::peering, frr::routes),
         Vendor::Sonic => ("SONiC", sonic::peering, sonic::routes),
         Vendor::AristaEos => ("Arista EOS", eos::peering, eos::routes),
