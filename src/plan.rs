@@ -11,6 +11,7 @@ pub mod bgp;
 mod books;
 pub mod change;
 pub mod claims;
+mod derive;
 pub mod enact;
 pub mod ipvs;
 pub mod memory;

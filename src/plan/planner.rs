@@ -1,22 +1,21 @@
 //! The planner: everything known, and what follows from it. Changes go in, steps come out; nothing here waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::bgp::{Peer, SessionState};
 use crate::model::ipvs::{ServerKey, VirtualServer};
-use crate::model::settings::Announce;
-use crate::model::{Cluster, Event, Family, Prefix, ServiceKey, Settings, State, Time};
+use crate::model::{Cluster, Event, Family, Prefix, Settings, State, Time};
 
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave, Session};
-use super::claims::{Claim, Ledger, claim};
+use super::claims::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
 use super::problem::Notice;
 use super::ranges::Ranges;
-use super::role::{Role, farewell, labels};
+use super::role::{Role, farewell};
 use super::step::Step;
 use super::{bgp, ipvs};
 
@@ -242,131 +241,6 @@ impl Planner {
         self.leaving = Some(leave);
         self.touch_all_vips();
         self.derive_ranges(now);
-    }
-
-    /// Works out from the node's labels what it is and which peers it has.
-    fn derive_role(&mut self) {
-        // Who leaves has decided how.
-        if self.leaving.is_some() {
-            return;
-        }
-        let role = Role::of(&self.settings, &self.cluster);
-        let labels = labels(&self.cluster);
-        let known = !matches!(role, Role::Unknown | Role::Frozen);
-        if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
-            let peers = bgp.peers_of(&labels);
-            if peers != self.peers {
-                self.peers = peers;
-                self.news.extend(
-                    bgp.rival_entries(&labels)
-                        .into_iter()
-                        .map(|(peer, entries)| News::Peer { peer, problem: rivalry(&entries) }),
-                );
-                // Which routes can go out depends on the peers.
-                self.touch_all_vips();
-            }
-        }
-        if role != self.role {
-            if let Some(reason) = role.reason(&self.settings) {
-                self.news.push(News::Idle(reason));
-            } else if role == Role::Serving && self.settings.selects_by_labels() {
-                self.news.push(News::Serving);
-            }
-            // Claims follow from the ranges in force, and from the role.
-            self.derived = false;
-            self.role = role;
-            self.touch_all_vips();
-        }
-    }
-
-    /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
-    pub(super) fn derive_ranges(&mut self, now: Time) {
-        let Some(facts) = self.host.facts.as_ref().filter(|_| self.informed()) else { return };
-        let candidates = self.node_ips();
-        let present = |family| {
-            let of_family = candidates.iter().filter(move |address| Family::of(**address) == family);
-            of_family.copied().find(|address| facts.addresses.contains(address)).map(|address| (family, address))
-        };
-        self.sources = Family::ALL.into_iter().filter_map(present).collect();
-        let ranges = match self.is_removing() {
-            true => Ranges::default(),
-            false => {
-                Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
-            }
-        };
-        if ranges == self.ranges && self.derived {
-            return;
-        }
-        self.derived = true;
-        for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
-            self.news.push(News::Range { range, problem: problem.to_owned() });
-        }
-        self.ranges = ranges;
-        self.servers.listing_wanted = true;
-        // Of a shared gobgpd, only the paths that were ours were kept.
-        if !self.is_exclusive() {
-            self.lose_sight(now);
-        }
-        let claimed = self.ledger.services().cloned();
-        let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
-        known.iter().for_each(|service| self.derive_claim(service, now));
-        self.touch_all_vips();
-        self.servers.todo.extend(self.actual.ipvs.keys().copied());
-    }
-
-    /// The node's addresses in order of preference: as configured, else from its Node object, else from the links of
-    /// its default routes.
-    pub(super) fn node_ips(&self) -> Vec<IpAddr> {
-        if !self.settings.node_ips.is_empty() {
-            return self.settings.node_ips.clone();
-        }
-        let node = self.cluster.node().map(|node| node.addresses.clone()).filter(|addresses| !addresses.is_empty());
-        node.or_else(|| self.host.facts.as_ref().map(|facts| facts.default_addresses.clone())).unwrap_or_default()
-    }
-
-    fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
-        let claim = match self.cluster.service(service) {
-            Some(object) if !self.is_removing() => {
-                claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), &self.ranges)
-            }
-            _ => Claim::default(),
-        };
-        let mut concerned = self.ledger.rivals(service, &claim);
-        concerned.insert(service.clone());
-        let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
-        for key in self.ledger.put(service, claim) {
-            self.memory.forget_server(&key);
-            self.servers.todo.insert(key);
-            if self.servers.blind {
-                let names = self.ledger.destinations(&key).into_iter().flat_map(|destinations| destinations.keys());
-                self.servers.claimed.entry(key).or_default().extend(names);
-            }
-            self.servers.changed.entry(key).or_insert(now);
-            self.touch_vip(key.address);
-        }
-        for (known, service) in before {
-            let problems = self.ledger.problems(&service);
-            if problems != known {
-                self.notices.push(self.notice(&service));
-                self.news.push(News::Service { service, problems });
-            }
-        }
-    }
-
-    /// Notes that the host route of `vip` has to be looked at, if it has one.
-    pub(super) fn touch_vip(&mut self, vip: IpAddr) {
-        if self.ranges.covering(vip).is_some_and(|range| range.announce == Announce::Host) {
-            self.speaker.vips.insert(vip);
-        }
-    }
-
-    /// Notes that every host route has to be looked at: those that are out and those that may be wanted.
-    pub(super) fn touch_all_vips(&mut self) {
-        let out = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys()).filter(|prefix| prefix.is_host());
-        self.speaker.vips.extend(out.map(|prefix| prefix.address()));
-        if self.ranges.iter().any(|range| range.announce == Announce::Host) {
-            self.speaker.vips.extend(self.ledger.servers().map(|key| key.address));
-        }
     }
 
     fn on_speaker_down(&mut self, reason: String, gone: bool, now: Time) {

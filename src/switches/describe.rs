@@ -115,11 +115,11 @@ fn ranges(config: &Config, request: &Request) -> Result<Vec<Announced>, Describe
 
 /// The peers that are the switch's addresses.
 fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a Peer)>, DescribeError> {
-    let list = || bgp.peers.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = named.iter().find(|address| !bgp.peers.contains_key(*address)) {
+    let list = || bgp.peers.iter().map(|entry| entry.address.to_string()).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = named.iter().find(|address| bgp.peers.iter().all(|entry| entry.address != **address)) {
         return Err(DescribeError::UnknownPeer(*unknown, list()));
     }
-    let all = bgp.peers.iter().map(|(address, peer)| (*address, peer));
+    let all = bgp.peers.iter().map(|entry| (entry.address, &entry.peer));
     let peers: Vec<_> = all.filter(|(address, _)| named.is_empty() || named.contains(address)).collect();
     if peers.is_empty() {
         return Err(DescribeError::NoPeers);
