@@ -403,10 +403,18 @@ async fn servers_are_tried_in_turn() {
     let mut stage = Stage::new(Kind::Service, false, &[&first, &second]);
     stage.expect(&[&format!("trouble {first}: connection refused; {second}: connection refused")]).await;
 
-    let fake = Fake::start(|_, _| Reply::Document(404, status(404, "no such node"))).await;
+    let gone = json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "nodes \"lb1\" not found"});
+    let fake = Fake::start(move |_, before| match before {
+        0 => Reply::Document(404, gone.clone()),
+        _ => Reply::Document(404, json!("no such page")),
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let access = Access { servers: servers(&folder, &[&first, &fake.url]) };
-    assert_eq!(NodeReader::new(&access, "lb1").read().await, Ok(None));
+    let reader = NodeReader::new(&access, "lb1");
+    assert_eq!(reader.read().await, Ok(None));
+    // Whatever says this, it is not the API server.
+    assert_eq!(reader.read().await, Err("404: \"no such page\"".to_owned()));
     assert_eq!(access.server(), Some(fake.url.clone()));
     assert_eq!(access.servers.current(), Some(Address::Given(fake.url.clone())));
 }
