@@ -26,6 +26,7 @@ pub mod ranges;
 pub mod rehearse;
 mod reports;
 pub mod role;
+mod standing;
 pub mod status;
 pub mod step;
 pub mod sysctl;

@@ -1,4 +1,4 @@
-//! What follows from what is known: the role, the ranges in force, the claims; and what has to be looked at because of it.
+//! What follows from what is known: the ranges in force, the claims, and what has to be looked at because of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,46 +8,10 @@ use crate::model::{Family, ServiceKey, Time};
 
 use super::claims::{Claim, claim};
 use super::news::News;
-use super::planner::{Planner, rivalry};
+use super::planner::Planner;
 use super::ranges::Ranges;
-use super::role::{Role, labels};
 
 impl Planner {
-    /// Works out from the node's labels what it is and which peers it has.
-    pub(super) fn derive_role(&mut self) {
-        // Who leaves has decided how.
-        if self.leaving.is_some() {
-            return;
-        }
-        let role = Role::of(&self.settings, &self.cluster);
-        let labels = labels(&self.cluster);
-        let known = !matches!(role, Role::Unknown | Role::Frozen);
-        if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
-            let peers = bgp.peers_of(&labels);
-            if peers != self.peers {
-                self.peers = peers;
-                self.news.extend(
-                    bgp.rival_entries(&labels)
-                        .into_iter()
-                        .map(|(peer, entries)| News::Peer { peer, problem: rivalry(&entries) }),
-                );
-                // Which routes can go out depends on the peers.
-                self.touch_all_vips();
-            }
-        }
-        if role != self.role {
-            if let Some(reason) = role.reason(&self.settings) {
-                self.news.push(News::Idle(reason));
-            } else if role == Role::Serving && self.settings.selects_by_labels() {
-                self.news.push(News::Serving);
-            }
-            // Claims follow from the ranges in force, and from the role.
-            self.derived = false;
-            self.role = role;
-            self.touch_all_vips();
-        }
-    }
-
     /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
     pub(super) fn derive_ranges(&mut self, now: Time) {
         let Some(facts) = self.host.facts.as_ref().filter(|_| self.informed()) else { return };

@@ -162,24 +162,6 @@ impl Planner {
         self.host.facts.is_some() && (told || self.leaving == Some(Leave::Remove))
     }
 
-    /// Is all that is ours to go?
-    pub(super) fn is_removing(&self) -> bool {
-        self.leaving == Some(Leave::Remove) || self.is_standing_by()
-    }
-
-    /// Is the node to have nothing of ours, while the agent goes on?
-    pub(super) fn is_standing_by(&self) -> bool {
-        matches!(self.role, Role::StandingBy(_))
-    }
-
-    /// Is a virtual server at `address` ours? While all of ours goes, only if something in the kernel shows that an agent
-    /// served here: otherwise what lies in a range is somebody else's who serves it on this node (kube-proxy, say).
-    pub(super) fn owns_server(&self, address: IpAddr) -> bool {
-        let State { addr, nft, .. } = &self.actual;
-        let served = addr.link.is_some_and(|link| link.dummy) || !addr.routes.is_empty() || *nft != Default::default();
-        self.owns(address) && (served || !self.is_removing())
-    }
-
     /// Is `address` in our care: inside a range in force or configured, or under a local route of ours?
     pub(super) fn owns(&self, address: IpAddr) -> bool {
         let configured = self.settings.cluster_ips.iter().flatten();
@@ -237,12 +219,6 @@ impl Planner {
         }
     }
 
-    fn on_leave(&mut self, leave: Leave, now: Time) {
-        self.leaving = Some(leave);
-        self.touch_all_vips();
-        self.derive_ranges(now);
-    }
-
     fn on_speaker_down(&mut self, reason: String, gone: bool, now: Time) {
         if self.speaker.down.is_none() {
             self.news.push(News::SpeakerDown(reason.clone()));
@@ -293,10 +269,4 @@ pub(super) fn router_id_source(planner: &Planner) -> Option<std::net::Ipv4Addr> 
         return None;
     }
     bgp::first_ipv4(planner.sources.values().copied().chain(planner.node_ips()))
-}
-
-/// That several entries of `bgp.peers` are for one address on this node, and which one counts.
-pub(super) fn rivalry(entries: &[usize]) -> String {
-    let names: Vec<String> = entries.iter().map(|number| format!("bgp.peers[{number}]")).collect();
-    format!("{} select this node; the first counts", names.join(" and "))
 }

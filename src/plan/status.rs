@@ -10,9 +10,10 @@ use crate::model::settings::Announce;
 use crate::model::{Family, Kind, Prefix};
 
 use super::memory::Key;
-use super::planner::{Planner, rivalry};
+use super::planner::Planner;
 use super::preconditions::Footing;
 use super::role::{Role, labels};
+use super::standing::rivalry;
 use super::sysctl;
 
 /// Everything that an operator may ask of a running agent.

@@ -24,9 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often gobgpd is asked for what it tells of by no event: whether it still answers, who it is, who its peers are.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// Tells through `changes` what happens in the gobgpd at `endpoint`, until nobody listens any more: that it came up or
-/// went down or is gone (with each end of the connection, so that a quick restart is seen as both), the state of each session on
-/// coming up and whenever it changes, and that something was changed which `ledger`, the [`Ledger`] of the one
+/// Tells through `changes` what happens in the gobgpd at `endpoint`, until nobody listens any more: that it came up, went
+/// down or is gone (with each end of the connection, so that a quick restart is seen as two of them), the state of each
+/// session on coming up and whenever it changes, and that something was changed which `ledger`, the [`Ledger`] of the one
 /// [`Speaker`](super::Speaker), does not account for.
 pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) {
     let mut last = None;

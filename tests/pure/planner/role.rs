@@ -266,9 +266,10 @@ fn removal_goes_on_when_our_own_gobgpd_dies_meanwhile() {
             let mut answered = 0;
             let steps = rig.planner.plan(rig.now).steps;
             for step in steps {
-                let outcome = match is_for_speaker(&step) && answered >= withdrawn {
-                    true => Outcome::Later("connection refused".into()),
-                    false => rig.node.perform_one(&step),
+                let outcome = if is_for_speaker(&step) && answered >= withdrawn {
+                    Outcome::Later("connection refused".into())
+                } else {
+                    rig.node.perform_one(&step)
                 };
                 answered += usize::from(is_for_speaker(&step));
                 rig.change(Change::Report(Report { step, outcome }));

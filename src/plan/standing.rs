@@ -1,0 +1,77 @@
+//! What the planner makes of the node's role: which peers it has, whether all of ours has to go, and what is ours then.
+
+use std::net::IpAddr;
+
+use crate::model::{State, Time};
+
+use super::change::Leave;
+use super::news::News;
+use super::planner::Planner;
+use super::role::{Role, labels};
+
+impl Planner {
+    /// Is all that is ours to go?
+    pub(super) fn is_removing(&self) -> bool {
+        self.leaving == Some(Leave::Remove) || self.is_standing_by()
+    }
+
+    /// Is the node to have nothing of ours, while the agent goes on?
+    pub(super) fn is_standing_by(&self) -> bool {
+        matches!(self.role, Role::StandingBy(_))
+    }
+
+    /// Is a virtual server at `address` ours? While all of ours goes, only if something in the kernel shows that an agent
+    /// served here: otherwise what lies in a range is somebody else's who serves it on this node (kube-proxy, say).
+    pub(super) fn owns_server(&self, address: IpAddr) -> bool {
+        let State { addr, nft, .. } = &self.actual;
+        let served = addr.link.is_some_and(|link| link.dummy) || !addr.routes.is_empty() || *nft != Default::default();
+        self.owns(address) && (served || !self.is_removing())
+    }
+
+    pub(super) fn on_leave(&mut self, leave: Leave, now: Time) {
+        self.leaving = Some(leave);
+        self.touch_all_vips();
+        self.derive_ranges(now);
+    }
+
+    /// Works out from the node's labels what it is and which peers it has.
+    pub(super) fn derive_role(&mut self) {
+        // Who leaves has decided how.
+        if self.leaving.is_some() {
+            return;
+        }
+        let role = Role::of(&self.settings, &self.cluster);
+        let labels = labels(&self.cluster);
+        let known = !matches!(role, Role::Unknown | Role::Frozen);
+        if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
+            let peers = bgp.peers_of(&labels);
+            if peers != self.peers {
+                self.peers = peers;
+                self.news.extend(
+                    bgp.rival_entries(&labels)
+                        .into_iter()
+                        .map(|(peer, entries)| News::Peer { peer, problem: rivalry(&entries) }),
+                );
+                // Which routes can go out depends on the peers.
+                self.touch_all_vips();
+            }
+        }
+        if role != self.role {
+            if let Some(reason) = role.reason(&self.settings) {
+                self.news.push(News::Idle(reason));
+            } else if role == Role::Serving && self.settings.selects_by_labels() {
+                self.news.push(News::Serving);
+            }
+            // Claims follow from the ranges in force, and from the role.
+            self.derived = false;
+            self.role = role;
+            self.touch_all_vips();
+        }
+    }
+}
+
+/// That several entries of `bgp.peers` are for one address on this node, and which one counts.
+pub(super) fn rivalry(entries: &[usize]) -> String {
+    let names: Vec<String> = entries.iter().map(|number| format!("bgp.peers[{number}]")).collect();
+    format!("{} select this node; the first counts", names.join(" and "))
+}
