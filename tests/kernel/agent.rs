@@ -4,6 +4,7 @@
 mod cleanup;
 mod commands;
 mod damage;
+mod plane;
 mod restart;
 mod role;
 
@@ -38,10 +39,12 @@ struct Node {
 
 /// Runs `test` on a fresh node, and keeps evidence if it fails.
 fn on_node(test: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
-    if !require_ipvs() {
-        return Ok(());
-    }
-    let mut node = Node { lab: Lab::deploy(TOPOLOGY, Options::default())?, agent: None };
+    if require_ipvs() { on_lab(TOPOLOGY, test) } else { Ok(()) }
+}
+
+/// The same with the node `lb1` of this topology.
+fn on_lab(topology: &str, test: impl FnOnce(&mut Node) -> Result<()>) -> Result<()> {
+    let mut node = Node { lab: Lab::deploy(topology, Options::default())?, agent: None };
     let done = test(&mut node);
     if let Err(error) = &done {
         println!("{}", node.log());

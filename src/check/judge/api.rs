@@ -17,7 +17,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     let looped = !facts.processes.contains_key("kube-proxy") && api.remembered == 0 && is_behind_us(config, api);
     let url = api.given.first().map(|url| url.to_string().trim_end_matches('/').to_owned()).unwrap_or_default();
     match &api.answer {
-        Err(why) if looped => findings.push(error(
+        Err(why) if looped && !api.reached => findings.push(error(
             SUBJECT,
             format!(
                 "{url}, which is a ClusterIP and does not answer ({why}): without kube-proxy it works only once vipcast \

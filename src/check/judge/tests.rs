@@ -503,6 +503,7 @@ fn the_api_server_has_to_answer_and_to_allow() {
         given: vec![given.parse().unwrap()],
         in_cluster: false,
         remembered: 0,
+        reached: answer.is_ok(),
         answer: answer.map_err(str::to_owned),
     };
     let direct = "https://10.0.0.1:6443";
@@ -547,6 +548,10 @@ fn the_api_server_has_to_answer_and_to_allow() {
         let looped = |answer| Inquiry { in_cluster, ..inquiry(vip, answer) };
         assert_findings(text, |facts| facts.api = Some(looped(Ok(rights()))), &[works]);
         assert_findings(text, |facts| facts.api = Some(looped(Err("timed out"))), &[fails]);
+        let refused = Inquiry { reached: true, ..looped(Err("401")) };
+        let wrong = "E: API server: found 401; wanted: an API server that answers; correct source.kubernetes or the \
+                     credentials, or mend the way there";
+        assert_findings(text, |facts| facts.api = Some(refused), &[wrong]);
         let remembered = Inquiry { remembered: 3, ..looped(Ok(rights())) };
         assert_findings(text, |facts| facts.api = Some(remembered), &[]);
     }

@@ -9,13 +9,13 @@ use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use crate::config;
 
 /// How environment variables are looked up.
-pub(crate) type Env = dyn Fn(&str) -> Option<String> + Sync;
+pub(crate) type Env<'e> = dyn Fn(&str) -> Option<String> + Sync + 'e;
 
 /// Where the kubelet puts a pod's service account: `token`, which changes as it nears its end, and `ca.crt`.
 pub(crate) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The address of the API server that the kubelet gives to every container: the ClusterIP of `default/kubernetes`.
-pub(crate) fn in_cluster_address(env: &Env) -> Option<Uri> {
+pub(crate) fn in_cluster_address(env: &Env<'_>) -> Option<Uri> {
     let host = env("KUBERNETES_SERVICE_HOST").filter(|host| !host.is_empty())?;
     let port = env("KUBERNETES_SERVICE_PORT").filter(|port| !port.is_empty()).unwrap_or_else(|| "443".to_owned());
     let host = if host.contains(':') { format!("[{host}]") } else { host };
@@ -24,7 +24,7 @@ pub(crate) fn in_cluster_address(env: &Env) -> Option<Uri> {
 
 /// Reads the credentials, and with them how to reach the API server. `account` is the folder of the pod's service
 /// account. May run a program that the kubeconfig names, so it may take its time.
-pub(super) async fn load(source: &config::Kubernetes, account: &Path, env: &Env) -> Result<Config, String> {
+pub(super) async fn load(source: &config::Kubernetes, account: &Path, env: &Env<'_>) -> Result<Config, String> {
     if source.kubeconfig.is_none() && source.context.is_none() {
         let address = in_cluster_address(env);
         // With the addresses configured, the variables are not needed: a static pod may lack them.
@@ -80,7 +80,7 @@ fn service_account(address: Uri, account: &Path) -> Result<Config, String> {
 }
 
 /// The name of the kubeconfig that is used where none is configured, as `kubectl` does.
-fn usual_kubeconfig(env: &Env) -> String {
+fn usual_kubeconfig(env: &Env<'_>) -> String {
     let home = || PathBuf::from(env("HOME").unwrap_or_default()).join(".kube/config").display().to_string();
     env("KUBECONFIG").filter(|files| !files.is_empty()).unwrap_or_else(home)
 }

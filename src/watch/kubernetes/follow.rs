@@ -30,6 +30,12 @@ const WATCH: Duration = Duration::from_secs(120);
 /// How often it is looked whether a kind that the API server does not have has come.
 const ABSENT: Duration = Duration::from_secs(30);
 
+/// How many streamed lists in a row may break off before the server is taken for one that never ends them.
+const UNFINISHED: u32 = 2;
+
+/// How many objects a page holds. All of it is in memory at a time, in several forms.
+const PAGE: u32 = 100;
+
 /// Services and EndpointSlices that kube-proxy would not serve either. The API server leaves them out, and tells of one
 /// that gets such a label later as deleted.
 const SERVED: &str = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
@@ -64,6 +70,8 @@ struct Course {
     since: Timestamp,
     /// A list is under way.
     listing: bool,
+    /// How many lists in a row broke off.
+    unfinished: u32,
     /// A list was complete.
     listed: bool,
     learner: Learner,
@@ -88,6 +96,7 @@ impl Follower {
             trouble: None,
             since: Timestamp::UNIX_EPOCH,
             listing: false,
+            unfinished: 0,
             listed: false,
             learner: Learner::default(),
         };
@@ -107,12 +116,12 @@ impl Follower {
     ) -> Result<Strategy, Closed> {
         let api = Api::<Raw>::all_with(client.clone(), &self.kind);
         let mut stream = pin!(watcher(api, self.config(strategy)));
-        let mut lists = 0;
+        let mut listed_before = false;
         course.listing = false;
         loop {
             let told = tokio::select! {
                 told = stream.next() => told,
-                () = gate.steady(), if course.trouble.is_some() => {
+                () = gate.steady(), if course.trouble.is_some() && !course.listing => {
                     self.well(course).await?;
                     continue;
                 }
@@ -128,12 +137,15 @@ impl Follower {
                 None => return Ok(Strategy::Streaming),
             };
             match event {
-                watcher::Event::Init if lists > 0 => {
-                    // A server that streamed no list may do so now; one that did not finish its stream may not.
-                    return Ok(if course.listing { Strategy::Pages } else { Strategy::Streaming });
-                }
+                // A server that did not stream lists may do so now.
+                watcher::Event::Init if listed_before && strategy == Strategy::Pages => return Ok(Strategy::Streaming),
                 watcher::Event::Init => {
-                    lists += 1;
+                    listed_before = true;
+                    course.unfinished += u32::from(course.listing);
+                    if course.unfinished >= UNFINISHED && strategy == Strategy::Streaming {
+                        course.unfinished = 0;
+                        return Ok(Strategy::Pages);
+                    }
                     course.listing = true;
                     self.tell(course, Event::Listing(self.kind)).await?;
                 }
@@ -146,6 +158,7 @@ impl Follower {
                 }
                 watcher::Event::InitDone => {
                     course.listing = false;
+                    course.unfinished = 0;
                     course.listed = true;
                     self.tell(course, Event::Listed(self.kind)).await?;
                     self.well(course).await?;
@@ -171,7 +184,7 @@ impl Follower {
         }
         match strategy {
             Strategy::Streaming => config.streaming_lists(),
-            Strategy::Pages => config,
+            Strategy::Pages => config.page_size(PAGE),
         }
     }
 

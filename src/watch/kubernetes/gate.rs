@@ -49,6 +49,7 @@ impl Gate {
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Unreachable> {
         let query = request.uri().query().unwrap_or_default();
         if !query.split('&').any(|pair| pair == "watch=true") {
+            self.state().granted = false;
             return self.servers.send(request).await;
         }
         self.pace().await?;

@@ -25,7 +25,9 @@ pub struct Inquiry {
     pub in_cluster: bool,
     /// How many endpoints a former agent remembered.
     pub remembered: usize,
-    /// What the API server answered, or why none did.
+    /// Something answered.
+    pub reached: bool,
+    /// What the API server lets us do, or why that is not known.
     pub answer: Result<Rights, String>,
 }
 
@@ -51,6 +53,7 @@ impl Access {
             in_cluster: !is_configured && in_cluster.is_some_and(|address| given.contains(&address)),
             given,
             remembered,
+            reached: self.server().is_some(),
             answer,
         }
     }

@@ -236,7 +236,9 @@ impl Servers {
             return;
         }
         if state.current.as_ref().is_none_or(|(current, since)| *current != address || since.elapsed() >= RETURN) {
-            info!(%address, "API server answers");
+            if self.remembers {
+                info!(%address, "API server answers");
+            }
             state.current = Some((address, Instant::now()));
         }
         drop(state);

@@ -334,35 +334,42 @@ async fn a_lost_watch_that_comes_back_is_well_again_without_a_word() {
 async fn a_list_that_does_not_end_is_not_complete() {
     let fake = Fake::start(|target, before| match target {
         _ if is_stream(target) => Reply::Cut(vec![line("ADDED", &service("a", 1))]),
-        _ if is_list(target) && before < 3 => Reply::Document(500, status(500, "busy")),
+        _ if is_list(target) && before < 5 => Reply::Document(500, status(500, "busy")),
         _ if is_list(target) => Reply::Document(200, list(&[service("a", 1)], None)),
         _ => Reply::Watch(Vec::new()),
     })
     .await;
     let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
-    // The stream ended, and so did the second one; then it is read in pages.
-    stage.expect(&["listing", "put shop/a", "listing"]).await;
-    let rest = async {
-        let mut heard = Vec::new();
-        while heard.last().is_none_or(|last| last != "listed") {
-            heard.push(stage.next().await);
-        }
-        heard
-    };
-    let heard = rest.await;
-    assert!(heard.contains(&"trouble 500: busy".to_owned()), "{heard:?}");
-    assert!(heard.ends_with(&["listing".to_owned(), "put shop/a".to_owned(), "listed".to_owned()]), "{heard:?}");
+    // Twice the stream ends too soon, then all is read in pages.
+    stage.expect(&["listing", "put shop/a", "listing", "put shop/a", "listing"]).await;
+    // A failed list is begun again, with another attempt at streaming.
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last| last != "listed") {
+        heard.push(stage.next().await);
+    }
+    assert_eq!(heard[0], "trouble 500: busy");
+    assert!(heard.ends_with(&["listing", "put shop/a", "listed"].map(str::to_owned)), "{heard:?}");
+    stage.expect(&["well"]).await;
+}
+
+/// While a list is under way, a watch that was granted before says nothing.
+#[tokio::test]
+async fn a_list_in_trouble_is_not_well() {
+    let fake = Fake::start(|target, _| match target {
+        _ if is_stream(target) => Reply::Document(400, status(400, "no")),
+        _ => Reply::Document(500, status(500, "busy")),
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
+    stage.expect(&["listing", "trouble 500: busy", "listing"]).await;
+    sleep(Duration::from_secs(3)).await;
+    while let Ok(Change::Source(event)) = stage.events.try_recv() {
+        assert!(!matches!(event, Event::Trouble { .. }), "{event:?}");
+    }
 }
 
 #[tokio::test]
 async fn watches_that_end_at_once_are_trouble() {
-    let fake = Fake::start(|target, before| match before {
-        0 => Reply::Watch(vec![end(5)]),
-        _ if is_stream(target) => Reply::Cut(vec![end(5)]),
-        _ => Reply::Cut(Vec::new()),
-    })
-    .await;
-    drop(fake);
     let fake = Fake::start(|_, _| Reply::Cut(vec![end(5)])).await;
     let mut stage = Stage::new(Kind::Service, false, &[&fake.url]);
     stage.expect(&["listing", "listed"]).await;
@@ -396,10 +403,18 @@ async fn servers_are_tried_in_turn() {
     let mut stage = Stage::new(Kind::Service, false, &[&first, &second]);
     stage.expect(&[&format!("trouble {first}: connection refused; {second}: connection refused")]).await;
 
-    let fake = Fake::start(|_, _| Reply::Document(404, status(404, "no such node"))).await;
+    let gone = json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "nodes \"lb1\" not found"});
+    let fake = Fake::start(move |_, before| match before {
+        0 => Reply::Document(404, gone.clone()),
+        _ => Reply::Document(404, json!("no such page")),
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let access = Access { servers: servers(&folder, &[&first, &fake.url]) };
-    assert_eq!(NodeReader::new(&access, "lb1").read().await, Ok(None));
+    let reader = NodeReader::new(&access, "lb1");
+    assert_eq!(reader.read().await, Ok(None));
+    // Whatever says this, it is not the API server.
+    assert_eq!(reader.read().await, Err("404: \"no such page\"".to_owned()));
     assert_eq!(access.server(), Some(fake.url.clone()));
     assert_eq!(access.servers.current(), Some(Address::Given(fake.url.clone())));
 }
