@@ -21,12 +21,12 @@ use vipcast::plan::{ModelNode, Planner, Report, Status, Step};
 use vipcast::watch::Source;
 
 /// How long anything may take. Far more than it takes: only a test that fails waits for it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ranges of the control plane's Services.
 pub(crate) const RANGES: &str = "[10.96.0.0/16, fd00:10:96::/112]";
 
-/// Virtual servers (`10.96.0.10:80 tcp`), each with its destinations.
+/// Virtual servers (`10.96.0.10:80 TCP`), each with its destinations.
 pub(crate) type Served = BTreeMap<String, Vec<String>>;
 
 /// An agent and its node.
@@ -148,8 +148,11 @@ impl Agent {
     pub(crate) fn until(&self, what: &str, is: impl Fn(&Agent) -> bool) {
         let started = Instant::now();
         while !is(self) {
-            let (status, served) = (self.status(), self.served());
-            assert!(started.elapsed() < PATIENCE, "never {what}: {status:#?}\nserved: {served:#?}");
+            if started.elapsed() > PATIENCE {
+                let Status { reasons, source, services, failures, .. } = self.status();
+                let served = self.served();
+                panic!("never {what}: {reasons:?} {source:?} {services:?} {failures:?}\nserved: {served:#?}");
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -163,7 +166,7 @@ impl Agent {
     pub(crate) fn until_serves(&self, servers: &[(&str, &[&str])]) {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let wanted: Served =
-            servers.iter().map(|(server, destinations)| (format!("{server} tcp"), owned(destinations))).collect();
+            servers.iter().map(|(server, destinations)| (format!("{server} TCP"), owned(destinations))).collect();
         self.until(&format!("{wanted:?}"), |agent| agent.served() == wanted);
     }
 }

@@ -178,6 +178,11 @@ impl Control {
         call_all(&self.server, calls)
     }
 
+    /// Makes requests that may fail.
+    pub(crate) fn try_calls(&self, calls: impl IntoIterator<Item = Call>) -> anyhow::Result<Vec<Value>> {
+        try_call_all(&self.server, calls)
+    }
+
     /// Deletes all Services and EndpointSlices of the namespace.
     pub(crate) fn clear(&self) {
         self.calls([SLICES, SERVICES].map(|path| Call::delete(path.to_owned())));
@@ -206,8 +211,12 @@ impl Control {
 
 /// Makes requests to `server` as the administrator, all of which have to succeed.
 pub(crate) fn call_all(server: &ApiServer, calls: impl IntoIterator<Item = Call>) -> Vec<Value> {
+    try_call_all(server, calls).unwrap()
+}
+
+fn try_call_all(server: &ApiServer, calls: impl IntoIterator<Item = Call>) -> anyhow::Result<Vec<Value>> {
     let calls: Vec<Call> = calls.into_iter().collect();
-    let answers = server.block_on(async |client| {
+    server.block_on(async |client| {
         let one = |call: Call| {
             let client = client.clone();
             async move {
@@ -221,6 +230,5 @@ pub(crate) fn call_all(server: &ApiServer, calls: impl IntoIterator<Item = Call>
             }
         };
         futures::stream::iter(calls).map(one).buffered(AT_ONCE).try_collect().await
-    });
-    answers.unwrap()
+    })
 }

@@ -124,7 +124,8 @@ fn an_external_name_has_no_address() {
 fn both_families_are_served() {
     let Some(cluster) = Cluster::shared() else { return };
     let agent = cluster.agent();
-    let spec = json!({ "ipFamilyPolicy": "RequireDualStack", "clusterIPs": ["10.96.40.1", "fd00:10:96::40"],
+    let spec = json!({ "ipFamilyPolicy": "RequireDualStack", "clusterIP": "10.96.40.1",
+        "clusterIPs": ["10.96.40.1", "fd00:10:96::40"],
         "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] });
     cluster.call(Call::post(SERVICES, json!({ "metadata": { "name": "web" }, "spec": spec })));
     let labels = json!({ "kubernetes.io/service-name": "web" });

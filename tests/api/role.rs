@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use vipcast::config::Kubernetes;
 use vipcast::watch::kubernetes::{Access, NodeReader};
-use vipcast_lab::apiserver::ServerOptions;
+use vipcast_lab::apiserver::{Request, ServerOptions};
 
 use crate::cluster::{Cluster, service, slice};
 
@@ -58,7 +58,7 @@ fn run(cluster: &Cluster) -> BTreeSet<Right> {
 fn the_role_is_enough_and_not_more() {
     let Some(streaming) = Cluster::shared() else { return };
     let mut used = run(&streaming);
-    let is_streamed = |request: &vipcast_lab::apiserver::Request| request.uri.contains("sendInitialEvents=true");
+    let is_streamed = |request: &Request| request.uri.contains("sendInitialEvents=true");
     assert!(streaming.asked_by_agent().iter().any(is_streamed), "the server streams lists");
     let granted = granted(&streaming);
     drop(streaming);

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vipcast_lab::apiserver::{Credential, ServerOptions};
+use vipcast_lab::apiserver::{Credential, Request, ServerOptions};
 
 use crate::agent::{Agent, RANGES};
 use crate::cluster::{Call, Cluster, SERVICES, SLICES, call_all, endpoints, service, slice};
@@ -38,8 +38,9 @@ fn agent_behind_a_wire(cluster: &Cluster) -> (Agent, Wire) {
 
 /// How often the agent began to list all of a kind.
 fn lists(cluster: &Cluster) -> usize {
-    let asked = cluster.asked_by_agent();
-    asked.iter().filter(|request| request.verb == "list" || request.uri.contains("sendInitialEvents=true")).count()
+    let streams =
+        |request: &Request| request.uri.contains("sendInitialEvents=true") && request.stage == "ResponseStarted";
+    cluster.asked_by_agent().iter().filter(|request| request.verb == "list" || streams(request)).count()
 }
 
 /// The resource version that the API server is at.

@@ -24,11 +24,15 @@ pub struct Request {
     pub code: u16,
     /// What the client calls itself.
     pub agent: String,
+    /// `ResponseComplete`, or, of a watch that began, `ResponseStarted`.
+    pub stage: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
+    #[serde(default)]
+    stage: String,
     #[serde(rename = "requestURI")]
     uri: String,
     verb: String,
@@ -45,9 +49,8 @@ struct User {
     username: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Reference {
     api_group: String,
     resource: String,
@@ -83,6 +86,7 @@ fn read(line: &str) -> Result<Request> {
         uri: event.uri,
         code: event.response_status.map_or(0, |status| status.code),
         agent: event.user_agent,
+        stage: event.stage,
     })
 }
 

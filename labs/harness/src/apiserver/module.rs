@@ -88,6 +88,8 @@ mod tests {
             "the replace lines follow {version}"
         );
         assert!(go_version(module).is_ok());
+        let readme = include_str!("../../../../README.md");
+        assert!(readme.contains(&version.replacen('v', "Kubernetes ", 1)), "the README names {version}");
     }
 
     #[test]

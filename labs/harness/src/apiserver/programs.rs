@@ -1,9 +1,12 @@
 //! kube-apiserver, etcd and kubectl: built once per version, kept in the cache folder.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +26,9 @@ const ADVICE: &str = "get it from https://go.dev/dl and put its bin on PATH (or 
 
 /// How often a build says how far it is.
 const PROGRESS: Duration = Duration::from_secs(15);
+
+/// How much of what go said is shown when it fails.
+const LINES_SHOWN: usize = 20;
 
 /// The programs of one version of Kubernetes.
 #[derive(Clone, Debug)]
@@ -165,20 +171,28 @@ fn build(program: &Path, folder: &Path, programs: &Programs, mode: &str) -> Resu
         .arg("tool");
     let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("run {}", program.display()))?;
     let output = child.stderr.take().context("read what go says")?;
-    // With -v it names what it downloads and each package that it compiles.
-    let (started, mut told, mut last) = (Instant::now(), Instant::now(), Vec::new());
-    let mut packages = 0;
-    for line in BufReader::new(output).lines() {
-        let line = line.context("read what go says")?;
-        packages += usize::from(!line.contains(' '));
-        last.push(line);
-        last.drain(..last.len().saturating_sub(20));
-        if told.elapsed() > PROGRESS {
-            told = Instant::now();
-            progress(&format!("{packages} packages compiled in {} s", started.elapsed().as_secs()));
+    // With -v it names what it downloads and each package that it compiles; while it links it says nothing for long.
+    let (lines, told) = mpsc::channel();
+    thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    let (started, mut last, mut packages) = (Instant::now(), VecDeque::new(), 0);
+    let mut due = PROGRESS;
+    loop {
+        match told.recv_timeout(due.saturating_sub(started.elapsed())) {
+            Ok(line) => {
+                packages += usize::from(!line.contains(' '));
+                last.push_back(line);
+                if last.len() > LINES_SHOWN {
+                    last.pop_front();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                progress(&format!("{packages} packages compiled in {} s", started.elapsed().as_secs()));
+                due += PROGRESS;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    ensure!(child.wait()?.success(), "building Kubernetes {version} failed:\n{}", last.join("\n"));
+    ensure!(child.wait()?.success(), "building Kubernetes {version} failed:\n{}", Vec::from(last).join("\n"));
     // The package of etcd's program is called `server`.
     fs::rename(fresh.join("server"), fresh.join("etcd")).context("name etcd")?;
     fs::copy(folder.join("go.mod"), fresh.join("go.mod")).context("note what was built")?;

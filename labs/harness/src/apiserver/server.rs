@@ -160,6 +160,8 @@ impl ApiServer {
             format!("--service-cluster-ip-range={}", self.options.service_ranges).into(),
             "--anonymous-auth=false".into(),
             "--authorization-mode=Node,RBAC".into(),
+            // As every installer sets it; what a pod may really do is for admission to say.
+            "--allow-privileged=true".into(),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             flag("service-account-key-file", &folder.join("accounts.pub")),
             flag("service-account-signing-key-file", &folder.join("accounts.key")),
