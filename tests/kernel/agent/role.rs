@@ -55,9 +55,9 @@ fn a_node_stands_by_without_its_label_and_serves_again_with_it() -> Result<()> {
         wait_until_standing_by(node)?;
         wait_until_bare(node)?;
         let steps = node.steps(start);
-        let of = |words: &str| steps.iter().map(move |step| step.starts_with(words));
-        let last = |words: &str| of(words).rposition(|is| is).with_context(|| format!("{words} in {steps:#?}"));
-        let first = |words: &str| of(words).position(|is| is).with_context(|| format!("{words} in {steps:#?}"));
+        let of = |words: &'static str| steps.iter().map(move |step| step.starts_with(words));
+        let last = |words: &'static str| of(words).rposition(|is| is).with_context(|| format!("{words} in {steps:#?}"));
+        let first = |words: &'static str| of(words).position(|is| is).with_context(|| format!("{words} in {steps:#?}"));
         ensure!(of("withdraw ").filter(|is| *is).count() == 2, "{steps:#?}");
         for (before, after) in [
             ("withdraw ", "delete virtual server"),

@@ -7,13 +7,16 @@ use super::*;
 use crate::config::Kubernetes;
 
 /// An environment with these variables.
+/// Environment variables, and the address that follows from them.
+type Case = (&'static [(&'static str, &'static str)], Option<&'static str>);
+
 fn env<'e>(variables: &'e [(&'e str, &'e str)]) -> impl Fn(&str) -> Option<String> + Sync + 'e {
     move |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
 }
 
 #[test]
 fn the_kubelet_tells_the_address() {
-    let cases: [(&[(&str, &str)], Option<&str>); 5] = [
+    let cases: [Case; 5] = [
         (&[], None),
         (&[("KUBERNETES_SERVICE_HOST", "")], None),
         (&[("KUBERNETES_SERVICE_HOST", "10.96.0.1")], Some("https://10.96.0.1:443/")),
