@@ -235,10 +235,11 @@ impl Servers {
             state.current = all.into_iter().next().map(|next| (next, Instant::now()));
             return;
         }
-        if state.current.as_ref().is_none_or(|(current, since)| *current != address || since.elapsed() >= RETURN) {
-            if self.remembers {
-                info!(%address, "API server answers");
-            }
+        let same = state.current.as_ref().filter(|(current, _)| *current == address);
+        if same.is_none() && self.remembers {
+            info!(%address, "API server answers");
+        }
+        if same.is_none_or(|(_, since)| since.elapsed() >= RETURN) {
             state.current = Some((address, Instant::now()));
         }
         drop(state);
