@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use vipcast::admin::Question;
 use vipcast::admin::metrics::Metrics;
+use vipcast::apply::events;
 use vipcast::config;
 use vipcast::daemon::{Wheel, start_executor};
 use vipcast::model::Time;
@@ -86,12 +87,18 @@ impl Agent {
         let kernel = Kernel { node: node.clone(), writes: writes.clone() };
         let kernel = start_executor("kernel", async move || kernel, changes.clone()).unwrap();
         let (settings, source) = (config.settings.clone(), Source::new(&config, false));
+        let (notices, told) = mpsc::unbounded_channel();
+        if let Source::Kubernetes(access) = &source {
+            let _inside = runtime.enter();
+            runtime.spawn(events::tell(access.client(), settings.node.clone(), told));
+        }
         let mut wheel = Wheel {
             changes: receiver,
             questions: asked,
             kernel,
             // No gobgpd: nobody serves its queue.
             speaker: mpsc::channel(1).0,
+            notices: Some(notices),
             metrics: metrics.clone(),
             origin: Instant::now(),
         };

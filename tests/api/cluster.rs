@@ -44,6 +44,12 @@ impl Call {
         self.body["metadata"]["labels"][name] = value.into();
     }
 
+    /// The Service asks for an external IP, which no range allows.
+    pub(crate) fn asking_for(mut self, external_ip: &str) -> Call {
+        self.body["spec"]["externalIPs"] = json!([external_ip]);
+        self
+    }
+
     pub(crate) fn delete(path: String) -> Call {
         Call { method: Method::DELETE, path, body: Value::Null }
     }

@@ -10,6 +10,7 @@
 mod agent;
 mod cluster;
 mod deploy;
+mod events;
 mod objects;
 mod ranges;
 mod role;

@@ -481,7 +481,7 @@ fn of_node_selectors() {
     assert_refused(&cases);
     in_peer([(
         "nodeSelector: x",
-        "2:78: bgp.peers[0].nodeSelector: found x; allowed: labels that the Node has to have, such as {role: lb}; {} for every node",
+        "2:73: bgp.peers[0].nodeSelector: found x; allowed: labels that the Node has to have, such as {role: lb}; {} for every node",
     )]);
     after_source([(
         "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, nodeSelector: []}]}",

@@ -55,17 +55,18 @@ fn a_node_stands_by_without_its_label_and_serves_again_with_it() -> Result<()> {
         wait_until_standing_by(node)?;
         wait_until_bare(node)?;
         let steps = node.steps(start);
-        let of = |words: &'static str| steps.iter().map(move |step| step.starts_with(words));
-        let last = |words: &'static str| of(words).rposition(|is| is).with_context(|| format!("{words} in {steps:#?}"));
-        let first = |words: &'static str| of(words).position(|is| is).with_context(|| format!("{words} in {steps:#?}"));
-        ensure!(of("withdraw ").filter(|is| *is).count() == 2, "{steps:#?}");
+        let at =
+            |words: &str| -> Vec<usize> { (0..steps.len()).filter(|index| steps[*index].starts_with(words)).collect() };
+        ensure!(at("withdraw ").len() == 2, "{steps:#?}");
         for (before, after) in [
             ("withdraw ", "delete virtual server"),
             ("delete virtual server", "delete local route"),
             ("delete local route", "delete nftables"),
             ("delete nftables", "delete link"),
         ] {
-            ensure!(last(before)? < first(after)?, "{before:?} before {after:?}: {steps:#?}");
+            let (earlier, later) = (at(before), at(after));
+            ensure!(!earlier.is_empty() && !later.is_empty(), "{before:?} and {after:?}: {steps:#?}");
+            ensure!(earlier.last() < later.first(), "{before:?} before {after:?}: {steps:#?}");
         }
         let status = node.vipcast(&["status"])?.ended(3)?.stdout;
         ensure!(status.starts_with("Node lb1: NOT READY, standing by\n"), "{status}");
