@@ -30,11 +30,13 @@ impl Agent {
     fn new(runtime: &tokio::runtime::Runtime) -> Agent {
         let settings = Settings {
             node: "bench".into(),
+            node_selector: Default::default(),
             node_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
             cluster_ips: Some(vec![Range {
                 prefix: "10.96.0.0/16".parse().unwrap(),
                 announce: Announce::Aggregate,
                 communities: Default::default(),
+                node_selector: Default::default(),
             }]),
             scheduler: Scheduler::new("rr"),
             snat: Snat::Nftables,

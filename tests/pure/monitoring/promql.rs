@@ -58,6 +58,7 @@ impl Vocabulary {
             asn: 65000,
             state: state.to_string(),
             reason: None,
+            problem: None,
         };
         let bgp = BgpStatus { peers: states.map(peer).into(), ..BgpStatus::default() };
         let text = metrics.render(&Status { bgp: Some(bgp), ..Status::default() }).unwrap();
