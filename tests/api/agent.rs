@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -34,7 +34,6 @@ pub(crate) type Served = BTreeMap<String, Vec<String>>;
 pub(crate) struct Agent {
     node: Arc<Mutex<ModelNode>>,
     writes: Arc<Mutex<Vec<String>>>,
-    metrics: Arc<Metrics>,
     questions: mpsc::Sender<Question>,
     runtime: Option<Runtime>,
     _folder: TempDir,
@@ -81,7 +80,6 @@ impl Agent {
 
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (node, writes) = (Arc::new(Mutex::new(node)), Arc::new(Mutex::new(Vec::new())));
-        let metrics = Arc::new(Metrics::default());
         let (changes, receiver) = mpsc::channel(1024);
         let (questions, asked) = mpsc::channel(16);
         let kernel = Kernel { node: node.clone(), writes: writes.clone() };
@@ -99,12 +97,12 @@ impl Agent {
             // No gobgpd: nobody serves its queue.
             speaker: mpsc::channel(1).0,
             notices: Some(notices),
-            metrics: metrics.clone(),
+            metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };
         runtime.spawn(source.watch(settings.clone(), changes));
         runtime.spawn(async move { wheel.turn(&mut Planner::new(settings, Time::ZERO)).await });
-        Agent { node, writes, metrics, questions, runtime: Some(runtime), _folder: folder }
+        Agent { node, writes, questions, runtime: Some(runtime), _folder: folder }
     }
 
     /// Ends it as `kill -9` would; its node stays.
@@ -137,11 +135,9 @@ impl Agent {
         self.writes.lock().unwrap()[count..].to_vec()
     }
 
-    /// How many passes the loop has made.
-    pub(crate) fn passes(&self) -> u64 {
-        let text = self.metrics.render(&self.status()).unwrap();
-        let value = |line: &str| line.strip_prefix("vipcast_passes_total ").map(|value| value.parse().unwrap());
-        text.lines().find_map(value).unwrap()
+    /// Keeps the kernel busy: no step ends until this is dropped.
+    pub(crate) fn occupy_kernel(&self) -> MutexGuard<'_, ModelNode> {
+        self.node.lock().unwrap()
     }
 
     /// What `vipcast status` would show.

@@ -57,14 +57,20 @@ fn put_all(cluster: &mut Cluster, objects: &[Object]) -> Vec<Touched> {
     objects.iter().map(|object| cluster.apply(Event::Put(object.clone()))).collect()
 }
 
-/// Lists all kinds; `told` are the events in between.
+/// Lists all kinds; `told` are the events in between. Answers with what was touched, complaints left out.
 fn list(cluster: &mut Cluster, told: impl IntoIterator<Item = Event>) -> Vec<Touched> {
     let events = Kind::ALL.into_iter().map(Event::Listing).chain(told).chain(Kind::ALL.into_iter().map(Event::Listed));
-    events.map(|event| cluster.apply(event)).filter(|touched| *touched != Touched::default()).collect()
+    let touched = events.map(|event| Touched { complaints: BTreeSet::new(), ..cluster.apply(event) });
+    touched.filter(|touched| *touched != Touched::default()).collect()
 }
 
 fn services(names: &[&str]) -> Touched {
     Touched { services: names.iter().map(|name| key(name)).collect(), ..Touched::default() }
+}
+
+/// `touched`, and something else is not understood of the Service.
+fn complaining(name: &str, touched: Touched) -> Touched {
+    Touched { complaints: BTreeSet::from([object(Kind::Service, &format!("default/{name}"))]), ..touched }
 }
 
 #[test]
@@ -82,8 +88,18 @@ fn an_event_touches_what_it_concerns_and_nothing_else() {
         ("a slice that changes hands", Event::Put(slice("a-1", "b", 1)), services(&["a", "b"])),
         ("a slice that goes", Event::Gone(object(Kind::EndpointSlice, "default/a-1")), services(&["b"])),
         ("a slice that is not there", Event::Gone(object(Kind::EndpointSlice, "default/a-1")), nothing.clone()),
-        ("a bad Service", Event::Bad(object(Kind::Service, "default/a"), "no".into()), nothing.clone()),
-        ("a Service that goes", Event::Gone(object(Kind::Service, "default/a")), services(&["a"])),
+        (
+            "a bad Service",
+            Event::Bad(object(Kind::Service, "default/a"), "no".into()),
+            complaining("a", nothing.clone()),
+        ),
+        ("as bad as before", Event::Bad(object(Kind::Service, "default/a"), "no".into()), nothing.clone()),
+        (
+            "bad in another way",
+            Event::Bad(object(Kind::Service, "default/a"), "oh".into()),
+            complaining("a", nothing.clone()),
+        ),
+        ("a Service that goes", Event::Gone(object(Kind::Service, "default/a")), complaining("a", services(&["a"]))),
         ("a Service that is not there", Event::Gone(object(Kind::Service, "default/a")), nothing.clone()),
         ("the node", Event::Put(node(1)), node_only.clone()),
         ("the same node", Event::Put(node(1)), nothing.clone()),
