@@ -32,7 +32,7 @@ impl ApiServer {
     /// Writes a kubeconfig for a server at `url` (this one, or something between) and answers where it is.
     ///
     /// At another address than its own, the server has to prove that it is `kubernetes.default.svc`, which is in its
-    /// certificate, too.
+    /// certificate, too; and so has any but the first server of a control plane, which shares the certificate of that.
     pub fn kubeconfig(&self, url: &str, credential: &Credential) -> Result<PathBuf> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let user = match credential {
@@ -41,7 +41,7 @@ impl ApiServer {
             Credential::TokenFile(file) => json!({ "tokenFile": file }),
         };
         let mut cluster = json!({ "server": url, "certificate-authority": self.ca_file() });
-        if url != self.url() {
+        if url != self.url() || self.name() != "apiserver0" {
             cluster["tls-server-name"] = "kubernetes.default.svc".into();
         }
         let config = json!({
