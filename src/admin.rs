@@ -1,8 +1,9 @@
 //! The HTTP listeners: health, metrics, status. Read-only; each answer is asked of the deciding loop, so that an answer
 //! proves that it turns.
 //!
-//! The status names Services and peers, so it is for this node alone. What may come from elsewhere (the kubelet's probes,
-//! a scraper) has a listener of its own, without it.
+//! The status names Services and addresses, and so do the reasons of `/readyz`: they are for this node alone. What may come
+//! from elsewhere (the kubelet's probes, a scraper) has a listener of its own, without them; of names, the metrics have
+//! only the peers' addresses.
 
 pub mod metrics;
 
@@ -93,11 +94,10 @@ pub async fn serve(
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
 ) -> std::io::Result<()> {
-    let outer =
-        Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(render_metrics));
+    let common = Router::new().route("/livez", get(livez)).route("/metrics", get(render_metrics));
     let router = match face {
-        Face::Whole => outer.route("/status", get(status)),
-        Face::Outer => outer,
+        Face::Whole => common.route("/readyz", get(readyz)).route("/status", get(status)),
+        Face::Outer => common.route("/readyz", get(readyz_in_short)),
     };
     axum::serve(listener, router.with_state(Desk { questions, metrics })).await
 }
@@ -119,6 +119,17 @@ async fn readyz(State(desk): State<Desk>) -> Response {
     match desk.status().await {
         Some(status) if status.ready => "ok\n".into_response(),
         Some(status) => (StatusCode::SERVICE_UNAVAILABLE, status.reasons.join("\n") + "\n").into_response(),
+        None => stuck(),
+    }
+}
+
+/// The same without the reasons, which name addresses.
+async fn readyz_in_short(State(desk): State<Desk>) -> Response {
+    match desk.status().await {
+        Some(status) if status.ready => "ok\n".into_response(),
+        Some(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready; `vipcast status` on the node says why\n").into_response()
+        }
         None => stuck(),
     }
 }
@@ -146,8 +157,8 @@ mod tests {
 
     use super::*;
 
-    /// The status code of a GET, asked of a loop that answers with `status`.
-    async fn ask(face: Face, path: &str, status: Option<Status>) -> u16 {
+    /// The answer to a GET, asked of a loop that answers with `status`.
+    async fn answer(face: Face, path: &str, status: Option<Status>) -> String {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, mut questions) = mpsc::channel::<Question>(1);
@@ -165,10 +176,10 @@ mod tests {
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
-            answer.split(' ').nth(1).unwrap().parse().unwrap()
+            answer
         };
         tokio::select! {
-            code = asking => code,
+            answer = asking => answer,
             ended = serve(listener, face, sender, Arc::new(Metrics::default())) => panic!("{ended:?}"),
             () = async { answering.await; std::future::pending().await } => unreachable!(),
         }
@@ -188,8 +199,16 @@ mod tests {
             (Face::Outer, "/metrics", ready(), 200),
             (Face::Outer, "/status", ready(), 404),
         ] {
-            assert_eq!(ask(face, path, status).await, code, "{face:?} {path}");
+            let answer = answer(face, path, status).await;
+            assert_eq!(answer.split(' ').nth(1).unwrap(), code.to_string(), "{face:?} {path}");
         }
+    }
+
+    #[tokio::test]
+    async fn why_a_node_is_not_ready_is_told_on_the_node_alone() {
+        let status = || Some(Status { reasons: vec!["peer 10.0.1.1 is away".to_owned()], ..Status::default() });
+        assert!(answer(Face::Whole, "/readyz", status()).await.contains("10.0.1.1"));
+        assert!(!answer(Face::Outer, "/readyz", status()).await.contains("10.0.1.1"));
     }
 
     #[tokio::test]

@@ -66,10 +66,11 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the agent: program the kernel, announce the routes, follow every change.
     ///
-    /// On SIGTERM or SIGINT it withdraws its routes and waits until peers had time to hear it, or, with `shutdown: keep`,
-    /// leaves everything as it is; the data plane stays in both cases. On a node that has not the labels of nodeSelector
-    /// any more it withdraws, waits, and removes all that is ours. A second signal ends it at once. gobgpd and its parent,
-    /// the speaker, outlive it; the next agent finds them.
+    /// On SIGTERM or SIGINT it does what `shutdown` says. keep, the default with source.kubernetes: leaves everything as it
+    /// is. withdraw, the default with manifests: withdraws its routes and waits until peers had time to hear it; the data
+    /// plane stays. Whatever `shutdown` says, a node that shuts down withdraws, and one whose Node was deleted or has not the
+    /// labels of nodeSelector any more withdraws, waits, and removes all that is ours. A second signal ends it at once.
+    /// gobgpd and its parent, the speaker, outlive it; the next agent finds them.
     Run {
         /// Do not start a speaker: it runs as a service or container of its own.
         #[arg(long)]

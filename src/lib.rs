@@ -8,7 +8,8 @@
 //!                                                 ▲      actual        │
 //!                                                 └────────────────────┘
 //! ```
-//! `daemon` turns the wheel; `admin` shows it; `cli` and `config` set it up; `prepare` gets the node ready. ARCHITECTURE.md has the long story.
+//! `daemon` turns the wheel; `admin` shows it; `cli` and `config` set it up; `prepare` gets the node ready.
+//! ARCHITECTURE.md has the long story.
 
 pub mod admin;
 pub mod apply;

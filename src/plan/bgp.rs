@@ -38,8 +38,8 @@ pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix) -> Path {
     Path { next_hop, communities }
 }
 
-/// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6 route that
-/// routers show as best and never install.
+/// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6
+/// route that routers show as best and never install.
 pub fn unannounceable(settings: &BgpSettings, peers: &BTreeMap<IpAddr, Peer>, family: Family) -> Option<String> {
     if peers.values().any(|peer| peer.families.contains(&family)) {
         return None;

@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
                 write!(f, "ClusterIP {address} lies in none of the ranges ({ranges}); not served")
             }
             Problem::ExternalIpNotAllowed(address) => {
-                write!(f, "external IP {address} is not allowed: no range for external IPs holds it; not served")
+                write!(f, "external IP {address} is not allowed: vipcast serves no external IPs yet")
             }
             Problem::EndpointInRange(address) => {
                 write!(f, "endpoint {address} is itself inside a ClusterIP range; left out")

@@ -4,8 +4,7 @@
 //! server would never store (a manifest can hold anything) is refused in words that name the field, what was found and
 //! what is allowed.
 
-use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::Metadata;
@@ -16,12 +15,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::field::{BadField, address, is_special, prefix, prefixes};
 use super::Reading;
 use crate::model::ipvs::Protocol;
 use crate::model::node::Node;
-use crate::model::prefix::PrefixError;
 use crate::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
 use crate::model::{Family, Kind, Object, ObjectRef, Prefix, ServiceKey};
+
+mod field;
 
 /// Says that somebody else's proxy serves the Service, whatever the value. kube-proxy leaves out Services and
 /// EndpointSlices that carry it.
@@ -30,21 +31,6 @@ const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const LABEL_HEADLESS: &str = "service.kubernetes.io/headless";
 /// Names the Service that an EndpointSlice belongs to.
 const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// A field that was not understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {found}; allowed: {allowed}")]
-struct BadField {
-    field: String,
-    found: String,
-    allowed: String,
-}
-
-impl BadField {
-    fn new(field: impl Display, found: impl Display, allowed: impl Display) -> BadField {
-        BadField { field: field.to_string(), found: found.to_string(), allowed: allowed.to_string() }
-    }
-}
 
 /// A Kubernetes type that vipcast reads.
 pub trait Convert: Metadata<Ty = ObjectMeta> + DeserializeOwned {
@@ -106,6 +92,15 @@ fn reading(object: Result<Object, BadField>) -> Reading {
     object.map_or_else(|bad| Reading::Bad(bad.to_string()), Reading::Good)
 }
 
+/// An object, and the parts of it that were left out.
+fn partly(object: Object, problems: &[BadField]) -> Reading {
+    match problems {
+        [] => Reading::Good(object),
+        [only] => Reading::Partly(object, format!("{only}; left out")),
+        [first, others @ ..] => Reading::Partly(object, format!("{first}; left out, and {} more", others.len())),
+    }
+}
+
 impl Convert for core::Service {
     const KIND: Kind = Kind::Service;
 
@@ -117,14 +112,17 @@ impl Convert for core::Service {
         let created = self.metadata.creation_timestamp.map_or(0, |time| time.0.as_second());
         let uid = self.metadata.uid.map(Arc::from);
         let spec = self.spec.unwrap_or_default();
-        reading(cluster_ips(&spec).and_then(|cluster_ips| {
+        let read = cluster_ips(&spec).and_then(|addresses| {
             // A Service that asks for nothing cannot ask for it in a wrong way.
-            if cluster_ips.is_empty() {
-                return Ok(Object::Service(key, Service { created, uid, cluster_ips, ..Service::default() }));
-            }
-            let (external_ips, ports) = (external_ips(&spec)?, service_ports(&spec)?);
-            Ok(Object::Service(key, Service { created, uid, cluster_ips, external_ips, ports }))
-        }))
+            let ports = if addresses.is_empty() { Vec::new() } else { service_ports(&spec)? };
+            Ok((addresses, ports))
+        });
+        let (cluster_ips, ports) = match read {
+            Ok(read) => read,
+            Err(bad) => return Reading::Bad(bad.to_string()),
+        };
+        let (external_ips, problems) = if cluster_ips.is_empty() { Default::default() } else { external_ips(&spec) };
+        partly(Object::Service(key, Service { created, uid, cluster_ips, external_ips, ports }), &problems)
     }
 }
 
@@ -155,16 +153,18 @@ fn cluster_ips(spec: &core::ServiceSpec) -> Result<Vec<IpAddr>, BadField> {
     Ok(found)
 }
 
-/// `spec.externalIPs`, each once: the API server takes repetitions.
-fn external_ips(spec: &core::ServiceSpec) -> Result<Vec<IpAddr>, BadField> {
-    let mut found: Vec<IpAddr> = Vec::new();
+/// `spec.externalIPs`, each once: the API server takes repetitions. One that is not understood takes nothing from the
+/// others.
+fn external_ips(spec: &core::ServiceSpec) -> (Vec<IpAddr>, Vec<BadField>) {
+    let (mut found, mut problems): (Vec<IpAddr>, Vec<BadField>) = Default::default();
     for (i, text) in spec.external_ips.iter().flatten().enumerate() {
-        let address = address(&format!("spec.externalIPs[{i}]"), text)?;
-        if !found.contains(&address) {
-            found.push(address);
+        match address(&format!("spec.externalIPs[{i}]"), text) {
+            Ok(address) if found.contains(&address) => {}
+            Ok(address) => found.push(address),
+            Err(bad) => problems.push(bad),
         }
     }
-    Ok(found)
+    (found, problems)
 }
 
 /// `spec.ports`. Names and protocols together tell ports apart when endpoints are looked up, numbers and protocols when
@@ -219,12 +219,7 @@ impl Convert for discovery::EndpointSlice {
                 Err(bad) => problems.push(bad),
             }
         }
-        let object = Object::Slice(name, slice);
-        match problems.as_slice() {
-            [] => Reading::Good(object),
-            [only] => Reading::Partly(object, format!("{only}; left out")),
-            [first, others @ ..] => Reading::Partly(object, format!("{first}; left out, and {} more", others.len())),
-        }
+        partly(Object::Slice(name, slice), &problems)
     }
 }
 
@@ -340,52 +335,6 @@ fn protocol(port: &str, text: Option<&str>) -> Result<Protocol, BadField> {
 fn port_number(port: &str, number: i32) -> Result<u16, BadField> {
     let valid = u16::try_from(number).ok().filter(|number| *number != 0);
     valid.ok_or_else(|| BadField::new(format_args!("{port}.port"), number, "1 to 65535"))
-}
-
-fn prefixes(field: &str, texts: &[String]) -> Result<Vec<Prefix>, BadField> {
-    texts.iter().enumerate().map(|(i, text)| prefix(&format!("{field}[{i}]"), text)).collect()
-}
-
-fn prefix(field: &str, text: &str) -> Result<Prefix, BadField> {
-    let bad = |allowed: String| BadField::new(field, format_args!("{text:?}"), allowed);
-    text.parse().map_err(|error| match error {
-        PrefixError::HostBits(prefix) => bad(format!("a prefix without host bits, here {prefix}")),
-        PrefixError::Malformed => bad("a prefix such as 10.96.0.0/16 or fd00:10:96::/112".to_owned()),
-    })
-}
-
-/// An address in its one canonical form. Kubernetes still stores IPv4 numbers with leading zeros that were created long
-/// ago; programs disagree on whether `010` is ten or eight (CVE-2021-29923), so they are refused.
-fn address(field: &str, text: &str) -> Result<IpAddr, BadField> {
-    let bad = |allowed: String| BadField::new(field, format_args!("{text:?}"), allowed);
-    match text.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(v4) => Err(bad(format!("an IPv6 address, or the IPv4 address {v4} in its own form"))),
-            None => Ok(IpAddr::V6(address)),
-        },
-        Ok(address) => Ok(address),
-        Err(_) => match without_leading_zeros(text) {
-            Some(v4) => Err(bad(format!("IPv4 numbers without leading zeros, {v4} if they are meant as decimal"))),
-            None => Err(bad("an IPv4 or IPv6 address".to_owned())),
-        },
-    }
-}
-
-/// The address that `text` is, if only leading zeros keep it from being one.
-fn without_leading_zeros(text: &str) -> Option<Ipv4Addr> {
-    let plain = text.split('.').map(|number| match number.trim_start_matches('0') {
-        "" if !number.is_empty() => "0",
-        stripped => stripped,
-    });
-    plain.collect::<Vec<_>>().join(".").parse().ok()
-}
-
-fn is_special(address: IpAddr) -> bool {
-    let link_local = match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    link_local || address.is_unspecified() || address.is_loopback() || address.is_multicast()
 }
 
 #[cfg(test)]

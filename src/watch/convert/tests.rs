@@ -84,6 +84,17 @@ status:
 }
 
 #[test]
+fn an_external_ip_that_is_not_understood_takes_nothing_from_the_service() {
+    let spec = "{clusterIPs: [10.96.0.1], externalIPs: [192.0.2.7, 192.0.02.8], ports: [{port: 80}]}";
+    let Reading::Partly(Object::Service(_, web), problem) = service(spec) else { panic!("not in part") };
+    assert_eq!(web.external_ips, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!((web.cluster_ips.len(), web.ports.len()), (1, 1));
+    assert!(problem.starts_with("spec.externalIPs[1] is \"192.0.02.8\""), "{problem}");
+    let nothing = service(&spec.replace("clusterIPs: [10.96.0.1]", "clusterIP: None"));
+    assert!(matches!(nothing, Reading::Good(_)), "who asks for nothing cannot ask in a wrong way: {nothing:?}");
+}
+
+#[test]
 fn cluster_ips_of_a_service() {
     let zeros = "spec.clusterIPs[0] is \"010.096.0.0\"; allowed: IPv4 numbers without leading zeros, 10.96.0.0 if they \
                  are meant as decimal";
