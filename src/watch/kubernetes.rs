@@ -30,6 +30,7 @@ use crate::plan::Change;
 
 mod backoff;
 pub(crate) mod credentials;
+mod discreet;
 mod failure;
 mod follow;
 mod gate;

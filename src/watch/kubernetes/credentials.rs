@@ -6,6 +6,7 @@ use hyper::Uri;
 use kube::Config;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 
+use super::discreet;
 use crate::config;
 
 /// How environment variables are looked up.
@@ -43,14 +44,16 @@ pub(super) async fn load(source: &config::Kubernetes, account: &Path, env: &Env<
         } else {
             ""
         };
-        format!("{where_from}kubeconfig {name}: {error}")
+        format!("{where_from}kubeconfig {name}: {}", discreet::kubeconfig(&error))
     };
     let options = KubeConfigOptions { context: source.context.clone(), ..KubeConfigOptions::default() };
     let kubeconfig = kubeconfig.map_err(failed)?;
     let proxy = proxy(&kubeconfig, source.context.as_ref());
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)?;
     if let Some(proxy) = proxy {
-        return Err(format!("kubeconfig {name}: proxy-url: found {proxy}; allowed: none, it is reached directly"));
+        // A name and a password may stand before the host.
+        let host = proxy.rsplit('@').next().unwrap_or_default();
+        return Err(format!("kubeconfig {name}: proxy-url: found {host}; allowed: none, it is reached directly"));
     }
     // What is left is the environment's proxy, which is for the web.
     config.proxy_url = None;

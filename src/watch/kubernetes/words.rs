@@ -6,8 +6,13 @@ use std::io;
 use hyper_util::client::legacy;
 use kube::core::Status;
 
-/// The innermost errors that say something, in one line.
+use super::discreet;
+
+/// The innermost errors that say something, in one line. Those about credentials quote nothing.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    if let Some(words) = discreet::words(error) {
+        return words;
+    }
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -6,10 +6,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::Kubernetes;
 
-/// An environment with these variables.
 /// Environment variables, and the address that follows from them.
 type Case = (&'static [(&'static str, &'static str)], Option<&'static str>);
 
+/// An environment with these variables.
 fn env<'e>(variables: &'e [(&'e str, &'e str)]) -> impl Fn(&str) -> Option<String> + Sync + 'e {
     move |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
 }
@@ -92,4 +92,28 @@ async fn what_is_wrong_with_a_kubeconfig_is_named() {
         let error = load(&source, folder.path(), &env(&[])).await.unwrap_err();
         assert!(error.starts_with(&format!("kubeconfig {}: {expected}", file.display())), "{error}");
     }
+}
+
+/// A parser's error quotes the lines around the place where it stopped, and credentials stand there.
+#[tokio::test]
+async fn a_kubeconfig_is_not_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let user = |user: &str| format!("apiVersion: v1\nusers:\n- name: a\n  user:\n{user}");
+    let cases = [
+        (user("    token: s3cr3t\n    tokenFile: [s3cr3t]\n"), "line 6, column 16: it is not a kubeconfig in YAML"),
+        (user("    token: \"s3cr3t\n"), "line "),
+        ("- s3cr3t\n".to_owned(), "line "),
+    ];
+    for (text, expected) in cases {
+        fs::write(&file, &text).unwrap();
+        let source = Kubernetes { kubeconfig: Some(file.clone()), ..Kubernetes::default() };
+        let error = load(&source, folder.path(), &env(&[])).await.unwrap_err();
+        assert!(error.starts_with(&format!("kubeconfig {}: {expected}", file.display())), "{error}");
+        assert!(!error.contains("s3cr3t"), "{error}");
+    }
+    let proxied = json!({"server": "https://a:6443", "proxy-url": "http://a:s3cr3t@10.0.0.9:3128"});
+    let source = Kubernetes { kubeconfig: Some(kubeconfig(&folder, "proxied", proxied)), ..Kubernetes::default() };
+    let error = load(&source, folder.path(), &env(&[])).await.unwrap_err();
+    assert!(error.contains("proxy-url: found 10.0.0.9:3128;"), "{error}");
 }

@@ -100,3 +100,44 @@ async fn a_server_that_is_unable_is_asked_last() {
         assert_eq!(servers.current(), Some(given(next)));
     }
 }
+
+/// What a kubeconfig's program prints is a token, or close to one.
+#[tokio::test]
+async fn what_a_program_printed_is_not_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    // -----BEGIN PRIVATE KEY s3cr3t
+    let key = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWSBzM2NyM3QK";
+    let exec = |script: &str| {
+        let env = [serde_json::json!({"name": "PASSWORD", "value": "s3cr3t"})];
+        serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
+            "args": ["-c", script, "s3cr3t"], "env": env, "interactiveMode": "Never"}})
+    };
+    let cases = [
+        (exec("echo s3cr3t; echo s3cr3t >&2; exit 3"), "exec program failed (exit status: 3)"),
+        (exec("echo 'status: {token: [s3cr3t]}'"), "printed no ExecCredential"),
+        (exec("echo '{s3cr3t'"), "printed no ExecCredential"),
+        (
+            exec(r#"echo '{"status": {"token": "t", "expirationTimestamp": "s3cr3t"}}'"#),
+            "the token's time of expiry is not one",
+        ),
+        (
+            serde_json::json!({"client-certificate-data": key, "client-key-data": key}),
+            "client certificate or client key: it is not in PEM",
+        ),
+    ];
+    for (user, expected) in cases {
+        let kubeconfig = folder.path().join("kubeconfig");
+        let text = serde_json::json!({"current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "users": [{"name": "a", "user": user}]});
+        std::fs::write(&kubeconfig, text.to_string()).unwrap();
+        let source = config::Kubernetes { kubeconfig: Some(kubeconfig), ..Default::default() };
+        let servers = Servers::new(source, folder.path(), folder.path(), false);
+        let error = servers.send(Request::new(Body::empty())).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        for secret in ["s3cr3t", format!("{:?}", b"s3cr3t").trim_matches(['[', ']'])] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+}
