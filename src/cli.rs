@@ -91,6 +91,11 @@ pub enum Command {
     /// Can be used beside a running agent, and beside kube-router, kube-proxy or virtual servers made by hand. With
     /// --exit-code, exits with 3 if there is a difference.
     Plan {
+        /// As if this node had the labels of nodeSelector: what it would take over once it has.
+        ///
+        /// Peers and ranges with selectors of their own go by the labels that the node has.
+        #[arg(long)]
+        as_lb_node: bool,
         /// Exit with 3 if there is a difference.
         #[arg(long)]
         exit_code: bool,
@@ -174,8 +179,8 @@ impl Cli {
                 block_on(async move { prepare::prepare(&config, &mut std::io::stdout()).await })?;
                 Ok(Ending::Done)
             }
-            Command::Plan { exit_code, output } => {
-                let document = block_on(plan::plan(&self.load()?))?;
+            Command::Plan { as_lb_node, exit_code, output } => {
+                let document = block_on(plan::plan(&self.load()?, *as_lb_node))?;
                 show(&document, *output, plan::Document::text).context("cannot write the answer")?;
                 Ok(if *exit_code && document.changes { Ending::No } else { Ending::Done })
             }
@@ -263,6 +268,15 @@ mod tests {
         assert_eq!(before, after);
         assert_eq!(before.config, PathBuf::from("a.yaml"));
         assert_eq!(before.command, Command::Check { output: Output::Yaml });
+    }
+
+    #[test]
+    fn a_plan_is_for_the_node_as_it_is_unless_asked_otherwise() {
+        for (words, expected) in [(&["vipcast", "plan"][..], false), (&["vipcast", "plan", "--as-lb-node"], true)] {
+            let command = Cli::try_parse_from(words).unwrap().command;
+            let plan = Command::Plan { as_lb_node: expected, exit_code: false, output: Output::Table };
+            assert_eq!(command, plan, "{words:?}");
+        }
     }
 
     #[test]

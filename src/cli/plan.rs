@@ -11,14 +11,19 @@ use crate::config::Config;
 use crate::daemon::{observe, rehearsal};
 use crate::plan::Status;
 use crate::plan::rehearse::Stage;
+use crate::plan::role::Role;
 use crate::plan::step::Target;
 
-/// Looks at the node, rehearses on a model of it, and changes nothing.
-pub async fn plan(config: &Config) -> anyhow::Result<Document> {
-    let observed = observe(config).await?;
-    let (planner, stages) = rehearsal(config, &observed).await;
+/// Looks at the node, rehearses on a model of it, and changes nothing. `as_lb_node`: as if the node had the labels of
+/// `nodeSelector`.
+pub async fn plan(config: &Config, as_lb_node: bool) -> anyhow::Result<Document> {
+    let mut observed = observe(config).await?;
+    let (planner, stages) = rehearsal(config, &observed, as_lb_node).await;
     if !planner.is_listed() {
         bail!("nothing can be planned: {}", planner.status().reasons.join("; "));
+    }
+    if as_lb_node && !config.settings.node_selector.is_empty() && !planner.knows_node() {
+        observed.unread.push(format!("the Node {}: there is none of this name", config.settings.node));
     }
     Ok(Document::new(&stages, observed.unread, &planner.status()))
 }
@@ -35,10 +40,13 @@ pub struct Document {
     pub summary: BTreeMap<&'static str, usize>,
     /// What could not be read, and counts as empty.
     pub unread: Vec<String>,
-    /// What stands in the way of being ready, even after these steps.
+    /// What stands in the way of being ready, even after these steps. First, that the node does not serve, if so.
     pub remaining: Vec<String>,
     /// Problems of single Services and objects.
     pub problems: Vec<String>,
+    /// Is it the plan of a node that serves?
+    #[serde(skip)]
+    pub serving: bool,
 }
 
 /// A stage.
@@ -70,13 +78,21 @@ impl Document {
             *summary.entry(step.target).or_default() += 1;
         }
         let bad = status.source.bad_objects.iter().chain(&status.source.troubles).chain(&status.services.problems);
+        let mut remaining = status.reasons.clone();
+        // Nothing is to be served here, so this plan says nothing of what an LB node would take over.
+        if status.role == Role::STANDING_BY
+            && let Some(reason) = remaining.first_mut()
+        {
+            reason.push_str("; `vipcast plan --as-lb-node` shows the plan for an LB node");
+        }
         Document {
             changes: !stages.is_empty(),
             stages,
             summary,
             unread,
-            remaining: status.reasons.clone(),
+            remaining,
             problems: bad.map(|problem| format!("{}: {}", problem.subject, problem.problem)).collect(),
+            serving: status.role == Role::Serving.name(),
         }
     }
 
@@ -89,6 +105,8 @@ impl Document {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
+        let (idle, remaining) = self.remaining.split_at(usize::from(!self.serving).min(self.remaining.len()));
+        section(text, "Not the plan of an LB node:", idle)?;
         for (index, stage) in self.stages.iter().enumerate() {
             let after = Duration::from_millis(stage.after_milliseconds);
             let when = if after.is_zero() { "at once".to_owned() } else { format!("after {after:?}") };
@@ -101,11 +119,13 @@ impl Document {
             let counts = self.summary.iter().filter(|(_, count)| **count > 0);
             let counts: Vec<String> = counts.map(|(target, count)| format!("{target} {count}")).collect();
             writeln!(text, "Steps: {}. Nothing was changed.", counts.join(", "))?;
-        } else {
+        } else if self.serving {
             writeln!(text, "Nothing to do: the node is as it should be.")?;
+        } else {
+            writeln!(text, "Nothing to do on a node that does not serve.")?;
         }
         section(text, "Could not be read, and counts as empty:", &self.unread)?;
-        section(text, "Still in the way of being ready after these steps:", &self.remaining)?;
+        section(text, "Still in the way of being ready after these steps:", remaining)?;
         section(text, "Problems:", &self.problems)
     }
 }

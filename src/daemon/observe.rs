@@ -9,7 +9,7 @@ use super::connect::endpoint;
 use crate::apply::bgp::{Endpoint, Speaker};
 use crate::apply::kernel::Kernel;
 use crate::config::Config;
-use crate::model::{State, Time};
+use crate::model::{Settings, State, Time};
 use crate::plan::rehearse::{ModelNode, Stage, look, rehearse};
 use crate::plan::step::{Executor, Observation, Outcome};
 use crate::plan::{Change, Planner, Report, Status, Step};
@@ -94,10 +94,10 @@ pub(super) async fn can_reach(endpoint: &Endpoint, patience: Duration) -> bool {
     answer.is_ok_and(|reports| reports.iter().any(|report| matches!(report.outcome, Outcome::Read(_))))
 }
 
-/// A planner that knows the cluster's objects as they are now, and has not looked at the node yet. Troubles of the
-/// source are in its status.
-async fn informed(config: &Config) -> Planner {
-    let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
+/// A planner with these settings that knows the cluster's objects as they are now, and has not looked at the node yet.
+/// Troubles of the source are in its status.
+async fn informed(config: &Config, settings: Settings) -> Planner {
+    let mut planner = Planner::new(settings, Time::ZERO);
     planner.apply(Change::SpeakerUp, Time::ZERO);
     let (sender, mut changes) = mpsc::channel(1024);
     let source = Source::new(config, false).watch(config.settings.clone(), sender);
@@ -117,8 +117,10 @@ async fn informed(config: &Config) -> Planner {
 }
 
 /// What `run` would do now, in stages, rehearsed on a model of the node; and how things would stand afterwards.
-pub async fn rehearsal(config: &Config, observed: &Observed) -> (Planner, Vec<Stage>) {
-    let mut planner = informed(config).await;
+/// `as_lb_node`: as if the node had the labels of `nodeSelector`.
+pub async fn rehearsal(config: &Config, observed: &Observed, as_lb_node: bool) -> (Planner, Vec<Stage>) {
+    let settings = config.settings.clone();
+    let mut planner = informed(config, if as_lb_node { settings.as_lb_node() } else { settings }).await;
     let mut node = observed.node.clone();
     let (stages, _) = rehearse(&mut planner, &mut node, Time::ZERO);
     (planner, stages)
@@ -127,7 +129,7 @@ pub async fn rehearsal(config: &Config, observed: &Observed) -> (Planner, Vec<St
 /// How things stand as a planner sees them that looks and does not act. What is there is shown as it is; what should be
 /// there follows from the cluster's objects as they are now.
 pub async fn bystander(config: &Config, observed: &Observed) -> Status {
-    let mut planner = informed(config).await;
+    let mut planner = informed(config, config.settings.clone()).await;
     let mut node = observed.node.clone();
     look(&mut planner, &mut node, Time::ZERO);
     planner.status()

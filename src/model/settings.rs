@@ -106,6 +106,12 @@ impl Settings {
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
         ranges.chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
     }
+
+    /// The same, as if this node had the labels of `node_selector`. Peers and ranges with selectors of their own go by the
+    /// labels that it has.
+    pub fn as_lb_node(self) -> Settings {
+        Settings { node_selector: Selector::default(), ..self }
+    }
 }
 
 impl BgpSettings {

@@ -119,6 +119,11 @@ impl Planner {
         self.cluster.is_listed()
     }
 
+    /// Is there a Node object of this node?
+    pub fn knows_node(&self) -> bool {
+        self.cluster.node().is_some()
+    }
+
     /// Is nothing under way, and nothing failing?
     pub fn is_idle(&self) -> bool {
         self.memory.in_flight().next().is_none() && self.memory.failures().next().is_none()

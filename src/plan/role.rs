@@ -52,12 +52,15 @@ impl Role {
             Role::Unknown => "unknown",
             Role::Frozen => "frozen",
             Role::Serving => "serving",
-            Role::StandingBy(_) => "standing by",
+            Role::StandingBy(_) => Role::STANDING_BY,
         }
     }
 
+    /// The name of [`Role::StandingBy`].
+    pub const STANDING_BY: &str = "standing by";
+
     /// The names of all roles.
-    pub const NAMES: [&str; 4] = ["unknown", "frozen", "serving", "standing by"];
+    pub const NAMES: [&str; 4] = ["unknown", "frozen", "serving", Role::STANDING_BY];
 
     /// Why the node does not serve, if it does not; before the first list, that says why.
     pub fn reason(&self, settings: &Settings) -> Option<String> {

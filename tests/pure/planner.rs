@@ -3,6 +3,7 @@
 mod failures;
 mod gobgpd;
 mod notices;
+mod proof;
 mod ranges;
 mod restart;
 mod role;
