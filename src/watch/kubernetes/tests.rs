@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -34,7 +34,7 @@ enum Reply {
     Silence,
 }
 
-/// A server that answers as told, and keeps a record of the requests: path and parameters.
+/// A server that answers as told, and keeps a record of the requests: path and parameters, and what was posted.
 struct Fake {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -83,7 +83,10 @@ async fn serve(
             }
         }
         let head = String::from_utf8_lossy(&head).into_owned();
-        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await?;
+        let target = format!("{}{}", head.split(' ').nth(1).unwrap_or_default(), String::from_utf8_lossy(&body));
         let before = {
             let mut record = record.lock().unwrap();
             record.push(target.clone());
@@ -486,6 +489,48 @@ async fn the_node_is_read_once() {
     assert!(reader.read().await.unwrap_err().starts_with("Node lb1: status: "));
     assert_eq!(reader.read().await.unwrap_err(), "403: forbidden; the RBAC rules of deploy/ allow it");
     assert_eq!(reader.read().await.unwrap_err(), "the API server does not answer within 5 s");
+}
+
+/// An address whose kernel takes no further connection, and does not say so.
+async fn deaf() -> (String, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (format!("http://{address}"), listener, waiting)
+}
+
+#[tokio::test]
+async fn the_node_is_read_at_the_next_server() {
+    let (silent, _listener, _waiting) = deaf().await;
+    let fake = Fake::start(|_, _| Reply::Document(200, json!({"metadata": {"name": "lb1"}}))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access { servers: Arc::new(servers(&folder, &[&silent, &fake.url])) };
+    let read = NodeReader::new(&access, "lb1").read().await;
+    assert!(matches!(read, Ok(Some(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn what_is_denied_is_found() {
+    let fake = Fake::start(|target, _| match target {
+        _ if target.contains("selfsubjectaccessreviews") => {
+            let denied = target.contains("\"events\"") || target.contains("\"services\"");
+            Reply::Document(201, json!({"status": {"allowed": !denied}}))
+        }
+        _ => Reply::Document(200, list(&[], None)),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let inquiry = Access { servers: Arc::new(servers(&folder, &[&fake.url])) }.inquire().await;
+    let rights = inquiry.answer.unwrap();
+    assert_eq!(rights.denied, ["list services", "watch services"]);
+    assert!(rights.denied_events);
+    let create = |asked: &String| asked.contains("\"create\"") && asked.contains("\"events.k8s.io\"");
+    assert!(fake.asked().iter().any(create), "{:?}", fake.asked());
 }
 
 #[tokio::test]
