@@ -9,7 +9,8 @@
 //! (`remembered`).
 //!
 //! How soon a dead API server is noticed: a closed or refused connection at once; one that fell silent after 30 s (TCP
-//! keep-alive after 10 s, given up 20 s later); a server that hangs while its kernel still answers after 125 s at most.
+//! keep-alive after 10 s, given up 20 s later); a server that hangs while its kernel still answers after 20 s, and in the
+//! middle of a watch after 125 s at most.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub(crate) mod remembered;
 mod servers;
 pub(crate) mod words;
 
-/// How long [`NodeReader`] waits for an answer.
-const ONE_READING: Duration = Duration::from_secs(2);
+/// How long [`NodeReader`] waits for an answer: longer than a connection takes to fail, so that another server is asked.
+const ONE_READING: Duration = Duration::from_secs(5);
 
 /// The way to the API servers. Cheap to clone; clones share connections, and what is known of which server answers.
 #[derive(Debug, Clone)]
@@ -101,7 +102,7 @@ impl NodeReader {
         NodeReader { client: access.client(), node: node.to_owned() }
     }
 
-    /// The Node object as it is now; `None` if there is none of that name. Answers within 2 s, or says why it cannot.
+    /// The Node object as it is now; `None` if there is none of that name. Answers within 5 s, or says why it cannot.
     pub async fn read(&self) -> Result<Option<Node>, String> {
         let api = Api::<Raw>::all_with(self.client.clone(), &Kind::Node);
         let answer = timeout(ONE_READING, api.get_opt(&self.node)).await;

@@ -107,8 +107,8 @@ fn the_agent_leaves_before_the_speaker() {
     let config = configuration();
     let speaker = yaml("overlays/split/speaker.yaml")["spec"]["template"]["spec"].take();
     let sleep = speaker["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    // The agent gives up ten seconds after `withdrawDelay`.
-    assert!(sleep > config.settings.withdraw_delay.as_secs() + 10);
+    // The agent reads its Node for up to five seconds, and gives up ten seconds after `withdrawDelay`.
+    assert!(sleep > 5 + config.settings.withdraw_delay.as_secs() + 10);
     let grace = |pod: &Value| pod["terminationGracePeriodSeconds"].as_u64().unwrap();
     // The speaker gives gobgpd ten seconds, twice.
     assert!(grace(&speaker) > sleep + 20);

@@ -10,6 +10,7 @@ use crate::watch::kubernetes::inquiry::Inquiry;
 
 const SUBJECT: &str = "API server";
 const DIRECT: &str = "an address that works without vipcast";
+const ROLE: &str = "apply the ClusterRole and its binding of deploy/";
 const SERVER: &str = "set source.kubernetes.server to the API servers' own addresses";
 
 pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
@@ -49,7 +50,15 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
             SUBJECT,
             format!("{}, which does not allow: {}", rights.server, rights.denied.join(", ")),
             "leave to get our Node, and to list and watch Services, EndpointSlices, ServiceCIDRs and our Node",
-            "apply the ClusterRole and its binding of deploy/",
+            ROLE,
+        ));
+    }
+    if rights.denied_events {
+        findings.push(warning(
+            SUBJECT,
+            format!("{}, which does not allow: create events.events.k8s.io", rights.server),
+            "leave to tell the owners of Services by Events what is wrong with them",
+            ROLE,
         ));
     }
     if rights.absent.contains(&Kind::ServiceCidr) && config.settings.cluster_ips.is_none() {

@@ -568,6 +568,16 @@ fn the_api_server_has_to_answer_and_to_allow() {
            and its binding of deploy/",
         ],
     );
+    let mute = Rights { denied_events: true, ..rights() };
+    assert_findings(
+        text,
+        |facts| facts.api = Some(inquiry(direct, Ok(mute))),
+        &[
+            "W: API server: found https://10.0.0.1:6443, which does not allow: create events.events.k8s.io; wanted: leave \
+           to tell the owners of Services by Events what is wrong with them; apply the ClusterRole and its binding of \
+           deploy/",
+        ],
+    );
     let old = || Rights { absent: vec![Kind::ServiceCidr], ..rights() };
     assert_findings(text, |facts| facts.api = Some(inquiry(direct, Ok(old()))), &[]);
     assert_findings(

@@ -7,7 +7,7 @@ use hyper::{Request, Response};
 use kube::client::Body;
 use tokio::time::{Instant, sleep_until};
 
-use super::servers::{Servers, Unreachable};
+use super::servers::{Servers, Unreachable, is_watch};
 
 /// The least time between two watches of a kind. A server, or something before it, that ends each watch as soon as it
 /// began must not be asked without end; kube's watcher does so, since it takes the end of a watch as nothing unusual.
@@ -47,8 +47,7 @@ impl Gate {
 
     /// Sends a request to an API server.
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Unreachable> {
-        let query = request.uri().query().unwrap_or_default();
-        if !query.split('&').any(|pair| pair == "watch=true") {
+        if !is_watch(&request) {
             self.state().granted = false;
             return self.servers.send(request).await;
         }

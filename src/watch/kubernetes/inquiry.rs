@@ -38,6 +38,8 @@ pub struct Rights {
     pub server: String,
     /// What we are not allowed: verbs with their resource.
     pub denied: Vec<String>,
+    /// We are not allowed to create Events (`events.k8s.io`).
+    pub denied_events: bool,
     /// Kinds that it does not have.
     pub absent: Vec<Kind>,
 }
@@ -64,11 +66,12 @@ impl Access {
         for kind in Kind::ALL {
             let verbs: &[&str] = if kind == Kind::Node { &["get", "list", "watch"] } else { &["list", "watch"] };
             for verb in verbs {
-                if !may(&client, verb, kind).await? {
+                if !may(&client, verb, place(kind)).await? {
                     rights.denied.push(format!("{verb} {}", resource(kind)));
                 }
             }
         }
+        rights.denied_events = !may(&client, "create", ("events.k8s.io", "events")).await?;
         // The only kind that not every server has.
         let api = Api::<Raw>::all_with(client, &Kind::ServiceCidr);
         if let Err(kube::Error::Api(status)) = api.list(&ListParams::default().limit(1)).await
@@ -81,9 +84,8 @@ impl Access {
     }
 }
 
-/// Are we allowed `verb` on objects of `kind`? Everybody who has credentials may ask this.
-async fn may(client: &Client, verb: &str, kind: Kind) -> Result<bool, String> {
-    let (group, plural) = place(kind);
+/// Are we allowed `verb` on objects of this group and plural? Everybody who has credentials may ask this.
+async fn may(client: &Client, verb: &str, (group, plural): (&str, &str)) -> Result<bool, String> {
     let attributes = json!({"verb": verb, "group": group, "resource": plural});
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
                         "spec": {"resourceAttributes": attributes}});

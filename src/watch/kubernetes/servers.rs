@@ -27,7 +27,7 @@ use crate::config;
 
 /// How long a TCP connection may take to be made; the first retransmission of a SYN comes after one second.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a server may take until it begins to answer.
+/// How long a server may take until a watch begins, and for the whole answer to anything else.
 const ANSWER: Duration = Duration::from_secs(20);
 /// A connection on which nothing is heard is probed after this time, and then as often.
 const PROBE: Duration = Duration::from_secs(10);
@@ -35,6 +35,14 @@ const PROBE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long an address other than the first is used before the first is tried again.
 const RETURN: Duration = Duration::from_secs(300);
+/// What a server answers that is there, but not able to serve: it has no etcd, is overloaded, or is on its way out.
+const UNABLE: [StatusCode; 5] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 /// The name that an API server has in its certificate wherever it listens.
 const NAME: &str = "kubernetes.default.svc";
 
@@ -86,6 +94,8 @@ pub(super) struct Servers {
     file: PathBuf,
     /// What is learned is written there.
     remembers: bool,
+    /// How long a server may take to answer.
+    pub(super) patience: Duration,
     state: Mutex<State>,
 }
 
@@ -110,7 +120,7 @@ impl Servers {
     pub(super) fn new(source: config::Kubernetes, account: &Path, runtime_dir: &Path, remembers: bool) -> Servers {
         let file = remembered::file(runtime_dir);
         let state = State { learned: remembered::read(&file), ..State::default() };
-        Servers { source, account: account.to_owned(), file, remembers, state: Mutex::new(state) }
+        Servers { source, account: account.to_owned(), file, remembers, patience: ANSWER, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -159,7 +169,7 @@ impl Servers {
         for address in addresses {
             let Some(copy) = copy(&request) else { break };
             let answer = match self.client(&config, &address).await {
-                Ok(client) => timeout(ANSWER, client.send(copy)).await,
+                Ok(client) => timeout(self.patience, exchange(&client, copy)).await,
                 Err(why) => {
                     failures.push((address, why));
                     continue;
@@ -171,7 +181,7 @@ impl Servers {
                     return Ok(response);
                 }
                 Ok(Err(error)) => (words::transport(&error), !words::is_connect(&error)),
-                Err(_) => (format!("does not answer within {} s", ANSWER.as_secs()), true),
+                Err(_) => (format!("does not answer within {} s", self.patience.as_secs()), true),
             };
             debug!(%address, why, "API server not reached");
             failures.push((address, why));
@@ -225,10 +235,9 @@ impl Servers {
     }
 
     fn answered(&self, address: Address, status: StatusCode) {
-        // The server is there, but not able to serve: perhaps another one is.
-        let unable = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        // Perhaps another one is able to serve.
         let mut state = self.state();
-        if unable.contains(&status) {
+        if UNABLE.contains(&status) {
             let mut all = order(&state.given, &state.learned, None);
             let next = all.iter().position(|other| *other == address).map_or(0, |index| index + 1);
             all.rotate_left(next);
@@ -262,6 +271,23 @@ fn order(given: &[Address], learned: &BTreeSet<SocketAddr>, current: Option<&Add
     let all: Vec<Address> = given.iter().cloned().chain(learned).collect();
     let (first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|address| Some(address) == current);
     first.into_iter().chain(rest).collect()
+}
+
+/// Is it a request whose answer goes on for as long as the watch does?
+pub(super) fn is_watch(request: &Request<Body>) -> bool {
+    request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "watch=true")
+}
+
+/// Asks one server. All of the answer is read here, but for a watch that was granted: a server may stall anywhere in it,
+/// and kube waits for the rest for ever.
+async fn exchange(client: &Client, request: Request<Body>) -> kube::Result<Response<Body>> {
+    let is_watch = is_watch(&request);
+    let response = client.send(request).await?;
+    if is_watch && response.status().is_success() {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    Ok(Response::from_parts(head, body.collect_bytes().await?.into()))
 }
 
 /// The request once more; `None` if its body can be read only once.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -28,11 +28,13 @@ enum Reply {
     Watch(Vec<String>),
     /// Lines of a watch, which then ends.
     Cut(Vec<String>),
+    /// The beginning of a document, whose rest never comes.
+    Stalled(u16),
     /// Nothing, for ever.
     Silence,
 }
 
-/// A server that answers as told, and keeps a record of the requests: path and parameters.
+/// A server that answers as told, and keeps a record of the requests: path and parameters, and what was posted.
 struct Fake {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -81,7 +83,10 @@ async fn serve(
             }
         }
         let head = String::from_utf8_lossy(&head).into_owned();
-        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await?;
+        let target = format!("{}{}", head.split(' ').nth(1).unwrap_or_default(), String::from_utf8_lossy(&body));
         let before = {
             let mut record = record.lock().unwrap();
             record.push(target.clone());
@@ -89,6 +94,10 @@ async fn serve(
         };
         let (lines, stays) = match reply(&target, before) {
             Reply::Silence => return std::future::pending().await,
+            Reply::Stalled(status) => {
+                stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 9\r\n\r\n{{").as_bytes()).await?;
+                return std::future::pending().await;
+            }
             Reply::Document(status, value) => {
                 let body = value.to_string();
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -144,7 +153,7 @@ fn is_stream(target: &str) -> bool {
 }
 
 /// The way to servers at these URLs, with credentials that say nothing.
-fn servers(folder: &TempDir, urls: &[&str]) -> Arc<Servers> {
+fn servers(folder: &TempDir, urls: &[&str]) -> Servers {
     let kubeconfig = folder.path().join("kubeconfig");
     let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
         "clusters": [{"name": "a", "cluster": {"server": urls[0]}}],
@@ -152,7 +161,7 @@ fn servers(folder: &TempDir, urls: &[&str]) -> Arc<Servers> {
     std::fs::write(&kubeconfig, text.to_string()).unwrap();
     let servers = urls.iter().map(|url| (*url).to_owned()).collect();
     let source = config::Kubernetes { kubeconfig: Some(kubeconfig), context: None, servers };
-    Arc::new(Servers::new(source, Path::new("/none"), folder.path(), true))
+    Servers::new(source, Path::new("/none"), folder.path(), true)
 }
 
 /// A follower of one kind, and what it tells.
@@ -171,8 +180,13 @@ impl Drop for Stage {
 impl Stage {
     fn new(kind: Kind, dispensable: bool, urls: &[&str]) -> Stage {
         let folder = tempfile::tempdir().unwrap();
+        let servers = servers(&folder, urls);
+        Stage::with(folder, servers, kind, dispensable)
+    }
+
+    fn with(folder: TempDir, servers: Servers, kind: Kind, dispensable: bool) -> Stage {
         let (changes, events) = mpsc::channel(64);
-        let follower = Follower { kind, name: None, dispensable, servers: servers(&folder, urls), changes };
+        let follower = Follower { kind, name: None, dispensable, servers: Arc::new(servers), changes };
         let task = tokio::spawn(async move { _ = follower.run().await });
         Stage { events, task, _folder: folder }
     }
@@ -410,7 +424,7 @@ async fn servers_are_tried_in_turn() {
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let access = Access { servers: servers(&folder, &[&first, &fake.url]) };
+    let access = Access { servers: Arc::new(servers(&folder, &[&first, &fake.url])) };
     let reader = NodeReader::new(&access, "lb1");
     assert_eq!(reader.read().await, Ok(None));
     // Whatever says this, it is not the API server.
@@ -421,10 +435,41 @@ async fn servers_are_tried_in_turn() {
 
 #[tokio::test]
 async fn a_server_that_cannot_serve_is_left_for_the_next() {
-    let unable = Fake::start(|_, _| Reply::Document(503, status(503, "shutting down"))).await;
-    let able = Fake::start(|_, _| Reply::Watch(vec![end(5)])).await;
-    let mut stage = Stage::new(Kind::Service, false, &[&unable.url, &able.url]);
-    stage.expect(&["trouble 503: shutting down", "listing", "listed", "well"]).await;
+    for code in [429, 500, 502, 503, 504] {
+        let unable = Fake::start(move |_, _| Reply::Document(code, status(code, "not now"))).await;
+        let able = Fake::start(|_, _| Reply::Watch(vec![end(5)])).await;
+        let mut stage = Stage::new(Kind::Service, false, &[&unable.url, &able.url]);
+        let trouble = format!("trouble {code}: not now");
+        stage.expect(&[&trouble, "listing", "listed", "well"]).await;
+    }
+}
+
+/// A list, or a refusal, that stops in the middle while the connection stays open.
+#[tokio::test]
+async fn an_answer_that_stalls_is_given_up() {
+    for code in [200, 403] {
+        let stalls = Fake::start(move |target, _| match target {
+            _ if is_stream(target) && code == 200 => Reply::Document(400, status(400, "no")),
+            _ => Reply::Stalled(code),
+        })
+        .await;
+        let able = Fake::start(|target, _| match target {
+            _ if is_stream(target) => Reply::Watch(vec![line("ADDED", &service("a", 1)), end(5)]),
+            _ if is_list(target) => Reply::Document(200, list(&[service("a", 1)], None)),
+            _ => Reply::Watch(Vec::new()),
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut servers = servers(&folder, &[&stalls.url, &able.url]);
+        servers.patience = Duration::from_secs(1);
+        let mut stage = Stage::with(folder, servers, Kind::Service, false);
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last| last != "listed") {
+            heard.push(stage.next().await);
+        }
+        assert!(heard.ends_with(&["put shop/a", "listed"].map(str::to_owned)), "{heard:?}");
+        assert!(!able.asked().is_empty());
+    }
 }
 
 #[tokio::test]
@@ -439,18 +484,60 @@ async fn the_node_is_read_once() {
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let reader = NodeReader::new(&Access { servers: servers(&folder, &[&fake.url]) }, "lb1");
+    let reader = NodeReader::new(&Access { servers: Arc::new(servers(&folder, &[&fake.url])) }, "lb1");
     assert_eq!(reader.read().await.unwrap().unwrap().addresses, ["10.0.1.2".parse::<std::net::IpAddr>().unwrap()]);
     assert!(reader.read().await.unwrap_err().starts_with("Node lb1: status: "));
     assert_eq!(reader.read().await.unwrap_err(), "403: forbidden; the RBAC rules of deploy/ allow it");
-    assert_eq!(reader.read().await.unwrap_err(), "the API server does not answer within 2 s");
+    assert_eq!(reader.read().await.unwrap_err(), "the API server does not answer within 5 s");
+}
+
+/// An address whose kernel takes no further connection, and does not say so.
+async fn deaf() -> (String, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (format!("http://{address}"), listener, waiting)
+}
+
+#[tokio::test]
+async fn the_node_is_read_at_the_next_server() {
+    let (silent, _listener, _waiting) = deaf().await;
+    let fake = Fake::start(|_, _| Reply::Document(200, json!({"metadata": {"name": "lb1"}}))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let access = Access { servers: Arc::new(servers(&folder, &[&silent, &fake.url])) };
+    let read = NodeReader::new(&access, "lb1").read().await;
+    assert!(matches!(read, Ok(Some(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn what_is_denied_is_found() {
+    let fake = Fake::start(|target, _| match target {
+        _ if target.contains("selfsubjectaccessreviews") => {
+            let denied = target.contains("\"events\"") || target.contains("\"services\"");
+            Reply::Document(201, json!({"status": {"allowed": !denied}}))
+        }
+        _ => Reply::Document(200, list(&[], None)),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let inquiry = Access { servers: Arc::new(servers(&folder, &[&fake.url])) }.inquire().await;
+    let rights = inquiry.answer.unwrap();
+    assert_eq!(rights.denied, ["list services", "watch services"]);
+    assert!(rights.denied_events);
+    let create = |asked: &String| asked.contains("\"create\"") && asked.contains("\"events.k8s.io\"");
+    assert!(fake.asked().iter().any(create), "{:?}", fake.asked());
 }
 
 #[tokio::test]
 async fn it_ends_when_nobody_listens() {
     let url = nobody().await;
     let folder = tempfile::tempdir().unwrap();
-    let access = Access { servers: servers(&folder, &[&url]) };
+    let access = Access { servers: Arc::new(servers(&folder, &[&url])) };
     let (changes, events) = mpsc::channel(64);
     let source = tokio::spawn(watch(access, "lb1".to_owned(), false, changes));
     drop(events);
