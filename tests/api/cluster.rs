@@ -74,6 +74,13 @@ pub(crate) fn slice(name: &str, addresses: &[&str]) -> Call {
     Call::post(SLICES, json!({ "metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports }))
 }
 
+/// The Node of the agents, an LB node.
+pub(crate) fn lb_node() -> Call {
+    let addresses = json!([{ "type": "InternalIP", "address": "10.0.1.2" }]);
+    let metadata = json!({ "name": "lb1", "labels": { "role": "lb" } });
+    Call::post("/api/v1/nodes", json!({ "metadata": metadata, "status": { "addresses": addresses } }))
+}
+
 /// The file in the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -158,11 +165,7 @@ impl Control {
         fs::write(&token_file, server.token("vipcast", "vipcast", None).unwrap()).unwrap();
         let kubeconfig = server.kubeconfig(&server.url(), &Credential::TokenFile(token_file.clone())).unwrap();
         let control = Control { server, plane, kubeconfig, token_file };
-        let addresses = json!([{ "type": "InternalIP", "address": "10.0.1.2" }]);
-        let node = json!({
-            "metadata": { "name": "lb1", "labels": { "role": "lb" } }, "status": { "addresses": addresses },
-        });
-        control.call(Call::post("/api/v1/nodes", node));
+        control.call(lb_node());
         control.call(Call::post("/api/v1/namespaces", json!({ "metadata": { "name": "shop" } })));
         control
     }

@@ -11,6 +11,7 @@ mod agent;
 mod cluster;
 mod deploy;
 mod events;
+mod node;
 mod objects;
 mod ranges;
 mod role;
