@@ -55,6 +55,10 @@ pub(super) async fn load(source: &config::Kubernetes, account: &Path, env: &Env<
         let host = proxy.rsplit('@').next().unwrap_or_default();
         return Err(format!("kubeconfig {name}: proxy-url: found {host}; allowed: none, it is reached directly"));
     }
+    // Addresses are shown, and nobody else would use the name and password that stand in one.
+    if let Some((_, host)) = config.cluster_url.authority().and_then(|authority| authority.as_str().rsplit_once('@')) {
+        return Err(format!("kubeconfig {name}: server: found a user before {host}; allowed: https://HOST:PORT"));
+    }
     // What is left is the environment's proxy, which is for the web.
     config.proxy_url = None;
     Ok(config)

@@ -116,4 +116,8 @@ async fn a_kubeconfig_is_not_quoted() {
     let source = Kubernetes { kubeconfig: Some(kubeconfig(&folder, "proxied", proxied)), ..Kubernetes::default() };
     let error = load(&source, folder.path(), &env(&[])).await.unwrap_err();
     assert!(error.contains("proxy-url: found 10.0.0.9:3128;"), "{error}");
+    let named = json!({"server": "https://a:s3cr3t@10.0.0.9:6443"});
+    let source = Kubernetes { kubeconfig: Some(kubeconfig(&folder, "named", named)), ..Kubernetes::default() };
+    let error = load(&source, folder.path(), &env(&[])).await.unwrap_err();
+    assert!(error.contains("server: found a user before 10.0.0.9:6443;"), "{error}");
 }
