@@ -14,6 +14,7 @@ use crate::model::{Family, Prefix};
 use page::{Page, Style};
 
 mod bird;
+mod classic;
 mod describe;
 mod eos;
 mod frr;

@@ -1,7 +1,9 @@
 //! Arista EOS. Statements as in Arista's "EOS User Manual", chapters "Border Gateway Protocol (BGP)", "IPv4" and "IPv6".
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, ip, why};
+use super::{Peering, Session, Switch, WIDTH, classic, digit, ip, why};
+
+const WORDS: classic::Words = classic::Words { peer_group: "peer group", password: "password 0" };
 
 /// The BGP variant.
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
@@ -38,15 +40,7 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
         page.line(1, "!");
         page.line(1, format_args!("address-family ipv{}", digit(family)));
         for session in &peering.sessions {
-            let group = format!("vipcast{}", digit(session.over));
-            if !session.carries.contains(&family) {
-                page.why(2, why::FAMILIES);
-                page.line(2, format_args!("no neighbor {group} activate"));
-                continue;
-            }
-            page.line(2, format_args!("neighbor {group} activate"));
-            page.line(2, format_args!("neighbor {group} prefix-list vipcast-ranges{} in", digit(family)));
-            page.line(2, format_args!("neighbor {group} route-map vipcast-nothing out"));
+            classic::activate(page, session, family);
         }
     }
     page.gap();
@@ -57,13 +51,7 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
     hashing(page, switch);
     page.why(0, why::STATIC);
     page.why(0, "EOS: `ip route RANGE NODE track bfd`, once LB nodes answer it.");
-    for family in switch.families() {
-        for range in switch.ranges(family) {
-            for node in switch.nodes(family) {
-                page.line(0, format_args!("{} route {} {node}", ip(family), range.prefix));
-            }
-        }
-    }
+    classic::routes(page, switch);
     page.gap();
 }
 
@@ -94,27 +82,11 @@ fn hashing(page: &mut Page, switch: &Switch) {
 }
 
 fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session) {
-    let group = format!("vipcast{}", digit(session.over));
-    page.line(1, format_args!("neighbor {group} peer group"));
-    page.line(1, format_args!("neighbor {group} remote-as {}", peering.node_asn));
-    page.why(1, why::PASSIVE);
-    page.line(1, format_args!("neighbor {group} passive"));
-    page.why(1, why::TIMERS);
-    let (keepalive, hold_time) = (session.keepalive.as_secs(), session.hold_time.as_secs());
-    page.line(1, format_args!("neighbor {group} timers {keepalive} {hold_time}"));
-    if session.password {
-        page.why(1, why::PASSWORD);
-        page.line(1, format_args!("neighbor {group} password 0 {PLACEHOLDER}"));
-    }
-    if let Some(hops) = session.multihop {
-        page.why(1, why::MULTIHOP);
-        page.line(1, format_args!("neighbor {group} ebgp-multihop {hops}"));
-    }
+    classic::group(page, peering, session, &WORDS);
+    let group = classic::group_name(session);
     page.why(1, why::LIMIT);
     let limit: u32 = session.carries.iter().map(|family| switch.limit(*family)).sum();
     page.line(1, format_args!("neighbor {group} maximum-routes {limit}"));
     page.line(1, format_args!("neighbor {group} idle-restart-timer 60"));
-    for node in switch.nodes(session.over) {
-        page.line(1, format_args!("neighbor {node} peer group {group}"));
-    }
+    classic::members(page, switch, session, &WORDS);
 }

@@ -1,7 +1,9 @@
 //! FRRouting. Statements as in FRR's user guide, chapters "BGP", "Filtering", "Zebra" and "STATIC"; a lab loads them.
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, ip, why};
+use super::{Peering, Session, Switch, WIDTH, classic, digit, why};
+
+const WORDS: classic::Words = classic::Words { peer_group: "peer-group", password: "password" };
 
 /// The BGP variant.
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
@@ -28,23 +30,7 @@ fn linux(page: &mut Page, switch: &Switch) {
 
 /// What bgpd is told. SONiC's FRR is told the same.
 pub(super) fn bgp(page: &mut Page, switch: &Switch, peering: &Peering) {
-    page.why(0, why::RANGES);
-    for family in peering.families() {
-        for (index, range) in switch.ranges(family).enumerate() {
-            let hosts = range.host_length().map(|length| format!(" ge {length} le {length}")).unwrap_or_default();
-            page.line(
-                0,
-                format_args!(
-                    "{} prefix-list vipcast-ranges{} seq {} permit {}{hosts}",
-                    ip(family),
-                    digit(family),
-                    10 * (index + 1),
-                    range.prefix
-                ),
-            );
-        }
-    }
-    page.gap();
+    classic::prefix_lists(page, switch, peering, |length| format!(" ge {length} le {length}"));
     page.why(0, why::NOTHING);
     page.line(0, "route-map vipcast-nothing deny 10");
     page.line(0, "exit");
@@ -65,17 +51,12 @@ pub(super) fn bgp(page: &mut Page, switch: &Switch, peering: &Peering) {
         page.why(2, why::WIDTH);
         page.line(2, format_args!("maximum-paths {internal}{WIDTH}"));
         for session in &peering.sessions {
-            let group = format!("vipcast{}", digit(session.over));
-            if !session.carries.contains(&family) {
-                page.why(2, why::FAMILIES);
-                page.line(2, format_args!("no neighbor {group} activate"));
+            if !classic::activate(page, session, family) {
                 continue;
             }
-            page.line(2, format_args!("neighbor {group} activate"));
-            page.line(2, format_args!("neighbor {group} prefix-list vipcast-ranges{} in", digit(family)));
-            page.line(2, format_args!("neighbor {group} route-map vipcast-nothing out"));
             page.why(2, why::LIMIT);
-            page.line(2, format_args!("neighbor {group} maximum-prefix {} restart 1", switch.limit(family)));
+            let (group, limit) = (classic::group_name(session), switch.limit(family));
+            page.line(2, format_args!("neighbor {group} maximum-prefix {limit} restart 1"));
         }
         page.line(1, "exit-address-family");
     }
@@ -83,40 +64,17 @@ pub(super) fn bgp(page: &mut Page, switch: &Switch, peering: &Peering) {
 }
 
 fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session) {
-    let group = format!("vipcast{}", digit(session.over));
-    page.line(1, format_args!("neighbor {group} peer-group"));
-    page.line(1, format_args!("neighbor {group} remote-as {}", peering.node_asn));
-    page.why(1, why::PASSIVE);
-    page.line(1, format_args!("neighbor {group} passive"));
-    page.why(1, why::TIMERS);
-    let (keepalive, hold_time) = (session.keepalive.as_secs(), session.hold_time.as_secs());
-    page.line(1, format_args!("neighbor {group} timers {keepalive} {hold_time}"));
-    if session.password {
-        page.why(1, why::PASSWORD);
-        page.line(1, format_args!("neighbor {group} password {PLACEHOLDER}"));
-    }
-    if let Some(hops) = session.multihop {
-        page.why(1, why::MULTIHOP);
-        page.line(1, format_args!("neighbor {group} ebgp-multihop {hops}"));
-    }
-    for node in switch.nodes(session.over) {
-        page.line(1, format_args!("neighbor {node} peer-group {group}"));
-    }
+    classic::group(page, peering, session, &WORDS);
+    classic::members(page, switch, session, &WORDS);
     page.why(1, format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::RESTART));
     for node in switch.nodes(session.over) {
         page.line(1, format_args!("neighbor {node} graceful-restart-disable"));
     }
 }
 
-/// Static routes; several with one prefix are one route with several next hops.
+/// Static routes.
 pub(super) fn statics(page: &mut Page, switch: &Switch) {
     page.why(0, why::STATIC);
     page.why(0, "FRR 8.5 and newer: `ip route RANGE NODE bfd`, once LB nodes answer it.");
-    for family in switch.families() {
-        for range in switch.ranges(family) {
-            for node in switch.nodes(family) {
-                page.line(0, format_args!("{} route {} {node}", ip(family), range.prefix));
-            }
-        }
-    }
+    classic::routes(page, switch);
 }

@@ -3,30 +3,14 @@
 //! Configuration Guide", sections "Configuring ECMP Load Balancing" and "Enabling ECMP Resilient Hashing".
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, ip, why};
+use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, classic, digit, why};
 
 /// The BGP variant.
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     hashing(page);
     page.line(0, "feature bgp");
     page.gap();
-    page.why(0, why::RANGES);
-    for family in peering.families() {
-        for (index, range) in switch.ranges(family).enumerate() {
-            let hosts = range.host_length().map(|length| format!(" eq {length}")).unwrap_or_default();
-            page.line(
-                0,
-                format_args!(
-                    "{} prefix-list vipcast-ranges{} seq {} permit {}{hosts}",
-                    ip(family),
-                    digit(family),
-                    10 * (index + 1),
-                    range.prefix
-                ),
-            );
-        }
-    }
-    page.gap();
+    classic::prefix_lists(page, switch, peering, |length| format!(" eq {length}"));
     page.why(0, why::NOTHING);
     page.line(0, "route-map vipcast-nothing deny 10");
     page.gap();
@@ -62,13 +46,7 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
     hashing(page);
     page.why(0, why::STATIC);
     page.why(0, "NX-OS: `feature bfd` and `ip route static bfd INTERFACE NODE`, once LB nodes answer it.");
-    for family in switch.families() {
-        for range in switch.ranges(family) {
-            for node in switch.nodes(family) {
-                page.line(0, format_args!("{} route {} {node}", ip(family), range.prefix));
-            }
-        }
-    }
+    classic::routes(page, switch);
 }
 
 fn hashing(page: &mut Page) {
