@@ -36,6 +36,7 @@ const BACKLOG: u32 = 1024;
 /// What the handlers share.
 #[derive(Clone)]
 struct Desk {
+    face: Face,
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
 }
@@ -94,12 +95,13 @@ pub async fn serve(
     questions: mpsc::Sender<Question>,
     metrics: Arc<Metrics>,
 ) -> std::io::Result<()> {
-    let common = Router::new().route("/livez", get(livez)).route("/metrics", get(render_metrics));
+    let common =
+        Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(render_metrics));
     let router = match face {
-        Face::Whole => common.route("/readyz", get(readyz)).route("/status", get(status)),
-        Face::Outer => common.route("/readyz", get(readyz_in_short)),
+        Face::Whole => common.route("/status", get(status)),
+        Face::Outer => common,
     };
-    axum::serve(listener, router.with_state(Desk { questions, metrics })).await
+    axum::serve(listener, router.with_state(Desk { face, questions, metrics })).await
 }
 
 fn stuck() -> Response {
@@ -114,21 +116,16 @@ async fn livez(State(desk): State<Desk>) -> Response {
     }
 }
 
-/// 200 while the node does its job; else 503 and the reasons, one a line.
+/// 200 while the node does its job; else 503 and, on the node itself, the reasons, one a line: they name addresses.
 async fn readyz(State(desk): State<Desk>) -> Response {
     match desk.status().await {
         Some(status) if status.ready => "ok\n".into_response(),
-        Some(status) => (StatusCode::SERVICE_UNAVAILABLE, status.reasons.join("\n") + "\n").into_response(),
-        None => stuck(),
-    }
-}
-
-/// The same without the reasons, which name addresses.
-async fn readyz_in_short(State(desk): State<Desk>) -> Response {
-    match desk.status().await {
-        Some(status) if status.ready => "ok\n".into_response(),
-        Some(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready; `vipcast status` on the node says why\n").into_response()
+        Some(status) => {
+            let why = match desk.face {
+                Face::Whole => status.reasons.join("\n"),
+                Face::Outer => "not ready; `vipcast status` on the node says why".to_owned(),
+            };
+            (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response()
         }
         None => stuck(),
     }

@@ -141,8 +141,10 @@ impl Wheel {
             if news.is_trouble() { warn!("{news}") } else { info!("{news}") }
         }
         if let Some(notices) = &self.notices {
-            // Nobody listens any more only when the agent ends.
-            plan.notices.into_iter().all(|notice| notices.send(notice).is_ok());
+            for notice in plan.notices {
+                // Nobody listens any more only when the agent ends.
+                let _ = notices.send(notice);
+            }
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -21,11 +21,10 @@ impl Planner {
             of_family.copied().find(|address| facts.addresses.contains(address)).map(|address| (family, address))
         };
         self.sources = Family::ALL.into_iter().filter_map(present).collect();
-        let ranges = match self.is_removing() {
-            true => Ranges::default(),
-            false => {
-                Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
-            }
+        let ranges = if self.is_removing() {
+            Ranges::default()
+        } else {
+            Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
         };
         if ranges == self.ranges && self.derived {
             return;
