@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::ipvs::Scheduler;
-use crate::model::settings::Snat;
+use crate::model::settings::{self, Snat};
 use crate::model::{Selector, Settings};
 use crate::plan::change::Leave;
 
@@ -194,8 +193,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         node_selector: node_selector.unwrap_or_else(|| source.default_node_selector()),
         node_ips,
         cluster_ips: ranges.map(ranges::settings),
-        scheduler: dataplane.scheduler,
-        snat: dataplane.snat,
+        allowed: Vec::new(),
+        dataplane: dataplane.settings,
         bgp,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),
@@ -232,19 +231,16 @@ fn source(top: &Table, context: &Context) -> Result<Source, Mistake> {
 
 /// `dataplane`.
 struct Dataplane {
-    scheduler: Scheduler,
-    snat: Snat,
+    settings: settings::Dataplane,
     conn_tab_bits: Option<u8>,
 }
 
 /// `dataplane`: the scheduler, how the client's address is replaced, and the size of the connection table.
 fn dataplane(item: Option<&Item>) -> Result<Dataplane, Mistake> {
-    let default = Scheduler::new("rr");
-    let Some(item) = item else {
-        return Ok(Dataplane { scheduler: default, snat: Snat::Nftables, conn_tab_bits: None });
-    };
+    let default = settings::Dataplane::default();
+    let Some(item) = item else { return Ok(Dataplane { settings: default, conn_tab_bits: None }) };
     let table = item.table(&["scheduler", "snat", "snatRule", "connTabBits"])?;
-    let scheduler = table.read("scheduler", value::scheduler)?.unwrap_or(default);
+    let scheduler = table.read("scheduler", value::scheduler)?.unwrap_or(default.scheduler);
     let masquerade = table.read("snat", |item| item.choice(&[("masquerade", true), ("none", false)]))?.unwrap_or(true);
     let rule =
         table.read("snatRule", |item| item.choice(&[("nftables", Snat::Nftables), ("ipvs-match", Snat::IpvsMatch)]))?;
@@ -252,7 +248,8 @@ fn dataplane(item: Option<&Item>) -> Result<Dataplane, Mistake> {
     // The widest that any kernel takes (`ip_vs_conn_init` in `net/netfilter/ipvs/ip_vs_conn.c`); what the running one
     // does is for `vipcast prepare` and `check` to say.
     let conn_tab_bits = table.read("connTabBits", |item| item.number(8..=27, "a number of bits"))?;
-    Ok(Dataplane { scheduler, snat, conn_tab_bits })
+    let settings = settings::Dataplane { scheduler, snat, ..settings::Dataplane::default() };
+    Ok(Dataplane { settings, conn_tab_bits })
 }
 
 /// `runtimeDir`.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vipcast::apply::kernel::Kernel;
-use vipcast::model::ipvs::{Protocol, Scheduler};
+use vipcast::model::ipvs::Protocol;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, Range, Snat};
+use vipcast::model::settings::{Announce, Dataplane, Range, Use};
 use vipcast::model::{Event, Family, Kind, Object, ServiceKey, Settings, Time};
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, Planner};
@@ -32,14 +32,9 @@ impl Agent {
             node: "bench".into(),
             node_selector: Default::default(),
             node_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
-            cluster_ips: Some(vec![Range {
-                prefix: "10.96.0.0/16".parse().unwrap(),
-                announce: Announce::Aggregate,
-                communities: Default::default(),
-                node_selector: Default::default(),
-            }]),
-            scheduler: Scheduler::new("rr"),
-            snat: Snat::Nftables,
+            cluster_ips: Some(vec![Range::new("10.96.0.0/16".parse().unwrap(), Use::ClusterIp, Announce::Aggregate)]),
+            allowed: Vec::new(),
+            dataplane: Dataplane::default(),
             bgp: None,
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(3600),
@@ -78,7 +73,7 @@ fn name(service: u32) -> String {
 }
 
 fn service(number: u32) -> Event {
-    let port = ServicePort { name: Arc::from("http"), protocol: Protocol::Tcp, port: 80 };
+    let port = ServicePort { name: Arc::from("http"), protocol: Protocol::Tcp, port: 80, node_port: None };
     let cluster_ips = vec![nth([10, 96, 0, 1], number)];
     let service = Service { cluster_ips, ports: vec![port], ..Service::default() };
     Event::Put(Object::Service(ServiceKey::new("bench", &name(number)), service))
@@ -89,7 +84,7 @@ fn slice(number: u32, endpoints: impl Iterator<Item = IpAddr>) -> Event {
         service: ServiceKey::new("bench", &name(number)),
         family: Family::Ipv4,
         ports: vec![SlicePort { name: Arc::from("http"), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: endpoints.map(|address| Endpoint { address, ready: true }).collect(),
+        endpoints: endpoints.map(|address| Endpoint::new(address, true)).collect(),
     };
     Event::Put(Object::Slice(Arc::from(format!("bench/{}", name(number))), slice))
 }

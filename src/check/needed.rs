@@ -16,8 +16,8 @@ pub(super) const NF_TABLES: &str = "nf_tables";
 /// among them.
 pub(crate) fn modules(config: &Config) -> BTreeSet<String> {
     let mut modules: BTreeSet<String> = ["ip_vs", "dummy", "nf_conntrack", NF_TABLES].map(str::to_owned).into();
-    modules.insert(format!("ip_vs_{}", config.settings.scheduler));
-    if config.settings.snat == Snat::IpvsMatch {
+    modules.insert(format!("ip_vs_{}", config.settings.dataplane.scheduler));
+    if config.settings.dataplane.snat == Snat::IpvsMatch {
         modules.insert("xt_ipvs".to_owned());
     }
     modules
@@ -26,7 +26,7 @@ pub(crate) fn modules(config: &Config) -> BTreeSet<String> {
 /// The programs, by path, or by a name to look up in `$PATH`.
 pub(super) fn programs(config: &Config, addresses: &BTreeSet<IpAddr>) -> BTreeSet<String> {
     let mut programs = BTreeSet::from(["nft".to_owned()]);
-    if config.settings.snat == Snat::IpvsMatch {
+    if config.settings.dataplane.snat == Snat::IpvsMatch {
         let families = families(config, addresses);
         programs.extend(families.contains(&Family::Ipv4).then(|| "iptables".to_owned()));
         programs.extend(families.contains(&Family::Ipv6).then(|| "ip6tables".to_owned()));

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::item::{Item, Mistake};
 use super::{labels, value};
+use crate::model::Family;
 use crate::model::bgp::NextHop;
-use crate::model::settings::{Announce, BgpSettings, Range};
-use crate::model::{Family, Selector};
+use crate::model::settings::{Announce, BgpSettings, Range, Use};
 
 /// An address that is in use for something else than a VIP, and what for.
 pub(super) type Taken = (IpAddr, String);
@@ -33,12 +33,7 @@ pub(super) fn read<'a>(item: &Item<'a>) -> Result<Option<Vec<Located<'a>>>, Mist
 /// One range: a prefix, or a mapping that has one.
 fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
     if !item.is_table() {
-        let range = Range {
-            prefix: value::range(item)?,
-            announce: Announce::Aggregate,
-            communities: BTreeSet::new(),
-            node_selector: Selector::default(),
-        };
+        let range = Range::new(value::range(item)?, Use::ClusterIp, Announce::Aggregate);
         return Ok(Located { prefix: item.clone(), range });
     }
     let table = item.table(&["prefix", "announce", "communities", "nodeSelector"])?;
@@ -48,6 +43,7 @@ fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
     })?;
     let range = Range {
         prefix: value::range(prefix)?,
+        uses: BTreeSet::from([Use::ClusterIp]),
         announce: announce.unwrap_or(Announce::Aggregate),
         communities: table.read("communities", value::communities)?.unwrap_or_default(),
         node_selector: table.read("nodeSelector", labels::selector)?.unwrap_or_default(),

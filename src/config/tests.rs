@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 use crate::model::bgp::{Community, NextHop, Peer};
-use crate::model::settings::{Announce, BgpSettings, PeerEntry, Range};
+use crate::model::ipvs::Scheduler;
+use crate::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -66,7 +67,7 @@ fn little_is_enough() {
     assert_eq!(config.settings.node, "node-of-env");
     assert_eq!(config.settings.cluster_ips, None);
     assert_eq!(config.settings.bgp, None);
-    assert_eq!(config.settings.snat, Snat::Nftables);
+    assert_eq!(config.settings.dataplane.snat, Snat::Nftables);
     assert_eq!(config.gobgpd, None);
     assert_eq!(config.runtime_dir, Path::new("/run/vipcast"));
     assert_eq!(config.shutdown, Leave::Withdraw);
@@ -121,12 +122,7 @@ fn without_a_name_the_host_has_one() {
 fn the_sample_says_what_the_defaults_are() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/vipcast.yaml");
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let range = |text: &str| Range {
-        prefix: text.parse().unwrap(),
-        announce: Announce::Aggregate,
-        communities: BTreeSet::new(),
-        node_selector: Selector::default(),
-    };
+    let range = |text: &str| Range::new(text.parse().unwrap(), Use::ClusterIp, Announce::Aggregate);
     let peer = |family| Peer {
         asn: 65000,
         port: 179,
@@ -145,8 +141,8 @@ fn the_sample_says_what_the_defaults_are() {
             node_selector: Selector::new([("role".to_owned(), "lb".to_owned())].into()),
             node_ips: vec![address("10.0.1.2"), address("fd01::2")],
             cluster_ips: Some(vec![range("10.96.0.0/16"), range("fd00:10:96::/112")]),
-            scheduler: Scheduler::new("rr"),
-            snat: Snat::Nftables,
+            allowed: Vec::new(),
+            dataplane: Dataplane::default(),
             bgp: Some(BgpSettings {
                 asn: 65001,
                 router_id: Some(Ipv4Addr::new(10, 0, 1, 2)),
@@ -191,13 +187,13 @@ fn values_are_read_as_people_write_them() {
     assert_eq!(config.settings.withdraw_delay, Duration::from_millis(500));
     assert_eq!(config.shutdown, Leave::Keep);
     assert_eq!(config.admin.to_string(), "[::1]:80");
-    assert_eq!(config.settings.snat, Snat::IpvsMatch);
-    assert_eq!(config.settings.scheduler, Scheduler::new("mh"));
+    assert_eq!(config.settings.dataplane.snat, Snat::IpvsMatch);
+    assert_eq!(config.settings.dataplane.scheduler, Scheduler::new("mh"));
     let range = &config.settings.cluster_ips.unwrap()[0];
     assert_eq!(range.announce, Announce::Host);
     assert_eq!(range.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
     let none = good(&format!("{SOURCE}dataplane: {{snat: none, snatRule: ipvs-match}}"));
-    assert_eq!(none.settings.snat, Snat::None);
+    assert_eq!(none.settings.dataplane.snat, Snat::None);
 }
 
 #[test]

@@ -87,11 +87,13 @@ impl fmt::Display for Scheduler {
 pub struct ServerFlags(pub u32);
 
 impl ServerFlags {
+    /// `IP_VS_SVC_F_PERSISTENT`: a client keeps its destination until the timeout has passed.
+    pub const PERSISTENT: u32 = 0x1;
     /// `IP_VS_SVC_F_HASHED`: set by the kernel, of no meaning to anybody else.
     pub const KERNEL_OWNED: u32 = 0x2;
-    /// `IP_VS_SVC_F_SCHED_MH_FALLBACK`: a client whose destination has weight 0 goes to another one.
+    /// `IP_VS_SVC_F_SCHED_MH_FALLBACK` (and of `sh`): a client whose destination has weight 0 goes to another one.
     pub const MH_FALLBACK: u32 = 0x8;
-    /// `IP_VS_SVC_F_SCHED_MH_PORT`: hash the client's port too.
+    /// `IP_VS_SVC_F_SCHED_MH_PORT` (and of `sh`): hash the client's port too.
     pub const MH_PORT: u32 = 0x10;
 }
 
@@ -152,4 +154,22 @@ pub struct Destination {
     pub weight: u32,
     /// How packets reach it.
     pub forwarding: Forwarding,
+}
+
+/// After how long IPVS forgets idle connections, in seconds (`IPVS_CMD_SET_CONFIG`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, established.
+    pub tcp: u32,
+    /// TCP, after a FIN.
+    pub tcp_fin: u32,
+    /// UDP.
+    pub udp: u32,
+}
+
+impl Default for Timeouts {
+    /// TCP outlives the two hours after which most systems send their first keepalive; FIN and UDP as conntrack has them.
+    fn default() -> Timeouts {
+        Timeouts { tcp: 7500, tcp_fin: 120, udp: 120 }
+    }
 }

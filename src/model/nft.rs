@@ -1,7 +1,9 @@
 //! Our packet filter rules as a value: the nftables table `inet vipcast`, and the classic SNAT rule of iptables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use super::ipvs::ServerKey;
 use super::prefix::{Family, Prefix};
 
 /// All packet filter state that is ours.
@@ -16,14 +18,55 @@ pub struct Nft {
     pub classic_broken: BTreeSet<Family>,
 }
 
-/// The table `inet vipcast`: each part covers a set of ranges and is replaced as a whole. Within a part no range holds
-/// another: `nft` refuses overlapping ones, and with them the table.
+/// The table `inet vipcast`. Its rules follow from all but the elements and are replaced as a whole; elements come and go
+/// by themselves. Within a set of ranges no range holds another: `nft` refuses overlapping ones, and with them the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    /// Masquerade for connections whose original destination lies in these ranges (postrouting).
+    /// SNAT for connections whose original destination lies in these ranges (postrouting).
     pub masquerade: BTreeSet<Prefix>,
+    /// What their clients' addresses become.
+    pub source: Source,
     /// The guard: what IPVS did not take of these ranges is refused (input, after IPVS).
     pub guard: BTreeSet<Prefix>,
+    /// Pod ranges of this node: their pods are masqueraded even on the way to where other clients keep their address,
+    /// since the reply would not pass this node's stack else.
+    pub pods: BTreeSet<Prefix>,
+    /// The clamp on the segment size of TCP connections to VIPs.
+    pub mss: Option<Mss>,
+    /// What varies with Services.
+    pub elements: Elements,
     /// Whatever else was found in the table; never desired.
     pub stray: BTreeSet<String>,
+}
+
+/// What a client's address becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// The first and the last address of the pool of each family that has one; without, it is the address of the link that
+    /// the packet leaves by.
+    pub pool: BTreeMap<Family, (IpAddr, IpAddr)>,
+    /// The first and the last port to take; without, any from 1024 on.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// A bound on the segment size that both ends of a TCP connection are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mss {
+    /// What fits the routes to both ends.
+    Auto,
+    /// So many bytes, less the difference of headers for IPv6 (20 bytes).
+    Size(u16),
+}
+
+/// Members of the table's sets that belong to single virtual servers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Elements {
+    /// Clients keep their address, though the VIP lies in a masqueraded range.
+    pub keep: BTreeSet<ServerKey>,
+    /// Clients are masqueraded, though the address lies in no range: NodePorts.
+    pub masquerade: BTreeSet<ServerKey>,
+    /// New connections are refused before IPVS sees them.
+    pub draining: BTreeSet<ServerKey>,
+    /// Only clients in these prefixes get through; none of the prefixes holds another. An empty set lets nobody through.
+    pub sources: BTreeMap<ServerKey, BTreeSet<Prefix>>,
 }

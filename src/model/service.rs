@@ -1,11 +1,12 @@
 //! Services and EndpointSlices in the compact form that decisions need. The Kubernetes types stop in `watch::convert`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::ipvs::Protocol;
-use super::prefix::Family;
+use super::ipvs::{Protocol, Scheduler, ServerFlags};
+use super::prefix::{Family, Prefix};
 
 /// The name of a namespaced object: `namespace/name`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +59,57 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`, each once.
     pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip`, each once; those with the `ipMode` Proxy are left out.
+    pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+    /// `spec.internalTrafficPolicy`: it rules the ClusterIPs.
+    pub internal_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`: it rules external and load-balancer IPs and NodePorts.
+    pub external_policy: TrafficPolicy,
+    /// `spec.sessionAffinityConfig.clientIP.timeoutSeconds` where `spec.sessionAffinity` is ClientIP.
+    pub affinity: Option<u32>,
+    /// `spec.loadBalancerSourceRanges`: who may use the load-balancer IPs; empty: everybody.
+    pub source_ranges: Vec<Prefix>,
+    /// `spec.healthCheckNodePort`, where the type and the external policy give it a meaning.
+    pub health_check_port: Option<u16>,
+    /// What its annotations ask for.
+    pub wishes: Wishes,
+}
+
+/// Which endpoints take the traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrafficPolicy {
+    /// Those of the whole cluster.
+    #[default]
+    Cluster,
+    /// Those on this node.
+    Local,
+}
+
+/// What the annotations of a Service ask for; what they leave open, the configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The scheduler.
+    pub scheduler: Option<Scheduler>,
+    /// The scheduler's flags.
+    pub flags: Option<ServerFlags>,
+    /// How destinations are weighted.
+    pub weights: Weights,
+    /// Are the hints of EndpointSlices followed?
+    pub topology_hints: Option<bool>,
+}
+
+/// How destinations are weighted against each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// All alike.
+    #[default]
+    Even,
+    /// Each zone gets the same share, however many endpoints it has.
+    ZonesAlike,
+    /// Each endpoint has the weight of its zone, and 1 in a zone that is not named.
+    ByZone(Arc<BTreeMap<Arc<str>, u32>>),
 }
 
 /// A port of a Service.
@@ -71,6 +121,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The VIP's port.
     pub port: u16,
+    /// `nodePort`.
+    pub node_port: Option<u16>,
 }
 
 /// An EndpointSlice (`discovery.k8s.io/v1`).
@@ -98,10 +150,36 @@ pub struct SlicePort {
 }
 
 /// An endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The first of its addresses; the API defines no meaning for others.
     pub address: IpAddr,
     /// `conditions.ready`, where absent means true.
     pub ready: bool,
+    /// `conditions.serving`, where absent means the same as `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`, where absent means false.
+    pub terminating: bool,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `zone`.
+    pub zone: Option<Arc<str>>,
+    /// `hints`, where there are any.
+    pub hints: Option<Arc<Hints>>,
+}
+
+impl Endpoint {
+    /// An endpoint of which no more is known than whether it is `ready`.
+    pub fn new(address: IpAddr, ready: bool) -> Endpoint {
+        Endpoint { address, ready, serving: ready, terminating: false, node: None, zone: None, hints: None }
+    }
+}
+
+/// Whose traffic an endpoint should take (`hints` of an EndpointSlice).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forNodes`.
+    pub nodes: Vec<Arc<str>>,
+    /// `forZones`.
+    pub zones: Vec<Arc<str>>,
 }

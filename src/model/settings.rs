@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::bgp::{Community, NextHop, Peer};
-use super::ipvs::Scheduler;
+use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
+use super::nft::Mss;
 use super::prefix::Prefix;
 
 /// What the operator asked of this node.
@@ -20,10 +21,10 @@ pub struct Settings {
     pub node_ips: Vec<IpAddr>,
     /// The ClusterIP ranges; `None`: from the ServiceCIDR objects, announced as aggregates.
     pub cluster_ips: Option<Vec<Range>>,
-    /// The scheduler of every virtual server.
-    pub scheduler: Scheduler,
-    /// How the client's address is replaced so that replies come back through this node.
-    pub snat: Snat,
+    /// Where external and load-balancer IPs may come from.
+    pub allowed: Vec<Range>,
+    /// How traffic is forwarded.
+    pub dataplane: Dataplane,
     /// BGP; `None`: nothing is announced.
     pub bgp: Option<BgpSettings>,
     /// How long peers get to hear a withdrawal before what the route promised is removed.
@@ -32,16 +33,110 @@ pub struct Settings {
     pub resync: Duration,
 }
 
-/// A range of ClusterIPs.
+/// How traffic is forwarded, where a Service does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataplane {
+    /// The scheduler of a virtual server whose Service names none.
+    pub scheduler: Scheduler,
+    /// Are the hints of EndpointSlices followed where a Service does not say?
+    pub topology_hints: bool,
+    /// NodePorts; `None`: they are not served.
+    pub node_ports: Option<NodePorts>,
+    /// How the client's address is replaced so that replies come back through this node.
+    pub snat: Snat,
+    /// What the client's address becomes under [`Snat::Nftables`].
+    pub snat_pool: Vec<PoolEntry>,
+    /// The first and the last port that a client gets under [`Snat::Nftables`]; `None`: any from 1024 on.
+    pub snat_ports: Option<(u16, u16)>,
+    /// The clamp on the segment size of TCP connections to VIPs.
+    pub mss: Option<Mss>,
+    /// How long a destination that is gone from the cluster keeps its connections, at most.
+    pub drain: Duration,
+    /// After how long IPVS forgets idle connections.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Dataplane {
+    /// As where the file has no `dataplane`.
+    fn default() -> Dataplane {
+        Dataplane {
+            scheduler: Scheduler::new("rr"),
+            topology_hints: false,
+            node_ports: None,
+            snat: Snat::Nftables,
+            snat_pool: Vec::new(),
+            snat_ports: None,
+            mss: None,
+            drain: Duration::from_secs(30),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// A range of VIPs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
     /// The addresses.
     pub prefix: Prefix,
+    /// What they may be used for.
+    pub uses: BTreeSet<Use>,
     /// How it is announced.
     pub announce: Announce,
     /// Communities on its routes, besides those of all routes.
     pub communities: BTreeSet<Community>,
     /// Which nodes announce it; the others forward all the same.
+    pub node_selector: Selector,
+}
+
+/// What an address of a range may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Use {
+    /// `spec.clusterIPs`.
+    ClusterIp,
+    /// `spec.externalIPs`.
+    ExternalIp,
+    /// `status.loadBalancer.ingress[].ip`.
+    LoadBalancerIp,
+}
+
+impl Range {
+    /// The addresses of `prefix` for one `usage`, announced in this way on all nodes.
+    pub fn new(prefix: Prefix, usage: Use, announce: Announce) -> Range {
+        Range {
+            prefix,
+            uses: BTreeSet::from([usage]),
+            announce,
+            communities: BTreeSet::new(),
+            node_selector: Selector::default(),
+        }
+    }
+
+    /// Is all of the range local on this node, whether a Service has an address or not? Ranges of ClusterIPs are, and
+    /// those that are announced by one route, since packets to unused addresses would go back to where they came from.
+    /// In other ranges each VIP has a local route of its own.
+    pub fn is_whole(&self) -> bool {
+        self.uses.contains(&Use::ClusterIp) || self.announce == Announce::Aggregate
+    }
+}
+
+/// NodePorts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePorts {
+    /// They are served on this node's addresses in these prefixes.
+    pub addresses: Vec<Prefix>,
+    /// The first and the last port that may be a NodePort (the API server's `--service-node-port-range`); virtual servers
+    /// on these ports of these addresses are ours.
+    pub ports: (u16, u16),
+}
+
+/// A part of the SNAT pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolEntry {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last address, of the same family.
+    pub last: IpAddr,
+    /// The nodes whose pool this is. Of several entries of one family, the first that selects a node counts there.
     pub node_selector: Selector,
 }
 
@@ -102,9 +197,10 @@ pub struct PeerEntry {
 impl Settings {
     /// Does something depend on this node's labels, so that nothing can be decided before they are known?
     pub fn selects_by_labels(&self) -> bool {
-        let ranges = self.cluster_ips.iter().flatten().map(|range| &range.node_selector);
+        let ranges = self.cluster_ips.iter().flatten().chain(&self.allowed).map(|range| &range.node_selector);
+        let pools = self.dataplane.snat_pool.iter().map(|entry| &entry.node_selector);
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
-        ranges.chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
+        ranges.chain(pools).chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
     }
 
     /// The same, as if this node had the labels of `node_selector`. Peers and ranges with selectors of their own go by the

@@ -11,7 +11,7 @@ use super::step::Step;
 
 /// The settings of every virtual server.
 pub fn settings(settings: &Settings) -> ServerSettings {
-    let scheduler = settings.scheduler.clone();
+    let scheduler = settings.dataplane.scheduler.clone();
     // A client whose slot belongs to a destination of weight 0 would get none at all without the fallback, and hashing
     // the port too spreads the connections of one client.
     let flags = if &*scheduler.0 == "mh" { ServerFlags::MH_FALLBACK | ServerFlags::MH_PORT } else { 0 };

@@ -32,7 +32,7 @@ impl Planner {
         if !self.host.known.contains(&Part::Nft) {
             return;
         }
-        let classic = self.settings.snat == Snat::IpvsMatch;
+        let classic = self.settings.dataplane.snat == Snat::IpvsMatch;
         let covered = self.covered(now, draft);
         let needed: BTreeSet<Family> = covered.iter().map(|prefix| prefix.family()).collect();
         for family in Family::ALL {
@@ -72,13 +72,13 @@ impl Planner {
     fn table(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
         let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
         let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
-        let masquerade = match self.settings.snat {
+        let masquerade = match self.settings.dataplane.snat {
             Snat::Nftables => covered.clone(),
             Snat::None => BTreeSet::new(),
             // The nftables rule stays until the classic one has taken over.
             Snat::IpvsMatch => covered.iter().copied().filter(|p| there(p) && !classic_in_force(p)).collect(),
         };
-        Table { masquerade: outermost(masquerade), guard: outermost(guard), stray: BTreeSet::new() }
+        Table { masquerade: outermost(masquerade), guard: outermost(guard), ..Table::default() }
     }
 
     fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {

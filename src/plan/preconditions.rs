@@ -51,7 +51,7 @@ impl Planner {
 
     /// Is the client's address replaced for connections to `prefix`, as configured?
     pub(super) fn snat_in_force(&self, prefix: Prefix) -> bool {
-        match self.settings.snat {
+        match self.settings.dataplane.snat {
             Snat::None => true,
             Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| covers(&table.masquerade, prefix)),
             Snat::IpvsMatch => self.actual.nft.classic.contains(&prefix.family()),
@@ -79,7 +79,7 @@ impl Planner {
             }
         }
         if !self.snat_in_force(prefix) {
-            let key = match self.settings.snat {
+            let key = match self.settings.dataplane.snat {
                 Snat::IpvsMatch => Key::ClassicSnat(prefix.family()),
                 Snat::None | Snat::Nftables => Key::Table,
             };

@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::addr::Addr;
-use crate::model::settings::{Announce, Range};
-use crate::model::{Cluster, Prefix, Selector, Settings};
+use crate::model::settings::{Announce, Range, Use};
+use crate::model::{Cluster, Prefix, Settings};
 
 use super::role::labels;
 
@@ -98,7 +98,7 @@ impl fmt::Display for Ranges {
 
 /// A range as a ServiceCIDR object implies it.
 fn aggregate(prefix: Prefix) -> Range {
-    Range { prefix, announce: Announce::Aggregate, communities: BTreeSet::new(), node_selector: Selector::default() }
+    Range::new(prefix, Use::ClusterIp, Announce::Aggregate)
 }
 
 /// What must not be inside a range but is.

@@ -122,7 +122,8 @@ impl Convert for core::Service {
             Err(bad) => return Reading::Bad(bad.to_string()),
         };
         let (external_ips, problems) = if cluster_ips.is_empty() { Default::default() } else { external_ips(&spec) };
-        partly(Object::Service(key, Service { created, uid, cluster_ips, external_ips, ports }), &problems)
+        let service = Service { created, uid, cluster_ips, external_ips, ports, ..Service::default() };
+        partly(Object::Service(key, service), &problems)
     }
 }
 
@@ -177,6 +178,7 @@ fn service_ports(spec: &core::ServiceSpec) -> Result<Vec<ServicePort>, BadField>
             name: Arc::from(port.name.as_deref().unwrap_or_default()),
             protocol: protocol(&field, port.protocol.as_deref())?,
             port: port_number(&field, port.port)?,
+            node_port: None,
         };
         for other in ports.iter().filter(|other| other.protocol == port.protocol) {
             if other.port == port.port {
@@ -262,7 +264,7 @@ fn endpoint(index: usize, endpoint: &discovery::Endpoint, family: Family) -> Res
         return Err(BadField::new(field, address, allowed));
     }
     let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
-    Ok(Endpoint { address, ready })
+    Ok(Endpoint::new(address, ready))
 }
 
 impl Convert for core::Node {

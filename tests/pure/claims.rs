@@ -27,13 +27,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// The Service `shop/NAME`, created at a second, with a UID.
 fn recreated(name: &str, created: i64, uid: &str, vips: &str, ports: &str) -> Event {
-    let port = |(name, port, protocol)| ServicePort { name, protocol, port };
+    let port = |(name, port, protocol)| ServicePort { name, protocol, port, node_port: None };
     let service = Service {
         created,
         uid: Some(uid.into()),
         cluster_ips: words(vips).map(ip).collect(),
         external_ips: Vec::new(),
         ports: words(ports).map(|text| port(self::port(text))).collect(),
+        ..Service::default()
     };
     Event::Put(Object::Service(ServiceKey::new("shop", name), service))
 }
@@ -46,7 +47,7 @@ fn svc(name: &str, vips: &str, ports: &str) -> Event {
 fn eps(name: &str, service: &str, ports: &str, endpoints: &str) -> Event {
     let family = if endpoints.contains("::") { Family::Ipv6 } else { Family::Ipv4 };
     let port = |(name, port, protocol)| SlicePort { name, protocol, port };
-    let endpoint = |text: &str| Endpoint { address: ip(text.trim_end_matches('!')), ready: !text.ends_with('!') };
+    let endpoint = |text: &str| Endpoint::new(ip(text.trim_end_matches('!')), !text.ends_with('!'));
     let slice = Slice {
         service: ServiceKey::new("shop", service),
         family,

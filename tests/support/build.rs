@@ -9,7 +9,7 @@ use vipcast::model::bgp::{NextHop, Peer};
 use vipcast::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerKey};
 use vipcast::model::node::{Host, Node};
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, BgpSettings, PeerEntry, Range, Snat};
+use vipcast::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Use};
 use vipcast::model::{Event, Family, Kind, Labels, Object, ObjectRef, Prefix, Selector, ServiceKey, Settings};
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -25,7 +25,7 @@ pub(crate) fn range(text: &str, announce: Announce) -> Range {
 }
 
 pub(crate) fn range_of(prefix: Prefix, announce: Announce) -> Range {
-    Range { prefix, announce, communities: BTreeSet::new(), node_selector: Selector::default() }
+    Range::new(prefix, Use::ClusterIp, announce)
 }
 
 /// Settings of the node lb1, `10.0.1.2` and `fd01::2`, with a peer of each family and a gobgpd of its own.
@@ -46,8 +46,8 @@ pub(crate) fn settings(ranges: &[Range]) -> Settings {
         node_selector: Selector::default(),
         node_ips: vec![ip("10.0.1.2"), ip("fd01::2")],
         cluster_ips: Some(ranges.to_vec()),
-        scheduler: Scheduler::new("rr"),
-        snat: Snat::Nftables,
+        allowed: Vec::new(),
+        dataplane: Dataplane::default(),
         bgp: Some(BgpSettings {
             asn: 65001,
             router_id: None,
@@ -86,13 +86,19 @@ pub(crate) fn service(name: &str, vips: &[&str], ports: &[(&str, u16)]) -> Event
 
 /// The same, created at some second.
 pub(crate) fn service_created(created: i64, name: &str, vips: &[&str], ports: &[(&str, u16)]) -> Event {
-    let port = |(name, port): &(&str, u16)| ServicePort { name: (*name).into(), protocol: Protocol::Tcp, port: *port };
+    let port = |(name, port): &(&str, u16)| ServicePort {
+        name: (*name).into(),
+        protocol: Protocol::Tcp,
+        port: *port,
+        node_port: None,
+    };
     let service = Service {
         created,
         uid: None,
         cluster_ips: vips.iter().map(|vip| ip(vip)).collect(),
         external_ips: Vec::new(),
         ports: ports.iter().map(port).collect(),
+        ..Service::default()
     };
     Event::Put(Object::Service(ServiceKey::new("shop", name), service))
 }
@@ -105,7 +111,7 @@ pub(crate) fn slice(name: &str, service: &str, ports: &[(&str, u16)], endpoints:
         service: ServiceKey::new("shop", service),
         family,
         ports: ports.iter().map(port).collect(),
-        endpoints: endpoints.iter().map(|address| Endpoint { address: ip(address), ready: true }).collect(),
+        endpoints: endpoints.iter().map(|address| Endpoint::new(ip(address), true)).collect(),
     };
     Event::Put(Object::Slice(Arc::from(format!("shop/{name}")), slice))
 }
@@ -165,3 +171,8 @@ pub(crate) fn endpoint(address: &str, port: u16) -> DestinationKey {
 
 /// What every destination is.
 pub(crate) const DESTINATION: Destination = Destination { weight: 1, forwarding: Forwarding::Masquerade };
+
+/// A data plane with this scheduler.
+pub(crate) fn scheduled(name: &str) -> Dataplane {
+    Dataplane { scheduler: Scheduler::new(name), ..Dataplane::default() }
+}

@@ -107,8 +107,8 @@ pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
         };
         (*prefix, LocalRoute { source: Some(source), on_link: true })
     };
-    let masquerade = if settings.snat == Snat::Nftables { prefixes.clone() } else { BTreeSet::new() };
-    let table = Table { masquerade, guard: prefixes.clone(), stray: BTreeSet::new() };
+    let masquerade = if settings.dataplane.snat == Snat::Nftables { prefixes.clone() } else { BTreeSet::new() };
+    let table = Table { masquerade, guard: prefixes.clone(), ..Table::default() };
     State {
         sysctls: sysctl::desired(&families),
         addr: Addr {
@@ -117,7 +117,7 @@ pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
         },
         nft: Nft {
             table: (!prefixes.is_empty()).then_some(table),
-            classic: if settings.snat == Snat::IpvsMatch { families } else { BTreeSet::new() },
+            classic: if settings.dataplane.snat == Snat::IpvsMatch { families } else { BTreeSet::new() },
             classic_broken: BTreeSet::new(),
         },
         ipvs: servers(settings, world),

@@ -160,7 +160,7 @@ impl Watchman {
         assert_eq!(truth.addr.routes.get(&range), Some(&route), "{what}: local route");
         let table = truth.nft.table.as_ref();
         assert!(table.is_some_and(|table| covers(&table.guard, range) && table.stray.is_empty()), "{what}: guard");
-        match moment.settings.snat {
+        match moment.settings.dataplane.snat {
             Snat::Nftables => assert!(table.is_some_and(|table| covers(&table.masquerade, range)), "{what}: SNAT"),
             Snat::IpvsMatch => assert!(truth.nft.classic.contains(&range.family()), "{what}: classic SNAT"),
             Snat::None => {}
@@ -205,7 +205,7 @@ impl Watchman {
         assert!(covers(&table.guard, prefix), "{step}: no guard");
         let classic = known.nft.classic.contains(&prefix.family());
         let masquerade = covers(&table.masquerade, prefix);
-        match moment.settings.snat {
+        match moment.settings.dataplane.snat {
             Snat::Nftables => assert!(masquerade, "{step}: no SNAT"),
             Snat::IpvsMatch => assert!(classic, "{step}: no classic SNAT"),
             Snat::None => {}
@@ -250,7 +250,7 @@ impl Watchman {
             self.infrastructure_goes(*prefix, ranges, moment, step);
         }
         let classic = |prefix: &Prefix| moment.planner.actual().nft.classic.contains(&prefix.family());
-        if moment.settings.snat == Snat::None {
+        if moment.settings.dataplane.snat == Snat::None {
             return;
         }
         for prefix in there.masquerade.iter().filter(|p| !covers(&table.masquerade, **p) && !classic(p)) {

@@ -118,19 +118,24 @@ fn any_service() -> impl Strategy<Value = Object> {
         4 => (vips(&VIPS_4), vips(&VIPS_6)).prop_map(|(first, second)| vec![first, second]),
         1 => Just(Vec::new()),
     ];
-    let port = |(name, port, protocol): (&str, u16, Protocol)| ServicePort { name: name.into(), protocol, port };
+    let port = |(name, port, protocol): (&str, u16, Protocol)| ServicePort {
+        name: name.into(),
+        protocol,
+        port,
+        node_port: None,
+    };
     // Two ports of one Service never share number and protocol: the API server sees to it.
     let ports = prop_oneof![subsequence(PORTS[..3].to_vec(), 0..=3), Just(vec![PORTS[3]]),]
         .prop_map(move |ports| ports.into_iter().map(port).collect::<Vec<_>>());
     let uid = prop::option::of(select(vec!["a", "b"])).prop_map(|uid| uid.map(Arc::from));
     (0..SERVICES, 0..3_i64, uid, vips, ports).prop_map(|(index, created, uid, cluster_ips, ports)| {
-        Object::Service(service_key(index), Service { created, uid, cluster_ips, external_ips: Vec::new(), ports })
+        Object::Service(service_key(index), Service { created, uid, cluster_ips, ports, ..Service::default() })
     })
 }
 
 fn any_slice() -> impl Strategy<Value = Object> {
     let endpoints = |pool: &'static [&str]| {
-        let endpoint = |(address, ready): (&str, bool)| Endpoint { address: ip(address), ready };
+        let endpoint = |(address, ready): (&str, bool)| Endpoint::new(ip(address), ready);
         vec((select(pool), prop::bool::weighted(0.8)).prop_map(endpoint), 0..4)
     };
     let of_family = prop_oneof![
@@ -218,7 +223,7 @@ impl fmt::Debug for Setup {
             Some(ranges) => ranges.iter().try_for_each(|range| write!(f, "{} {:?} ", range.prefix, range.announce))?,
             None => f.write_str("ServiceCIDRs ")?,
         }
-        write!(f, "{:?} {}", settings.snat, settings.scheduler)?;
+        write!(f, "{:?} {}", settings.dataplane.snat, settings.dataplane.scheduler)?;
         if settings.node_ips.is_empty() {
             f.write_str(" nodeIPs:object")?;
         }
@@ -258,8 +263,8 @@ pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
     (ranges, snat, scheduler, from_object, selectors).prop_map(|(ranges, snat, scheduler, from_object, selectors)| {
         let mut settings = settings(&[]);
         settings.cluster_ips = ranges;
-        settings.snat = snat;
-        settings.scheduler = Scheduler::new(scheduler);
+        settings.dataplane.snat = snat;
+        settings.dataplane.scheduler = Scheduler::new(scheduler);
         if from_object {
             settings.node_ips.clear();
         }

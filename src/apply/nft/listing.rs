@@ -28,6 +28,7 @@ pub(super) fn table(json: &str) -> Result<Table, String> {
         masquerade: found.part(&MASQUERADE),
         guard: found.part(&GUARD),
         stray: std::mem::take(&mut found.stray),
+        ..Table::default()
     };
     table.stray.extend(found.sets.keys().map(|name| format!("set {name}")));
     table.stray.extend(found.chains.keys().map(|name| format!("chain {name}")));

@@ -23,7 +23,7 @@ fn service(name: &str, version: u8) -> Object {
 
 /// The EndpointSlice `default/<name>` of the Service `default/<service>`.
 fn slice(name: &str, service: &str, version: u8) -> Object {
-    let endpoint = Endpoint { address: IpAddr::V4(Ipv4Addr::new(10, 1, 0, version)), ready: true };
+    let endpoint = Endpoint::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, version)), true);
     let slice = Slice { service: key(service), family: Family::Ipv4, ports: Vec::new(), endpoints: vec![endpoint] };
     Object::Slice(key(name).name(), slice)
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::node::Node;
-use crate::model::settings::Snat;
+use crate::model::settings::{Announce, Dataplane, Range, Use};
 use crate::model::{Event, Kind, Object, ObjectRef, Selector};
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ fn settings(selector: &[(&str, &str)]) -> Settings {
         node_selector: Selector::new(labels(selector)),
         node_ips: Vec::new(),
         cluster_ips: None,
-        scheduler: crate::model::ipvs::Scheduler::new("rr"),
-        snat: Snat::Nftables,
+        allowed: Vec::new(),
+        dataplane: Dataplane::default(),
         bgp: None,
         withdraw_delay: Duration::from_secs(2),
         resync: Duration::from_secs(300),
@@ -98,11 +98,9 @@ fn the_label_decides_what_a_node_is() {
 #[test]
 fn without_a_role_label_a_node_serves_once_its_labels_are_known() {
     let mut settings = settings(&[]);
-    settings.cluster_ips = Some(vec![crate::model::settings::Range {
-        prefix: "10.96.0.0/16".parse().unwrap(),
-        announce: crate::model::settings::Announce::Aggregate,
-        communities: Default::default(),
+    settings.cluster_ips = Some(vec![Range {
         node_selector: Selector::new(labels(&[("rack", "a")])),
+        ..Range::new("10.96.0.0/16".parse().unwrap(), Use::ClusterIp, Announce::Aggregate)
     }]);
     let cases = [
         (Told::Nothing, Role::Unknown),

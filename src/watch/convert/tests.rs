@@ -67,7 +67,7 @@ status:
   loadBalancer: {}
 ",
     );
-    let port = |name: &str, protocol, port| ServicePort { name: Arc::from(name), protocol, port };
+    let port = |name: &str, protocol, port| ServicePort { name: Arc::from(name), protocol, port, node_port: None };
     let expected = Service {
         created: 1_767_225_601,
         uid: Some(Arc::from("6f0e0f5e-0000-4000-8000-000000000001")),
@@ -79,6 +79,7 @@ status:
             port("dns-tcp", Protocol::Tcp, 53),
             port("sctp", Protocol::Sctp, 65535),
         ],
+        ..Service::default()
     };
     assert_eq!(reading, Reading::Good(Object::Service(ServiceKey::new("demo", "web"), expected)));
 }
@@ -211,7 +212,7 @@ ports:
 ",
     );
     let port = |name: &str, protocol, port| SlicePort { name: Arc::from(name), protocol, port };
-    let endpoint = |last: u8, ready| Endpoint { address: IpAddr::V4([10, 1, 0, last].into()), ready };
+    let endpoint = |last: u8, ready| Endpoint::new(IpAddr::V4([10, 1, 0, last].into()), ready);
     let expected = Slice {
         service: ServiceKey::new("demo", "web"),
         family: Family::Ipv4,

@@ -96,7 +96,7 @@ mod tests {
 
     fn slice(service: &str, addresses: &[(&str, bool)]) -> Slice {
         let port = |name: &str, protocol, port| SlicePort { name: name.into(), protocol, port };
-        let endpoint = |(address, ready): &(&str, bool)| Endpoint { address: address.parse().unwrap(), ready: *ready };
+        let endpoint = |(address, ready): &(&str, bool)| Endpoint::new(address.parse().unwrap(), *ready);
         Slice {
             service: ServiceKey::from(Arc::from(service)),
             family: Family::Ipv4,

@@ -116,10 +116,10 @@ impl Builder<'_> {
                     let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
                     format!("{problem} ({}{line})", self.path.display())
                 };
-                let reading = match reading {
+                let reading = match *reading {
                     Reading::Bad(problem) => Reading::Bad(place(problem)),
                     Reading::Partly(value, problem) => Reading::Partly(value, place(problem)),
-                    Reading::Good(_) | Reading::Ignored => reading,
+                    good @ (Reading::Good(_) | Reading::Ignored) => good,
                 };
                 self.content.objects.insert(object, Arc::new(reading));
             }
@@ -156,7 +156,7 @@ struct Item {
 
 enum What {
     /// An object of a kind that is read.
-    Object(ObjectRef, Reading),
+    Object(ObjectRef, Box<Reading>),
     /// An object of another kind.
     Other(String),
     /// Something that is wrong, and it cannot be said with which object.
@@ -277,9 +277,10 @@ fn object(fields: Map<String, Value>) -> What {
     };
     let allowed = convert::api_version(known);
     if version != allowed {
-        return What::Object(object, Reading::Bad(format!("apiVersion is {version:?}; allowed: {allowed}")));
+        let problem = format!("apiVersion is {version:?}; allowed: {allowed}");
+        return What::Object(object, Box::new(Reading::Bad(problem)));
     }
-    What::Object(object, convert::from_value(known, Value::Object(fields)))
+    What::Object(object, Box::new(convert::from_value(known, Value::Object(fields))))
 }
 
 /// What names the object of `kind` with these fields. Names that the API server would refuse are refused: they end up in

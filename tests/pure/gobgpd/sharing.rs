@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use vipcast::apply::bgp::Speaker;
 use vipcast::model::bgp::{Global, NextHop, Path, Peer};
-use vipcast::model::ipvs::Scheduler;
-use vipcast::model::settings::{BgpSettings, PeerEntry, Settings, Snat};
+use vipcast::model::settings::{BgpSettings, Dataplane, PeerEntry, Settings, Snat};
 use vipcast::model::{Prefix, Selector, Time};
 use vipcast::plan::change::Leave;
 use vipcast::plan::step::{Executor, Target};
@@ -173,8 +172,8 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
         node_selector: Selector::default(),
         node_ips: Vec::new(),
         cluster_ips: Some(Vec::new()),
-        scheduler: Scheduler::new("rr"),
-        snat: Snat::None,
+        allowed: Vec::new(),
+        dataplane: Dataplane { snat: Snat::None, ..Dataplane::default() },
         bgp: Some(bgp),
         withdraw_delay: Duration::ZERO,
         resync: Duration::from_secs(300),

@@ -51,13 +51,14 @@ fn bad_service(harm: Harm) -> [Object; 2] {
         uid: None,
         cluster_ips: vec![ip(vip)],
         external_ips: Vec::new(),
-        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }],
+        ports: vec![ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        ..Service::default()
     };
     let slice = Slice {
         service: name.clone(),
         family: Family::Ipv4,
         ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: vec![Endpoint { address: ip(pod), ready: true }],
+        endpoints: vec![Endpoint::new(ip(pod), true)],
     };
     [Object::Service(name, service), Object::Slice("shop/bad".into(), slice)]
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use vipcast::model::ipvs::Scheduler;
 use vipcast::model::sysctl::Sysctl;
 use vipcast::model::{Settings, Time};
 use vipcast::plan::{Change, Observation, Outcome, Report, Step};
 
-use crate::support::build::{dual_stack, host_routes, ip, prefix, service, slice, tcp, web};
+use crate::support::build::{dual_stack, host_routes, ip, prefix, scheduled, service, slice, tcp, web};
 use crate::support::node::Fault;
 use crate::support::rig::Rig;
 use crate::support::sim::{Act, Side, Sim};
@@ -226,7 +225,7 @@ fn a_latency_is_counted_when_the_virtual_server_is_as_it_should_be() {
 /// happens to be there under its name is not filled in its place.
 #[test]
 fn what_follows_a_failed_creation_fails_with_it() {
-    let settings = Settings { scheduler: Scheduler::new("mh"), ..dual_stack() };
+    let settings = Settings { dataplane: scheduled("mh"), ..dual_stack() };
     let mut sim = Sim::new(settings);
     sim.world = web_world();
     sim.node.refused.insert(ip("10.96.0.10"));
@@ -239,7 +238,7 @@ fn what_follows_a_failed_creation_fails_with_it() {
     assert_eq!(told, 1, "once, however often it is tried: {:#?}", sim.seen);
 
     // One is there that the agent could not read.
-    let mut sim = Sim::new(Settings { scheduler: Scheduler::new("mh"), ..dual_stack() });
+    let mut sim = Sim::new(Settings { dataplane: scheduled("mh"), ..dual_stack() });
     sim.world = web_world();
     let left = sim.node.model.state.ipvs[&FOREIGN].clone();
     sim.node.model.state.ipvs.insert(tcp("10.96.0.10", 80), left);
