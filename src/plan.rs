@@ -13,7 +13,10 @@ pub mod change;
 pub mod claims;
 mod derive;
 pub mod enact;
+pub mod endpoints;
+mod filter;
 pub mod ipvs;
+pub mod ledger;
 pub mod memory;
 pub mod news;
 mod nft;
@@ -29,6 +32,7 @@ pub mod role;
 mod standing;
 pub mod status;
 pub mod step;
+pub mod surroundings;
 pub mod sysctl;
 
 pub use change::Change;

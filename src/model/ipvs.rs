@@ -63,10 +63,26 @@ impl fmt::Display for ServerKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scheduler(pub Arc<str>);
 
+impl Default for Scheduler {
+    /// The one that takes turns.
+    fn default() -> Scheduler {
+        Scheduler::new("rr")
+    }
+}
+
 impl Scheduler {
     /// The scheduler called `name`.
     pub fn new(name: &str) -> Scheduler {
         Scheduler(Arc::from(name))
+    }
+
+    /// The scheduler that is like this one but minds weights, where there is such a twin.
+    pub fn weighted(&self) -> Scheduler {
+        match &*self.0 {
+            "rr" => Scheduler::new("wrr"),
+            "lc" => Scheduler::new("wlc"),
+            _ => self.clone(),
+        }
     }
 
     /// Does this scheduler rebuild a hash table on each change of its destinations (`ip_vs_mh.c`, `ip_vs_sh.c`)? Such a
@@ -98,7 +114,7 @@ impl ServerFlags {
 }
 
 /// What a virtual server is, its destinations apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerSettings {
     /// How destinations are chosen.
     pub scheduler: Scheduler,

@@ -70,3 +70,41 @@ pub struct Elements {
     /// Only clients in these prefixes get through; none of the prefixes holds another. An empty set lets nobody through.
     pub sources: BTreeMap<ServerKey, BTreeSet<Prefix>>,
 }
+
+impl Table {
+    /// Does `other` have the same rules and ranges, whatever its elements?
+    pub fn is_like(&self, other: &Table) -> bool {
+        let Table { masquerade, source, guard, pods, mss, elements: _, stray } = self;
+        (masquerade, source, guard, pods) == (&other.masquerade, &other.source, &other.guard, &other.pods)
+            && (mss, stray) == (&other.mss, &other.stray)
+    }
+}
+
+impl Elements {
+    /// Takes all that is about `key` out, but that it drains.
+    pub fn forget(&mut self, key: &ServerKey) {
+        self.keep.remove(key);
+        self.masquerade.remove(key);
+        self.sources.remove(key);
+    }
+
+    /// Puts all of `other` in.
+    pub fn merge(&mut self, other: Elements) {
+        self.keep.extend(other.keep);
+        self.masquerade.extend(other.masquerade);
+        self.draining.extend(other.draining);
+        self.sources.extend(other.sources);
+    }
+
+    /// What is in here and not in `other`. Whoever may use a virtual server is one thing: it is in the difference as a whole.
+    pub fn difference(&self, other: &Elements) -> Elements {
+        let beyond = |ours: &BTreeSet<ServerKey>, theirs| ours.difference(theirs).copied().collect();
+        let sources = self.sources.iter().filter(|(key, sources)| other.sources.get(key) != Some(sources));
+        Elements {
+            keep: beyond(&self.keep, &other.keep),
+            masquerade: beyond(&self.masquerade, &other.masquerade),
+            draining: beyond(&self.draining, &other.draining),
+            sources: sources.map(|(key, sources)| (*key, sources.clone())).collect(),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The part of the configuration that decisions depend on. `config` builds it from the file; no strings past there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::bgp::{Community, NextHop, Peer};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
 use super::nft::Mss;
-use super::prefix::Prefix;
+use super::prefix::{Family, Prefix};
 
 /// What the operator asked of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Default for Dataplane {
     /// As where the file has no `dataplane`.
     fn default() -> Dataplane {
         Dataplane {
-            scheduler: Scheduler::new("rr"),
+            scheduler: Scheduler::default(),
             topology_hints: false,
             node_ports: None,
             snat: Snat::Nftables,
@@ -99,6 +100,27 @@ pub enum Use {
     LoadBalancerIp,
 }
 
+impl Use {
+    /// The key of the file that has the ranges for it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Use::ClusterIp => "ranges.clusterIPs",
+            Use::ExternalIp => "ranges.externalIPs",
+            Use::LoadBalancerIp => "ranges.loadBalancerIPs",
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Use::ClusterIp => "ClusterIP",
+            Use::ExternalIp => "external IP",
+            Use::LoadBalancerIp => "load-balancer IP",
+        })
+    }
+}
+
 impl Range {
     /// The addresses of `prefix` for one `usage`, announced in this way on all nodes.
     pub fn new(prefix: Prefix, usage: Use, announce: Announce) -> Range {
@@ -127,6 +149,15 @@ pub struct NodePorts {
     /// The first and the last port that may be a NodePort (the API server's `--service-node-port-range`); virtual servers
     /// on these ports of these addresses are ours.
     pub ports: (u16, u16),
+}
+
+impl Dataplane {
+    /// The SNAT pool in `family` of a node that has these labels: its first and its last address.
+    pub fn pool(&self, family: Family, labels: &Labels) -> Option<(IpAddr, IpAddr)> {
+        let mut entries = self.snat_pool.iter().filter(|entry| Family::of(entry.first) == family);
+        let ours = entries.find(|entry| entry.node_selector.matches(labels))?;
+        Some((ours.first, ours.last))
+    }
 }
 
 /// A part of the SNAT pool.

@@ -34,6 +34,13 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
             }
             state.nft.table = Some(table.clone());
         }
+        Step::EditTable { add, remove } => match &mut state.nft.table {
+            None => return Outcome::Drifted("the table is not there".into()),
+            Some(table) => {
+                table.elements = table.elements.difference(remove);
+                table.elements.merge(add.clone());
+            }
+        },
         Step::DeleteTable => state.nft.table = None,
         Step::SetClassicSnat(family) => {
             state.nft.classic_broken.remove(family);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
 use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
-use crate::model::nft::{Nft, Table};
+use crate::model::nft::{Elements, Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
 use crate::model::{Family, Prefix};
@@ -24,6 +24,13 @@ pub enum Step {
     DeleteLink,
     /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
     ReplaceTable(Table),
+    /// Change elements of the table `inet vipcast` in one transaction: all of `remove` is taken out, then `add` put in.
+    EditTable {
+        /// To be put in.
+        add: Elements,
+        /// To be taken out. Of a virtual server's sources, whatever they are.
+        remove: Elements,
+    },
     /// Delete the table `inet vipcast`.
     DeleteTable,
     /// Write the classic SNAT rule of a family, in our own iptables chain.
@@ -110,9 +117,11 @@ impl Step {
             Step::EnsureLink | Step::DeleteLink | Step::SetRoute(..) | Step::DeleteRoute(_) | Step::ReadHost => {
                 Target::Addr
             }
-            Step::ReplaceTable(_) | Step::DeleteTable | Step::SetClassicSnat(_) | Step::DeleteClassicSnat(_) => {
-                Target::Nft
-            }
+            Step::ReplaceTable(_)
+            | Step::EditTable { .. }
+            | Step::DeleteTable
+            | Step::SetClassicSnat(_)
+            | Step::DeleteClassicSnat(_) => Target::Nft,
             Step::AddServer(..)
             | Step::SetServer(..)
             | Step::DeleteServer(_)
@@ -150,6 +159,7 @@ impl fmt::Display for Step {
                 f.write_str(", guard ")?;
                 list(f, &table.guard)
             }
+            Step::EditTable { .. } => f.write_str("edit nftables table inet vipcast"),
             Step::DeleteTable => f.write_str("delete nftables table inet vipcast"),
             Step::SetClassicSnat(family) => write!(f, "set the {family} iptables SNAT rule"),
             Step::DeleteClassicSnat(family) => write!(f, "delete the {family} iptables SNAT rule"),
