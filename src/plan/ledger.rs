@@ -16,6 +16,8 @@ use super::problem::Problem;
 pub struct Ledger {
     claims: BTreeMap<ServiceKey, Claim>,
     claimants: BTreeMap<ServerKey, Vec<(i64, ServiceKey)>>,
+    /// The claimants of each health check port.
+    health: BTreeMap<u16, BTreeSet<(i64, ServiceKey)>>,
 }
 
 impl Ledger {
@@ -37,6 +39,13 @@ impl Ledger {
                 claimants.push((claim.created, service.clone()));
                 claimants.sort();
             }
+        }
+        if let Some((port, _)) = old.health {
+            self.health.entry(port).or_default().remove(&(old.created, service.clone()));
+            self.health.retain(|_, claimants| !claimants.is_empty());
+        }
+        if let Some((port, _)) = claim.health {
+            self.health.entry(port).or_default().insert((claim.created, service.clone()));
         }
         if !claim.servers.is_empty() || !claim.problems.is_empty() || claim.health.is_some() {
             self.claims.insert(service.clone(), claim);
@@ -89,14 +98,32 @@ impl Ledger {
             let owner = self.owner(key).filter(|owner| *owner != service)?;
             Some(Problem::Taken(*key, owner.clone()))
         });
-        claim.problems.iter().cloned().chain(lost).collect()
+        let owner = claim.health.and_then(|(port, _)| Some((port, self.health_owner(port)?)));
+        let owner = owner.filter(|(_, owner)| *owner != service);
+        let health = owner.map(|(port, owner)| Problem::HealthPortTaken(port, owner.clone()));
+        claim.problems.iter().cloned().chain(lost).chain(health).collect()
     }
 
     /// Other Services that claim what `service` claims, or would with `claim`.
     pub fn rivals(&self, service: &ServiceKey, claim: &Claim) -> BTreeSet<ServiceKey> {
         let old = self.claims.get(service).into_iter().flat_map(|old| old.servers.keys());
         let claimants = old.chain(claim.servers.keys()).filter_map(|key| self.claimants.get(key)).flatten();
+        let ports = self.claims.get(service).and_then(|old| old.health).into_iter().chain(claim.health);
+        let claimants = claimants.chain(ports.filter_map(|(port, _)| self.health.get(&port)).flatten());
         claimants.map(|(_, claimant)| claimant).filter(|claimant| *claimant != service).cloned().collect()
+    }
+
+    /// Health check ports, each with the Service that has it and the number of its ready endpoints on this node.
+    pub fn health(&self) -> impl Iterator<Item = (u16, &ServiceKey, usize)> {
+        self.health.keys().filter_map(|port| {
+            let owner = self.health_owner(*port)?;
+            let (_, local) = self.claims.get(owner)?.health?;
+            Some((*port, owner, local))
+        })
+    }
+
+    fn health_owner(&self, port: u16) -> Option<&ServiceKey> {
+        self.health.get(&port)?.first().map(|(_, owner)| owner)
     }
 
     /// All Services that claim something or have a problem.
