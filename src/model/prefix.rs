@@ -1,5 +1,6 @@
 //! IP prefixes without host bits, and address families.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -121,6 +122,13 @@ impl Prefix {
     pub fn is_host(self) -> bool {
         self == Prefix::host(self.address)
     }
+}
+
+/// The first of these prefixes that shares an address with one before it.
+pub fn first_overlap(prefixes: &BTreeSet<Prefix>) -> Option<Prefix> {
+    // In their order, one inside another would come right after one that holds it.
+    let pairs = prefixes.iter().zip(prefixes.iter().skip(1));
+    pairs.into_iter().find(|(prefix, next)| prefix.overlaps(**next)).map(|(_, next)| *next)
 }
 
 impl FromStr for Prefix {
