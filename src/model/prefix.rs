@@ -73,6 +73,21 @@ impl Prefix {
         Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// The fewest prefixes that together hold the addresses from `first` to `last` and no other; none where the two have
+    /// not one family, or the wrong order.
+    pub fn spanning(first: IpAddr, last: IpAddr) -> Vec<Prefix> {
+        let mut prefixes = Vec::new();
+        let mut next = Some(first).filter(|first| Family::of(*first) == Family::of(last));
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let fits = |prefix: &Prefix| prefix.address == start && prefix.last() <= last;
+            let mut longer = (0..=128).filter_map(|length| Prefix::containing(start, length));
+            let prefix = longer.find(fits).unwrap_or(Prefix::host(start));
+            prefixes.push(prefix);
+            next = successor(prefix.last());
+        }
+        prefixes
+    }
+
     /// The first address.
     pub fn address(self) -> IpAddr {
         self.address
@@ -121,6 +136,14 @@ impl Prefix {
     pub fn is_host(self) -> bool {
         self == Prefix::host(self.address)
     }
+}
+
+/// The address after `address`, if there is one.
+fn successor(address: IpAddr) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(address) => IpAddr::V4(u32::from(address).checked_add(1)?.into()),
+        IpAddr::V6(address) => IpAddr::V6(u128::from(address).checked_add(1)?.into()),
+    })
 }
 
 impl FromStr for Prefix {
@@ -180,5 +203,24 @@ mod tests {
         assert!(!p("10.96.3.0/24").covers(p("10.96.0.0/16")));
         assert!(p("10.96.3.0/24").overlaps(p("10.96.0.0/16")));
         assert!(!p("0.0.0.0/0").contains("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn few_prefixes_span_what_lies_between_two_addresses() {
+        for (first, last, expected) in [
+            ("192.0.2.10", "192.0.2.10", "192.0.2.10/32"),
+            ("192.0.2.10", "192.0.2.13", "192.0.2.10/31 192.0.2.12/31"),
+            ("192.0.2.0", "192.0.2.255", "192.0.2.0/24"),
+            ("192.0.2.255", "192.0.3.1", "192.0.2.255/32 192.0.3.0/31"),
+            ("0.0.0.0", "255.255.255.255", "0.0.0.0/0"),
+            ("255.255.255.254", "255.255.255.255", "255.255.255.254/31"),
+            ("fd00::fffe", "fd00::1:2", "fd00::fffe/127 fd00::1:0/127 fd00::1:2/128"),
+            ("192.0.2.2", "192.0.2.1", ""),
+            ("192.0.2.2", "fd00::1", ""),
+        ] {
+            let found = Prefix::spanning(first.parse().unwrap(), last.parse().unwrap());
+            let found: Vec<String> = found.iter().map(Prefix::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{first} to {last}");
+        }
     }
 }
