@@ -12,6 +12,8 @@ mod books;
 pub mod change;
 pub mod claims;
 mod derive;
+mod drain;
+mod ending;
 pub mod enact;
 pub mod ipvs;
 pub mod memory;

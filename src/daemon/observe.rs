@@ -56,7 +56,8 @@ pub async fn observe(config: &Config) -> anyhow::Result<Observed> {
     }
     for Report { step, outcome } in kernel.perform(readings).await {
         match (step, outcome) {
-            (Step::ReadServer(key), Outcome::Read(Observation::Server(found))) => {
+            (Step::ReadServer(key), Outcome::Read(Observation::Server(found, connections))) => {
+                observed.node.connections.insert(key, connections);
                 state.ipvs.extend(found.map(|server| (key, server)));
             }
             (step, other) => observed.unread.push(format!("{step}: {other}")),

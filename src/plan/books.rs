@@ -9,6 +9,7 @@ use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
 
 use super::change::Session;
+use super::drain::DrainBook;
 use super::memory::Key;
 use super::preconditions::Footing;
 use super::step::Step;
@@ -88,6 +89,10 @@ pub(super) struct ServerBook {
     /// Virtual servers that somebody has claimed since the start, with all destinations that were claimed for them,
     /// while that matters.
     pub(super) claimed: BTreeMap<ServerKey, BTreeSet<DestinationKey>>,
+    /// Destinations on their way out.
+    pub(super) drains: DrainBook,
+    /// Virtual servers that nobody wants any more and that still have connections: the packet filter is to refuse new ones.
+    pub(super) draining: BTreeSet<ServerKey>,
 }
 
 /// What is known about gobgpd and its routes.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::nft::Table;
+use crate::model::nft::{Elements, Table};
 use crate::model::settings::Snat;
 use crate::model::{Family, Prefix, Time};
 
@@ -78,7 +78,8 @@ impl Planner {
             // The nftables rule stays until the classic one has taken over.
             Snat::IpvsMatch => covered.iter().copied().filter(|p| there(p) && !classic_in_force(p)).collect(),
         };
-        Table { masquerade: outermost(masquerade), guard: outermost(guard), ..Table::default() }
+        let elements = Elements { draining: self.servers.draining.clone(), ..Elements::default() };
+        Table { masquerade: outermost(masquerade), guard: outermost(guard), elements, ..Table::default() }
     }
 
     fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {

@@ -80,7 +80,8 @@ impl Planner {
         self.plan_server_readings(now, &mut draft);
         self.forget_what_is_over(due);
         let held = self.servers.held_until.filter(|_| self.servers.adopted);
-        for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
+        let drained = self.servers.drains.next_alarm().filter(|_| self.servers.adopted);
+        for next in [self.memory.next_alarm(), held, drained, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
         }
         let finished = self.is_finished(now, &mut draft);
@@ -105,6 +106,8 @@ impl Planner {
 
     /// Notes what has to be looked at again after a failure, and answers with the keys whose time has come.
     fn take_alarms(&mut self, now: Time) -> Vec<Key> {
+        let drained = self.servers.drains.due(now);
+        self.servers.todo.extend(drained);
         let due = self.memory.due(now);
         for key in &due {
             match key {
@@ -255,6 +258,12 @@ impl Planner {
                 self.servers.held.insert(key);
             }
         }
+        if desired.is_some() {
+            self.servers.drains.own(key, self.ledger.owner(&key));
+        } else if !self.actual.ipvs.contains_key(&key) {
+            self.servers.drains.own(key, None);
+        }
+        let steps = self.let_end(key, steps, now);
         self.touch_vip(key.address);
         if steps.is_empty() {
             self.memory.forget_server(&key);

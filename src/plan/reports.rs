@@ -51,6 +51,12 @@ impl Planner {
                 self.fail(&step, reason, false, now);
             }
         }
+        if let Step::AddDestination(server, name, _)
+        | Step::SetDestination(server, name, _)
+        | Step::DeleteDestination(server, name) = &step
+        {
+            self.servers.drains.written(server, name);
+        }
         if let Some(server) = server_of(&step) {
             self.settle(server);
         }
@@ -97,6 +103,9 @@ impl Planner {
                 self.host.wanted = true;
                 // Whether a failure is over, the reading tells.
                 self.host.done.insert(step.key(), step.clone());
+                if step.target() == Target::Nft {
+                    self.servers.todo.extend(&self.servers.draining);
+                }
             }
             Target::Ipvs => {
                 if !self.follows_failed_creation(step) {
@@ -170,8 +179,9 @@ impl Planner {
                 self.servers.to_read.extend(self.actual.ipvs.keys().copied());
                 self.servers.listed = true;
             }
-            Observation::Server(found) => {
+            Observation::Server(found, connections) => {
                 let Step::ReadServer(key) = step else { return };
+                self.servers.drains.counted(key, found.as_ref(), &connections, now);
                 self.servers.reading.remove(key);
                 if self.servers.unread.remove(key) && self.actual.ipvs.get(key) != found.as_ref() {
                     let reason = "what was written to it did not last".to_owned();
@@ -215,7 +225,14 @@ impl Planner {
             planner.actual.sysctls = value;
         });
         self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
+        let nft_known = self.host.known.contains(&Part::Nft);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
+        if !nft_known {
+            // An earlier run was in the middle of this.
+            let table = self.actual.nft.table.iter();
+            self.servers.draining.extend(table.flat_map(|table| &table.elements.draining));
+        }
+        self.servers.todo.extend(&self.servers.draining);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
         // What was told while the reading was under way is not in it.
         self.host.fresh = self.host.unread.is_empty() && !self.host.wanted;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
-use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
+use crate::model::ipvs::{Connections, Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
 use crate::model::nft::{Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
@@ -239,8 +239,8 @@ pub enum Observation {
     /// Answer to [`Step::ListServers`]: all virtual servers of the network namespace, whoever made them; those by
     /// firewall mark are left out.
     Servers(BTreeMap<ServerKey, ServerSettings>),
-    /// Answer to [`Step::ReadServer`].
-    Server(Option<VirtualServer>),
+    /// Answer to [`Step::ReadServer`], with the connections that its destinations have.
+    Server(Option<VirtualServer>, Connections),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use vipcast::apply::ipvs::{BATCH, Ipvs};
 use vipcast::model::ipvs::{
-    Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
+    Connections, Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings,
+    VirtualServer,
 };
 use vipcast::plan::step::{Observation, Outcome, Step};
 
@@ -58,7 +59,7 @@ fn done(ipvs: &mut Ipvs, steps: Vec<Step>) {
 
 fn read(ipvs: &mut Ipvs, key: ServerKey) -> Option<VirtualServer> {
     match &perform(ipvs, vec![Step::ReadServer(key)])[..] {
-        [Outcome::Read(Observation::Server(server))] => server.clone(),
+        [Outcome::Read(Observation::Server(server, _))] => server.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -249,7 +250,7 @@ fn a_reading_step_sees_the_changes_before_it_and_none_after_it() {
         );
         let reading = |destinations: &[(DestinationKey, Destination)]| {
             let destinations = destinations.iter().copied().collect();
-            Outcome::Read(Observation::Server(Some(VirtualServer { settings: settings("rr"), destinations })))
+            Outcome::Read(Observation::Server(Some(VirtualServer { settings: settings("rr"), destinations }), Connections::default()))
         };
         assert_eq!(
             outcomes,
@@ -260,7 +261,7 @@ fn a_reading_step_sees_the_changes_before_it_and_none_after_it() {
                 Outcome::Done,
                 reading(&[(nth_pod(1), weight(1))]),
                 Outcome::Done,
-                Outcome::Read(Observation::Server(None)),
+                Outcome::Read(Observation::Server(None, Connections::default())),
             ]
         );
     });

@@ -65,6 +65,8 @@ mod destination {
     pub(super) const WEIGHT: u16 = 4;
     pub(super) const UPPER_THRESHOLD: u16 = 5;
     pub(super) const LOWER_THRESHOLD: u16 = 6;
+    pub(super) const ACTIVE: u16 = 7;
+    pub(super) const INACTIVE: u16 = 8;
     pub(super) const FAMILY: u16 = 11;
 }
 
@@ -171,6 +173,14 @@ pub fn parse_destination(message: &Attributes<'_>) -> Result<(DestinationKey, De
     let forwarding = forwarding(method).ok_or(missing("forwarding method"))?;
     let weight = nest.get(destination::WEIGHT).and_then(|a| a.u32()).ok_or(missing("weight"))?;
     Ok((DestinationKey { address, port }, Destination { weight, forwarding }))
+}
+
+/// How many connections the destination of a message has, active and inactive ones.
+pub fn parse_connections(message: &Attributes<'_>) -> Result<u64, Malformed> {
+    let missing = |attribute| Malformed { object: "destination", attribute };
+    let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
+    let count = |kind| nest.get(kind).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from);
+    Ok(count(destination::ACTIVE)? + count(destination::INACTIVE)?)
 }
 
 fn request(family: u16, command: Command, dump: bool) -> Request {

@@ -1,0 +1,95 @@
+//! The part of a pass that lets connections end: it turns the deletion of destinations and virtual servers into what their
+//! connections allow.
+//!
+//! UDP has no connections that end, so what takes UDP is deleted at once, and its flows are forgotten. So is all that a
+//! node that serves no more has: its routes are gone, and packets of its connections take another way.
+
+use std::collections::BTreeMap;
+
+use crate::model::Time;
+use crate::model::ipvs::{Destination, DestinationKey, Protocol, ServerKey};
+
+use super::drain::{Fate, Situation, Verdict};
+use super::planner::Planner;
+use super::step::Step;
+
+impl Planner {
+    /// What `steps`, which make the virtual server `key` as desired, have to be for its connections' sake.
+    pub(super) fn let_end(&mut self, key: ServerKey, steps: Vec<Step>, now: Time) -> Vec<Step> {
+        let whole = steps.iter().any(|step| matches!(step, Step::DeleteServer(_)));
+        let unwanted = self.unwanted(key, &steps);
+        let at_once = key.protocol == Protocol::Udp || self.is_removing() || unwanted.is_empty();
+        if !whole || at_once {
+            self.servers.draining.remove(&key);
+        }
+        if at_once {
+            self.servers.drains.forget(&key);
+            return steps;
+        }
+        let Verdict { fates, connections, count } = self.judge(key, &unwanted, whole, now);
+        if count {
+            self.servers.to_read.insert(key);
+        }
+        let ended = connections == Some(0) || fates.values().all(|fate| *fate == Fate::Delete);
+        if whole && ended {
+            return steps;
+        }
+        if whole && connections.is_some() {
+            self.servers.draining.insert(key);
+        }
+        // With weight 0 everywhere IPVS itself would refuse new connections, slowly: the packet filter has to come first.
+        let may_quiet = !whole || self.refuses_new(&key);
+        let instead = |name: DestinationKey| match fates.get(&name)? {
+            Fate::Delete => Some(Step::DeleteDestination(key, name)),
+            Fate::Quiet if may_quiet => {
+                let there = unwanted.get(&name)?;
+                Some(Step::SetDestination(key, name, Destination { weight: 0, ..*there }))
+            }
+            Fate::Quiet | Fate::Wait => None,
+        };
+        if whole {
+            return unwanted.keys().filter_map(|name| instead(*name)).collect();
+        }
+        let replace = |step| match step {
+            Step::DeleteDestination(_, name) => instead(name),
+            other => Some(other),
+        };
+        steps.into_iter().filter_map(replace).collect()
+    }
+
+    /// The destinations that `steps` delete, by themselves or with their virtual server.
+    fn unwanted(&self, key: ServerKey, steps: &[Step]) -> BTreeMap<DestinationKey, Destination> {
+        let Some(server) = self.actual.ipvs.get(&key) else { return BTreeMap::new() };
+        let there = |name: &DestinationKey| server.destinations.get(name).map(|value| (*name, *value));
+        let deleted = |step: &Step| match step {
+            Step::DeleteServer(_) => server.destinations.clone(),
+            Step::DeleteDestination(_, name) => there(name).into_iter().collect(),
+            _ => BTreeMap::new(),
+        };
+        steps.iter().flat_map(deleted).collect()
+    }
+
+    fn judge(
+        &mut self,
+        key: ServerKey,
+        unwanted: &BTreeMap<DestinationKey, Destination>,
+        whole: bool,
+        now: Time,
+    ) -> Verdict {
+        let owner = self.servers.drains.owner(&key);
+        let slices = owner.into_iter().flat_map(|owner| self.cluster.slices(owner));
+        let listed = slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect();
+        let reading = self.servers.reading.contains(&key);
+        let limit = self.settings.dataplane.drain;
+        let situation = Situation { unwanted, whole, listed: &listed, reading, limit };
+        self.servers.drains.judge(key, &situation, now)
+    }
+
+    /// Are new connections to `key` refused before IPVS sees them, as far as they will ever be? Where nothing is local,
+    /// there is no packet filter.
+    fn refuses_new(&self, key: &ServerKey) -> bool {
+        let table = self.actual.nft.table.as_ref();
+        let nothing_local = self.ranges.iter().next().is_none() && self.actual.addr.routes.is_empty();
+        table.is_some_and(|table| table.elements.draining.contains(key)) || nothing_local
+    }
+}
