@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 
-use crate::model::ipvs::{Connections, ServerKey, ServerSettings, VirtualServer};
+use crate::model::ipvs::{Connections, ServerKey, ServerSettings, Timeouts, VirtualServer};
 use crate::plan::step::{Observation, Outcome, Report, Step};
 
 use super::netlink::{Attributes, Batch, Load, NetlinkError, Socket, Verdict};
@@ -93,14 +93,22 @@ impl Ipvs {
                 Err(IpvsError::Netlink(NetlinkError::Refused(Errno::SRCH))) => return Ok(None),
                 servers => servers?,
             };
-            let parse = |object: &Attributes<'_>| {
-                Ok((codec::parse_destination(object)?, codec::parse_connections(object)?))
-            };
+            let parse =
+                |object: &Attributes<'_>| Ok((codec::parse_destination(object)?, codec::parse_connections(object)?));
             let destinations = connection.objects(codec::list_destinations(family, key), parse)?;
             let connections = destinations.iter().map(|((name, _), count)| (*name, *count)).collect();
             let destinations = destinations.into_iter().map(|(destination, _)| destination).collect();
             let server = servers.into_iter().flatten().next();
             Ok(server.map(|(_, settings)| (VirtualServer { settings, destinations }, connections)))
+        })
+    }
+
+    /// After how long idle connections are forgotten.
+    pub fn timeouts(&mut self) -> Result<Timeouts, IpvsError> {
+        self.reading(|connection| {
+            let family = connection.family;
+            let found = connection.objects(codec::get_timeouts(family), codec::parse_timeouts)?;
+            found.into_iter().next().ok_or(IpvsError::Malformed(codec::NO_TIMEOUTS))
         })
     }
 

@@ -48,6 +48,7 @@ pub async fn observe(config: &Config) -> anyhow::Result<Observed> {
                 state.sysctls = part(reading.sysctls, "kernel parameters", unread);
                 state.addr = part(reading.addr, "link and routes", unread);
                 state.nft = part(reading.nft, "packet filter", unread);
+                state.timeouts = part(reading.timeouts, "IPVS timeouts", unread);
                 observed.node.host = part(reading.host, "node addresses", unread);
             }
             Outcome::Read(Observation::Servers(found)) => readings.extend(found.into_keys().map(Step::ReadServer)),

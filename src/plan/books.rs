@@ -42,17 +42,19 @@ pub(super) enum Part {
     Sysctls,
     Addr,
     Nft,
+    Timeouts,
     Facts,
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 4] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Facts];
+    pub(super) const ALL: [Part; 5] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Timeouts, Part::Facts];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Part::Sysctls => "kernel parameters",
             Part::Addr => "link and routes",
             Part::Nft => "packet filter",
+            Part::Timeouts => "IPVS timeouts",
             Part::Facts => "node addresses",
         }
     }
@@ -93,6 +95,8 @@ pub(super) struct ServerBook {
     pub(super) drains: DrainBook,
     /// Virtual servers that nobody wants any more and that still have connections: the packet filter is to refuse new ones.
     pub(super) draining: BTreeSet<ServerKey>,
+    /// UDP flows that the kernel has to forget.
+    pub(super) flows: BTreeSet<(ServerKey, DestinationKey)>,
 }
 
 /// What is known about gobgpd and its routes.

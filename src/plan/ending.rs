@@ -10,6 +10,8 @@ use crate::model::Time;
 use crate::model::ipvs::{Destination, DestinationKey, Protocol, ServerKey};
 
 use super::drain::{Fate, Situation, Verdict};
+use super::memory::Key;
+use super::pass::Draft;
 use super::planner::Planner;
 use super::step::Step;
 
@@ -83,6 +85,39 @@ impl Planner {
         let limit = self.settings.dataplane.drain;
         let situation = Situation { unwanted, whole, listed: &listed, reading, limit };
         self.servers.drains.judge(key, &situation, now)
+    }
+
+    /// Notes which UDP flows the kernel has to forget, now that `step` was done: those that went to what is gone, and those
+    /// that passed by before the virtual server was there.
+    pub(super) fn note_flows(&mut self, step: &Step) {
+        let flows = &mut self.servers.flows;
+        match step {
+            Step::AddServer(key, _) if key.protocol == Protocol::Udp => {
+                flows.insert((*key, DestinationKey { address: key.address, port: key.port }));
+            }
+            Step::DeleteServer(key) if key.protocol == Protocol::Udp => {
+                let destinations = self.actual.ipvs.get(key).into_iter().flat_map(|server| server.destinations.keys());
+                flows.extend(destinations.map(|name| (*key, *name)));
+            }
+            Step::DeleteDestination(key, name) if key.protocol == Protocol::Udp => {
+                flows.insert((*key, *name));
+            }
+            Step::AddDestination(key, name, _) => {
+                flows.remove(&(*key, *name));
+            }
+            _ => {}
+        }
+    }
+
+    /// Flows are forgotten once nothing about their virtual server is under way.
+    pub(super) fn plan_flows(&mut self, now: Time, draft: &mut Draft) {
+        for (key, name) in std::mem::take(&mut self.servers.flows) {
+            if self.servers.busy.contains_key(&key) || self.memory.is_in_flight(&Key::Flows(key, name)) {
+                self.servers.flows.insert((key, name));
+            } else {
+                self.send(Step::Forget(key, name), now, draft);
+            }
+        }
     }
 
     /// Are new connections to `key` refused before IPVS sees them, as far as they will ever be? Where nothing is local,

@@ -71,6 +71,7 @@ impl Planner {
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
             self.plan_sysctls(now, &mut draft);
+            self.plan_timeouts(now, &mut draft);
             self.plan_snat(now, &mut draft);
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
@@ -78,6 +79,7 @@ impl Planner {
         }
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
+        self.plan_flows(now, &mut draft);
         self.forget_what_is_over(due);
         let held = self.servers.held_until.filter(|_| self.servers.adopted);
         let drained = self.servers.drains.next_alarm().filter(|_| self.servers.adopted);
@@ -116,6 +118,9 @@ impl Planner {
                 }
                 Key::ServerReading(server) => {
                     self.servers.to_read.insert(*server);
+                }
+                Key::Flows(server, name) => {
+                    self.servers.flows.insert((*server, *name));
                 }
                 Key::Path(prefix) if prefix.is_host() => {
                     self.speaker.vips.insert(prefix.address());
@@ -205,6 +210,14 @@ impl Planner {
             if !waits && !self.has_sysctl(&name, &value) {
                 self.send(Step::SetSysctl(name, value), now, draft);
             }
+        }
+    }
+
+    fn plan_timeouts(&mut self, now: Time, draft: &mut Draft) {
+        let wanted = self.settings.dataplane.timeouts;
+        let serves = self.ranges.iter().next().is_some();
+        if serves && self.host.known.contains(&Part::Timeouts) && self.actual.timeouts != Some(wanted) {
+            self.send(Step::SetTimeouts(wanted), now, draft);
         }
     }
 

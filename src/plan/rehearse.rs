@@ -32,9 +32,9 @@ impl ModelNode {
     pub fn perform_one(&mut self, step: &Step) -> Outcome {
         match step {
             Step::ReadHost => {
-                let State { sysctls, addr, nft, .. } = self.state.clone();
-                let reading =
-                    HostReading { sysctls: Ok(sysctls), addr: Ok(addr), nft: Ok(nft), host: Ok(self.host.clone()) };
+                let State { sysctls, addr, nft, timeouts, .. } = self.state.clone();
+                let (sysctls, addr, nft) = (Ok(sysctls), Ok(addr), Ok(nft));
+                let reading = HostReading { sysctls, addr, nft, timeouts: Ok(timeouts), host: Ok(self.host.clone()) };
                 Outcome::Read(Observation::Host(Box::new(reading)))
             }
             Step::ListServers => {

@@ -44,6 +44,10 @@ impl Planner {
                     self.look_again(&step, now);
                 }
                 self.fail(&step, reason, true, now);
+                // Stale flows end by themselves, later.
+                if let Key::Flows(..) = key {
+                    self.memory.forget(&key);
+                }
             }
             // It may have been done all the same.
             Outcome::Later(reason) => {
@@ -97,7 +101,7 @@ impl Planner {
 
     fn on_done(&mut self, step: &Step, now: Time) {
         match step.target() {
-            Target::Sysctl | Target::Addr | Target::Nft => {
+            _ if step.key().is_host() => {
                 enact(&mut self.actual, step);
                 self.host.fresh = false;
                 self.host.wanted = true;
@@ -108,6 +112,7 @@ impl Planner {
                 }
             }
             Target::Ipvs => {
+                self.note_flows(step);
                 if !self.follows_failed_creation(step) {
                     enact(&mut self.actual, step);
                     self.memory.forget(&step.key());
@@ -119,6 +124,7 @@ impl Planner {
                     };
                 }
             }
+            Target::Sysctl | Target::Addr | Target::Nft | Target::Conntrack => self.memory.forget(&step.key()),
             Target::Bgp => {
                 self.memory.forget(&step.key());
                 // A report can come in after gobgpd went away: it tells nothing of the next one.
@@ -159,10 +165,12 @@ impl Planner {
                 self.speaker.stale = false;
             }
             _ => match step.target() {
-                Target::Sysctl | Target::Addr | Target::Nft => {
+                _ if step.key().is_host() => {
                     self.host.wanted = true;
                     self.host.fresh = false;
                 }
+                // They are forgotten when their time comes.
+                Target::Sysctl | Target::Addr | Target::Nft | Target::Conntrack => {}
                 Target::Ipvs => self.servers.to_read.extend(server_of(step)),
                 Target::Bgp => self.lose_sight(now),
             },
@@ -216,7 +224,7 @@ impl Planner {
     }
 
     fn on_host(&mut self, reading: HostReading, now: Time) {
-        let HostReading { sysctls, addr, nft, host } = reading;
+        let HostReading { sysctls, addr, nft, timeouts, host } = reading;
         let unread = std::mem::take(&mut self.host.unread);
         self.take(Part::Sysctls, sysctls, |planner, value| {
             if planner.host.found.is_empty() {
@@ -233,6 +241,7 @@ impl Planner {
             self.servers.draining.extend(table.flat_map(|table| &table.elements.draining));
         }
         self.servers.todo.extend(&self.servers.draining);
+        self.take(Part::Timeouts, timeouts, |planner, value| planner.actual.timeouts = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
         // What was told while the reading was under way is not in it.
         self.host.fresh = self.host.unread.is_empty() && !self.host.wanted;

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
-use crate::model::ipvs::{Connections, Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
+use crate::model::ipvs::{
+    Connections, Destination, DestinationKey, ServerKey, ServerSettings, Timeouts, VirtualServer,
+};
 use crate::model::nft::{Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
@@ -42,6 +44,12 @@ pub enum Step {
     SetDestination(ServerKey, DestinationKey, Destination),
     /// Delete a destination.
     DeleteDestination(ServerKey, DestinationKey),
+    /// Set after how long IPVS forgets idle connections.
+    SetTimeouts(Timeouts),
+    /// Delete the conntrack entries of UDP flows that were sent to the virtual server and that the destination answers, and
+    /// no others. With the virtual server's own address and port for a destination, they are those that passed by before
+    /// it was there.
+    Forget(ServerKey, DestinationKey),
     /// Add a local route, or replace the one of our protocol that is there.
     SetRoute(Prefix, LocalRoute),
     /// Delete a local route of our protocol.
@@ -82,13 +90,16 @@ pub enum Target {
     Nft,
     /// Virtual servers.
     Ipvs,
+    /// Connection tracking.
+    Conntrack,
     /// gobgpd.
     Bgp,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 5] = [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Bgp];
+    pub const ALL: [Target; 6] =
+        [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Conntrack, Target::Bgp];
 
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
@@ -97,6 +108,7 @@ impl Target {
             Target::Addr => "addr",
             Target::Nft => "nft",
             Target::Ipvs => "ipvs",
+            Target::Conntrack => "conntrack",
             Target::Bgp => "bgp",
         }
     }
@@ -119,8 +131,10 @@ impl Step {
             | Step::AddDestination(..)
             | Step::SetDestination(..)
             | Step::DeleteDestination(..)
+            | Step::SetTimeouts(_)
             | Step::ListServers
             | Step::ReadServer(_) => Target::Ipvs,
+            Step::Forget(..) => Target::Conntrack,
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)
@@ -163,6 +177,10 @@ impl fmt::Display for Step {
                 write!(f, "set destination {name} weight {} of {key}", value.weight)
             }
             Step::DeleteDestination(key, name) => write!(f, "delete destination {name} of {key}"),
+            Step::SetTimeouts(Timeouts { tcp, tcp_fin, udp }) => {
+                write!(f, "set IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")
+            }
+            Step::Forget(key, name) => write!(f, "forget flows to {key} that {name} answers"),
             Step::SetRoute(prefix, route) => {
                 write!(f, "set local route {prefix}")?;
                 route.source.iter().try_for_each(|source| write!(f, " src {source}"))
@@ -254,6 +272,8 @@ pub struct HostReading {
     pub addr: Result<Addr, String>,
     /// Packet filter rules.
     pub nft: Result<Nft, String>,
+    /// After how long IPVS forgets idle connections; none where the kernel has not loaded IPVS.
+    pub timeouts: Result<Option<Timeouts>, String>,
     /// Facts about the node.
     pub host: Result<Host, String>,
 }

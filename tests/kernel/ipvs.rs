@@ -250,7 +250,10 @@ fn a_reading_step_sees_the_changes_before_it_and_none_after_it() {
         );
         let reading = |destinations: &[(DestinationKey, Destination)]| {
             let destinations = destinations.iter().copied().collect();
-            Outcome::Read(Observation::Server(Some(VirtualServer { settings: settings("rr"), destinations }), Connections::default()))
+            Outcome::Read(Observation::Server(
+                Some(VirtualServer { settings: settings("rr"), destinations }),
+                Connections::default(),
+            ))
         };
         assert_eq!(
             outcomes,
