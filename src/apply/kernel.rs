@@ -81,7 +81,8 @@ impl Kernel {
         let outcomes = match (&run[..], run[0].target()) {
             ([Step::ReadHost], _) => vec![Outcome::Read(Observation::Host(Box::new(self.read_host().await)))],
             (_, Target::Ipvs) => return self.perform_ipvs(run),
-            (_, Target::Conntrack) => self.conntrack.perform(&run),
+            ([Step::SetTimeouts(_), ..], _) => return self.perform_ipvs(run),
+            (_, Target::Connections) => self.conntrack.perform(&run),
             (_, Target::Sysctl) => run.iter().map(sysctl::perform).collect(),
             (_, Target::Addr) => self.links.perform(&run).await,
             (_, Target::Nft) => self.rules.perform(&run).await,
@@ -126,6 +127,7 @@ impl Executor for Kernel {
 
 /// Are the two steps for the same target, which then can do better than one at a time?
 fn is_run(first: &Step, next: &Step) -> bool {
+    let alike = matches!(first, Step::SetTimeouts(_)) == matches!(next, Step::SetTimeouts(_));
     // Reading the host asks several targets.
-    first.target() == next.target() && ![first, next].contains(&&Step::ReadHost)
+    first.target() == next.target() && alike && ![first, next].contains(&&Step::ReadHost)
 }

@@ -21,7 +21,8 @@ impl Planner {
         let whole = steps.iter().any(|step| matches!(step, Step::DeleteServer(_)));
         let unwanted = self.unwanted(key, &steps);
         let at_once = key.protocol == Protocol::Udp || self.is_removing() || unwanted.is_empty();
-        if !whole || at_once {
+        // What goes whole is refused until it is gone.
+        if !whole {
             self.servers.draining.remove(&key);
         }
         if at_once {

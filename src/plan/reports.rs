@@ -124,7 +124,7 @@ impl Planner {
                     };
                 }
             }
-            Target::Sysctl | Target::Addr | Target::Nft | Target::Conntrack => self.memory.forget(&step.key()),
+            Target::Sysctl | Target::Addr | Target::Nft | Target::Connections => self.memory.forget(&step.key()),
             Target::Bgp => {
                 self.memory.forget(&step.key());
                 // A report can come in after gobgpd went away: it tells nothing of the next one.
@@ -164,13 +164,13 @@ impl Planner {
                 self.speaker.wanted = true;
                 self.speaker.stale = false;
             }
+            _ if *step == Step::ReadHost || step.key().is_host() => {
+                self.host.wanted = true;
+                self.host.fresh = false;
+            }
             _ => match step.target() {
-                _ if step.key().is_host() => {
-                    self.host.wanted = true;
-                    self.host.fresh = false;
-                }
-                // They are forgotten when their time comes.
-                Target::Sysctl | Target::Addr | Target::Nft | Target::Conntrack => {}
+                // Flows are forgotten when their time comes.
+                Target::Sysctl | Target::Addr | Target::Nft | Target::Connections => {}
                 Target::Ipvs => self.servers.to_read.extend(server_of(step)),
                 Target::Bgp => self.lose_sight(now),
             },

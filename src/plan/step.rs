@@ -90,8 +90,8 @@ pub enum Target {
     Nft,
     /// Virtual servers.
     Ipvs,
-    /// Connection tracking.
-    Conntrack,
+    /// Connections of virtual servers: after how long they are forgotten, and which at once.
+    Connections,
     /// gobgpd.
     Bgp,
 }
@@ -99,7 +99,7 @@ pub enum Target {
 impl Target {
     /// All of them.
     pub const ALL: [Target; 6] =
-        [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Conntrack, Target::Bgp];
+        [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Connections, Target::Bgp];
 
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
@@ -108,7 +108,7 @@ impl Target {
             Target::Addr => "addr",
             Target::Nft => "nft",
             Target::Ipvs => "ipvs",
-            Target::Conntrack => "conntrack",
+            Target::Connections => "connections",
             Target::Bgp => "bgp",
         }
     }
@@ -131,10 +131,9 @@ impl Step {
             | Step::AddDestination(..)
             | Step::SetDestination(..)
             | Step::DeleteDestination(..)
-            | Step::SetTimeouts(_)
             | Step::ListServers
             | Step::ReadServer(_) => Target::Ipvs,
-            Step::Forget(..) => Target::Conntrack,
+            Step::SetTimeouts(_) | Step::Forget(..) => Target::Connections,
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)

@@ -189,6 +189,7 @@ fn cleanup_does_not_wait_for_connections() {
     rig.change(Change::Leave(Leave::Remove));
     let steps = after(&mut rig, 2);
     assert!(steps.contains(&format!("delete virtual server {WEB}")), "{steps:#?}");
+    after(&mut rig, 5);
     assert!(rig.planner.plan(rig.now).finished);
 }
 
