@@ -10,7 +10,7 @@ use std::process::Command;
 use vipcast::apply::ipvs::{BATCH, Ipvs};
 use vipcast::model::ipvs::{
     Connections, Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings,
-    VirtualServer,
+    Timeouts, VirtualServer,
 };
 use vipcast::plan::step::{Observation, Outcome, Step};
 
@@ -314,5 +314,30 @@ fn without_virtual_servers_the_list_is_empty_and_nothing_is_found() {
         assert_eq!(list(&mut ipvs), BTreeMap::new());
         assert_eq!(read(&mut ipvs, web()), None);
         assert_eq!(read(&mut ipvs, server("fd96::1", Protocol::Sctp, 1)), None);
+    });
+}
+
+/// They hold for the network namespace.
+#[test]
+fn timeouts_read_back_as_set() {
+    in_namespace(|| {
+        let mut ipvs = Ipvs::connect().unwrap();
+        let kernel = Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
+        assert_eq!(ipvs.timeouts().unwrap(), kernel);
+        let wanted = Timeouts { tcp: 7500, tcp_fin: 30, udp: 1 };
+        done(&mut ipvs, vec![Step::SetTimeouts(wanted)]);
+        assert_eq!(ipvs.timeouts().unwrap(), wanted);
+    });
+}
+
+#[test]
+fn connections_are_counted_by_destination() {
+    in_namespace(|| {
+        let mut ipvs = Ipvs::connect().unwrap();
+        let server = VirtualServer { settings: settings("rr"), destinations: [(nth_pod(1), weight(1))].into() };
+        done(&mut ipvs, creation(web(), &server));
+        let (_, connections) = ipvs.get(&web()).unwrap().unwrap();
+        assert_eq!(connections, Connections::default());
+        assert_eq!(ipvs.get(&ServerKey { port: 81, ..web() }).unwrap(), None);
     });
 }
