@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod bgp;
+pub mod conntrack;
 pub mod events;
 pub mod ipvs;
 pub mod kernel;

@@ -73,6 +73,7 @@ struct Gauges {
     source_troubles: Gauge,
     virtual_servers: Gauge,
     destinations: Gauge,
+    draining: Gauge,
     vips: Gauge,
     routes: Gauge,
     peers: Family<PeerLabels, Gauge>,
@@ -127,6 +128,8 @@ impl Gauges {
         registry.register("source_troubles", "Files or watches in trouble", self.source_troubles.clone());
         registry.register("virtual_servers", "Virtual servers in the kernel", self.virtual_servers.clone());
         registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
+        let help = "Destinations that nobody wants any more and that have connections, or may have";
+        registry.register("draining_destinations", help, self.draining.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
         registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
@@ -146,6 +149,7 @@ impl Gauges {
         self.source_troubles.set(number(status.source.troubles.len()));
         self.virtual_servers.set(number(status.ipvs.virtual_servers));
         self.destinations.set(number(status.ipvs.destinations));
+        self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
         self.failures.set(number(status.failures.len()));
         self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::config::Config;
 use crate::daemon::{bystander, observe};
 use crate::plan::Status;
-use crate::plan::status::Problem;
+use crate::plan::status::{Problem, TimeoutsStatus};
 use crate::runtime::Lock;
 
 /// How long the agent may take for an answer.
@@ -103,6 +103,13 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
         "Services: {} known, {} served; {} VIPs, {} virtual servers (of {} desired), {} destinations",
         services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
     )?;
+    if ipvs.draining > 0 {
+        writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
+    }
+    if let Some(timeouts) = &ipvs.timeouts {
+        let TimeoutsStatus { tcp, tcp_fin, udp } = timeouts;
+        writeln!(text, "IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")?;
+    }
     let ranges = status.ranges.iter().map(|range| {
         let problem = range.problem.clone().unwrap_or_default();
         vec![range.prefix.clone(), range.announce.clone(), range.routes.to_string(), problem]

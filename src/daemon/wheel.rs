@@ -101,7 +101,7 @@ impl Wheel {
                     // A removal takes as long as there is something to remove, and goes on.
                     Change::Report(report) => {
                         planner.leaving() == Some(Leave::Remove)
-                            && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(_)))
+                            && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(..)))
                     }
                     _ => false,
                 };

@@ -60,6 +60,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         Step::DeleteRoute(prefix) => {
             state.addr.routes.remove(prefix);
         }
+        Step::SetTimeouts(timeouts) => state.timeouts = Some(*timeouts),
         Step::AddServer(..)
         | Step::SetServer(..)
         | Step::DeleteServer(_)
@@ -73,7 +74,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         | Step::DeletePeer(_)
         | Step::Announce(..)
         | Step::Withdraw(_) => return enact_bgp(state, step),
-        Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
+        Step::Forget(..) | Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
     }
     Outcome::Done
 }

@@ -222,6 +222,8 @@ impl Planner {
         }
         for service in touched.services {
             self.derive_claim(&service, now);
+            // Which slices list an address decides how long its connections may go on.
+            self.servers.todo.extend(self.servers.drains.of_service(&service));
         }
     }
 

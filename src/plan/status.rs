@@ -1,7 +1,7 @@
 //! The planner's view of itself, for operators: what `/status`, `/readyz`, `/metrics` and `vipcast status` show. The
 //! field names are a contract.
 
-use std::net::IpAddr;
+mod ipvs;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use super::preconditions::Footing;
 use super::role::{Role, labels};
 use super::standing::rivalry;
 use super::sysctl;
+pub use ipvs::{IpvsStatus, TimeoutsStatus};
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,20 +93,6 @@ pub struct ServicesStatus {
     pub served: usize,
     /// What is wrong with some.
     pub problems: Vec<Problem>,
-}
-
-/// Virtual servers in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IpvsStatus {
-    /// Virtual servers in the kernel that are ours.
-    pub virtual_servers: usize,
-    /// Their destinations.
-    pub destinations: usize,
-    /// Distinct VIPs.
-    pub vips: usize,
-    /// Virtual servers that should be there.
-    pub desired: usize,
 }
 
 /// BGP.
@@ -309,17 +296,6 @@ impl Planner {
         }
         let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| !c.servers.is_empty()));
         ServicesStatus { total: self.cluster.service_count(), served: served.count(), problems }
-    }
-
-    fn ipvs_status(&self) -> IpvsStatus {
-        let mut vips: Vec<IpAddr> = self.actual.ipvs.keys().map(|key| key.address).collect();
-        vips.dedup();
-        IpvsStatus {
-            virtual_servers: self.actual.ipvs.len(),
-            destinations: self.actual.ipvs.values().map(|server| server.destinations.len()).sum(),
-            vips: vips.len(),
-            desired: self.ledger.servers().count(),
-        }
     }
 
     fn bgp_status(&self) -> Option<BgpStatus> {
