@@ -13,6 +13,7 @@ pub mod change;
 pub mod claims;
 mod derive;
 pub mod enact;
+pub mod health;
 pub mod ipvs;
 pub mod memory;
 pub mod news;
