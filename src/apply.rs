@@ -5,6 +5,7 @@ pub mod bgp;
 pub mod events;
 pub mod ipvs;
 pub mod kernel;
+pub mod load;
 pub mod modules;
 pub mod monitor;
 pub mod netlink;

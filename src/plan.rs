@@ -9,6 +9,7 @@ mod addr;
 pub mod announce;
 pub mod bgp;
 mod books;
+pub mod capacity;
 pub mod change;
 pub mod claims;
 mod derive;

@@ -15,7 +15,7 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::events;
+use crate::apply::{events, load};
 use crate::check;
 use crate::config::{Config, Gobgpd};
 use crate::model::Time;
@@ -58,6 +58,7 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(admin::health::serve(told, ask.clone()));
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
+    tasks.spawn(load::watch(changes.clone()));
     let source = Source::new(&config, true);
     let reader = match &source {
         Source::Kubernetes(access) => {

@@ -8,7 +8,7 @@ use super::bgp::{Community, NextHop, Peer};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
 use super::nft::Mss;
-use super::prefix::Prefix;
+use super::prefix::{Family, Prefix};
 
 /// What the operator asked of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,14 @@ impl Default for Dataplane {
             drain: Duration::from_secs(30),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+impl Dataplane {
+    /// The part of the SNAT pool for connections to endpoints of `family` that a node with these labels has.
+    pub fn pool_of(&self, labels: &Labels, family: Family) -> Option<&PoolEntry> {
+        let mut pool = self.snat_pool.iter().filter(|entry| Family::of(entry.first) == family);
+        pool.find(|entry| entry.node_selector.matches(labels))
     }
 }
 
@@ -139,6 +147,17 @@ pub struct PoolEntry {
     pub last: IpAddr,
     /// The nodes whose pool this is. Of several entries of one family, the first that selects a node counts there.
     pub node_selector: Selector,
+}
+
+impl PoolEntry {
+    /// How many addresses it has; 0 if the last comes before the first.
+    pub fn size(&self) -> u128 {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        number(self.last).checked_sub(number(self.first)).map_or(0, |distance| distance.saturating_add(1))
+    }
 }
 
 /// How a range is announced.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::bgp::{Peer, SessionState};
 use crate::model::ipvs::{ServerKey, VirtualServer};
+use crate::model::load::Load;
 use crate::model::{Cluster, Event, Family, Prefix, Settings, State, Time};
 
 use super::books::{HostBook, ServerBook, SpeakerBook};
@@ -40,6 +41,8 @@ pub struct Planner {
     pub(super) derived: bool,
     pub(super) leaving: Option<Leave>,
     pub(super) next_resync: Time,
+    /// How full the kernel's tables were found the last time.
+    pub(super) load: Load,
     pub(super) news: Vec<News>,
     pub(super) notices: Vec<Notice>,
 }
@@ -69,6 +72,7 @@ impl Planner {
             derived: false,
             leaving: None,
             next_resync,
+            load: Load::default(),
             news: Vec::new(),
             notices: Vec::new(),
         };
@@ -100,6 +104,7 @@ impl Planner {
             Change::SpeakerDown(reason) => self.on_speaker_down(reason, false, now),
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
+            Change::Load(load) => self.load = load,
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
                 let leave = farewell(&self.settings, &self.cluster, configured);
