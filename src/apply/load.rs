@@ -3,7 +3,7 @@
 //! IPVS's list is read line by line, since it is as long as there are destinations, and only those with connections are
 //! kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,9 +52,9 @@ fn read() -> io::Result<Load> {
 }
 
 /// The busiest endpoint of each family in a list such as `/proc/net/ip_vs` (`ip_vs_info_seq_show` in
-/// `net/netfilter/ipvs/ip_vs_ctl.c`). Of those that are equally busy, the smallest.
+/// `net/netfilter/ipvs/ip_vs_ctl.c`). Of those that are equally busy, the first.
 fn busiest(mut list: impl BufRead) -> io::Result<BTreeMap<Family, Busy>> {
-    let mut counts: HashMap<(Protocol, DestinationKey), u64> = HashMap::new();
+    let mut counts: BTreeMap<(Protocol, DestinationKey), u64> = BTreeMap::new();
     let mut protocol = None;
     let mut line = String::new();
     while list.read_line(&mut line)? > 0 {
@@ -71,9 +71,8 @@ fn busiest(mut list: impl BufRead) -> io::Result<BTreeMap<Family, Busy>> {
     let mut busiest: BTreeMap<Family, Busy> = BTreeMap::new();
     for ((protocol, destination), connections) in counts {
         let found = Busy { protocol, destination, connections };
-        let rank = |busy: &Busy| (std::cmp::Reverse(busy.connections), busy.destination, busy.protocol);
         let most = busiest.entry(Family::of(destination.address)).or_insert(found);
-        if rank(&found) < rank(most) {
+        if found.connections > most.connections {
             *most = found;
         }
     }
