@@ -189,22 +189,4 @@ mod tests {
         assert_eq!(insert_failed("entries found\n1 2\n"), None, "a kernel that does not tell");
         assert_eq!(insert_failed(""), None);
     }
-
-    /// Prints how long a list as long as it may get takes; `cargo test -- --ignored --nocapture` shows it.
-    #[test]
-    #[ignore = "a measurement"]
-    fn a_long_list_is_read_fast() {
-        let mut list = HEAD.to_owned();
-        for service in 0..10_000_u32 {
-            list += &format!("TCP  {:08X}:0050 rr \n", 0x0A60_0000 + service);
-            for endpoint in 0..10 {
-                let address = 0x0A01_0000 + service * 10 + endpoint;
-                list += &format!("  -> {address:08X}:1F90      Masq    1      {endpoint:<10} 3         \n");
-            }
-        }
-        let start = std::time::Instant::now();
-        let found = busiest(list.as_bytes()).unwrap();
-        println!("{} bytes in {:?}", list.len(), start.elapsed());
-        assert_eq!(found.len(), 1);
-    }
 }
