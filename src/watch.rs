@@ -15,7 +15,7 @@
 //!   sight of it.
 //! - `Trouble` is for what is wrong besides single objects: a file, a folder, a watch, a server. It is sent when the
 //!   words change, and with `None` when all is well again. Trouble removes nothing.
-//! - Of Node objects a source tells only the one of this node.
+//! - This node's own Node object is told whole; of other Nodes what must not be a VIP ([`Reading::seen_from`]).
 //!
 //! A watch of the API server maps onto this one to one: its `Init` is `Listing`, `InitApply` and `Apply` become what
 //! [`Reading::events`] says, `InitDone` is `Listed`, `Delete` is `Gone`, an error is `Trouble`. Objects are made compact
@@ -92,6 +92,20 @@ impl Reading {
         }
     }
 
+    /// The same, of `object`, as the node sees it whose Node object is called `node`: other Nodes matter to it only for
+    /// their addresses and pod ranges.
+    pub fn seen_from(self, node: &str, object: &ObjectRef) -> Reading {
+        let footprint = |whole: Object| match whole {
+            Object::Node(other) if *object.name != *node => Object::OtherNode(object.name.clone(), other.footprint()),
+            whole => whole,
+        };
+        match self {
+            Reading::Good(whole) => Reading::Good(footprint(whole)),
+            Reading::Partly(whole, problem) => Reading::Partly(footprint(whole), problem),
+            unread @ (Reading::Bad(_) | Reading::Ignored) => unread,
+        }
+    }
+
     /// Is there anything to say of it in a list?
     pub fn is_present(&self) -> bool {
         !matches!(self, Reading::Ignored)
@@ -119,6 +133,7 @@ pub async fn tell(changes: &Sender<Change>, event: Event) -> Result<(), Closed> 
 mod tests {
     use super::*;
     use crate::model::Kind;
+    use crate::model::node::Node;
 
     #[test]
     fn what_a_reading_tells() {
@@ -134,6 +149,24 @@ mod tests {
         ];
         for (reading, events) in cases {
             assert_eq!(reading.events(&object), events);
+        }
+    }
+
+    #[test]
+    fn other_nodes_matter_for_what_must_not_be_a_vip() {
+        let object = convert::reference(Kind::Node, None, "lb2");
+        let pod_cidrs = vec!["10.244.2.0/24".parse().unwrap()];
+        let labels = [("role".to_owned(), "lb".to_owned())].into();
+        let whole = Node { pod_cidrs, labels, ..Node::default() };
+        let other = Object::OtherNode("lb2".into(), whole.footprint());
+        let good = Reading::Good(Object::Node(whole.clone()));
+        let partly = Reading::Partly(Object::Node(whole), "no".to_owned());
+        assert_eq!(good.clone().seen_from("lb2", &object), good);
+        assert_eq!(good.seen_from("lb1", &object), Reading::Good(other.clone()));
+        assert_eq!(partly.seen_from("lb1", &object), Reading::Partly(other, "no".to_owned()));
+        let cidr = Reading::Good(Object::ServiceCidr("x".into(), Vec::new()));
+        for same in [Reading::Bad("no".to_owned()), Reading::Ignored, cidr] {
+            assert_eq!(same.clone().seen_from("lb1", &object), same);
         }
     }
 

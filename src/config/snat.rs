@@ -92,13 +92,12 @@ fn entry<'a>(item: &Item<'a>) -> Result<(Item<'a>, PoolEntry), Mistake> {
     if let Some(trouble) = [first, last].into_iter().find_map(|address| value::unreachable(address, false)) {
         return Err(item.conflict(trouble, ALLOWED));
     }
-    let entry = PoolEntry { first, last, node_selector };
-    match entry.size() {
+    match PoolEntry::count(first, last) {
         0 => Err(item.conflict("whose last address comes before its first", "FIRST-LAST")),
         size if size > LARGEST => {
             Err(item.conflict(format_args!("{size} addresses"), format_args!("at most {LARGEST} addresses")))
         }
-        _ => Ok((item, entry)),
+        _ => Ok((item, PoolEntry { first, last, node_selector })),
     }
 }
 

@@ -63,10 +63,39 @@ impl fmt::Display for ServerKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scheduler(pub Arc<str>);
 
+impl Default for Scheduler {
+    /// The one that takes turns.
+    fn default() -> Scheduler {
+        Scheduler::new("rr")
+    }
+}
+
 impl Scheduler {
     /// The scheduler called `name`.
     pub fn new(name: &str) -> Scheduler {
         Scheduler(Arc::from(name))
+    }
+
+    /// The scheduler that is like this one but minds weights, where there is such a twin.
+    pub fn weighted(&self) -> Scheduler {
+        match &*self.0 {
+            "rr" => Scheduler::new("wrr"),
+            "lc" => Scheduler::new("wlc"),
+            _ => self.clone(),
+        }
+    }
+
+    /// The schedulers of Linux (`net/netfilter/ipvs/Kconfig`). A kernel need not have all of them, and may have others.
+    pub const OF_LINUX: [&str; 14] =
+        ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
+
+    /// The scheduler that `text` names, if a scheduler can have that name: at most 15 of `a-z`, `0-9` and `_`
+    /// (`IP_VS_SCHEDNAME_MAXLEN` in `include/uapi/linux/ip_vs.h` counts the NUL). `none` is the kernel's word for a virtual
+    /// server that takes no connections.
+    pub fn named(text: &str) -> Option<Scheduler> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let valid = !text.is_empty() && text.len() <= 15 && text.bytes().all(letter) && text != "none";
+        valid.then(|| Scheduler::new(text))
     }
 
     /// Does this scheduler rebuild a hash table on each change of its destinations (`ip_vs_mh.c`, `ip_vs_sh.c`)? Such a
@@ -98,7 +127,7 @@ impl ServerFlags {
 }
 
 /// What a virtual server is, its destinations apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerSettings {
     /// How destinations are chosen.
     pub scheduler: Scheduler,

@@ -1,5 +1,6 @@
 //! IP prefixes without host bits, and address families.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -83,7 +84,7 @@ impl Prefix {
             let mut longer = (0..=128).filter_map(|length| Prefix::containing(start, length));
             let prefix = longer.find(fits).unwrap_or(Prefix::host(start));
             prefixes.push(prefix);
-            next = successor(prefix.last());
+            next = after(prefix.last());
         }
         prefixes
     }
@@ -132,18 +133,47 @@ impl Prefix {
         self.covers(other) || other.covers(self)
     }
 
+    /// What is left of the prefix without `addresses`, in order.
+    pub fn without(self, addresses: &BTreeSet<IpAddr>) -> Vec<Prefix> {
+        let mut left = Vec::new();
+        let mut next = Some(self.address);
+        for hole in addresses.range(self.address..=self.last()).copied().filter(|hole| self.contains(*hole)) {
+            left.extend(next.zip(before(hole)).map(|(start, end)| Prefix::spanning(start, end)).into_iter().flatten());
+            next = after(hole);
+        }
+        left.extend(
+            next.filter(|start| self.contains(*start)).into_iter().flat_map(|s| Prefix::spanning(s, self.last())),
+        );
+        left
+    }
+
     /// Is it a single address?
     pub fn is_host(self) -> bool {
         self == Prefix::host(self.address)
     }
 }
 
-/// The address after `address`, if there is one.
-fn successor(address: IpAddr) -> Option<IpAddr> {
-    Some(match address {
-        IpAddr::V4(address) => IpAddr::V4(u32::from(address).checked_add(1)?.into()),
-        IpAddr::V6(address) => IpAddr::V6(u128::from(address).checked_add(1)?.into()),
-    })
+/// The address after `address`; none after the last of its family.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(1).map(|bits| Ipv4Addr::from(bits).into()),
+        IpAddr::V6(address) => u128::from(address).checked_add(1).map(|bits| Ipv6Addr::from(bits).into()),
+    }
+}
+
+/// The address before `address`; none before the first of its family.
+fn before(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_sub(1).map(|bits| Ipv4Addr::from(bits).into()),
+        IpAddr::V6(address) => u128::from(address).checked_sub(1).map(|bits| Ipv6Addr::from(bits).into()),
+    }
+}
+
+/// The first of these prefixes that shares an address with one before it.
+pub fn first_overlap(prefixes: &BTreeSet<Prefix>) -> Option<Prefix> {
+    // In their order, one inside another would come right after one that holds it.
+    let pairs = prefixes.iter().zip(prefixes.iter().skip(1));
+    pairs.into_iter().find(|(prefix, next)| prefix.overlaps(**next)).map(|(_, next)| *next)
 }
 
 impl FromStr for Prefix {
@@ -203,6 +233,35 @@ mod tests {
         assert!(!p("10.96.3.0/24").covers(p("10.96.0.0/16")));
         assert!(p("10.96.3.0/24").overlaps(p("10.96.0.0/16")));
         assert!(!p("0.0.0.0/0").contains("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn spans_and_holes() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let words = |found: Vec<Prefix>| found.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" ");
+        let spans = [
+            ("192.0.2.10", "192.0.2.13", "192.0.2.10/31 192.0.2.12/31"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.7/32"),
+            ("0.0.0.0", "255.255.255.255", "0.0.0.0/0"),
+            ("192.0.2.8", "192.0.2.7", ""),
+            ("192.0.2.8", "fd00::1", ""),
+            ("fd00::", "fd00::3", "fd00::/126"),
+        ];
+        for (first, last, expected) in spans {
+            assert_eq!(words(Prefix::spanning(ip(first), ip(last))), expected, "{first} to {last}");
+        }
+        let holes: [(&str, &[&str], &str); 6] = [
+            ("192.0.2.0/30", &[], "192.0.2.0/30"),
+            ("192.0.2.0/30", &["192.0.2.1"], "192.0.2.0/32 192.0.2.2/31"),
+            ("192.0.2.0/30", &["192.0.2.0", "192.0.2.3", "192.0.3.0"], "192.0.2.1/32 192.0.2.2/32"),
+            ("192.0.2.1/32", &["192.0.2.1"], ""),
+            ("0.0.0.0/1", &["fd00::1"], "0.0.0.0/1"),
+            ("fd00::/127", &["fd00::1", "10.0.0.1"], "fd00::/128"),
+        ];
+        for (prefix, holes, expected) in holes {
+            let without = prefix.parse::<Prefix>().unwrap().without(&holes.iter().map(|hole| ip(hole)).collect());
+            assert_eq!(words(without), expected, "{prefix} without {holes:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The part of the configuration that decisions depend on. `config` builds it from the file; no strings past there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ impl Default for Dataplane {
     /// As where the file has no `dataplane`.
     fn default() -> Dataplane {
         Dataplane {
-            scheduler: Scheduler::new("rr"),
+            scheduler: Scheduler::default(),
             topology_hints: false,
             node_ports: None,
             snat: Snat::Nftables,
@@ -71,14 +72,6 @@ impl Default for Dataplane {
             drain: Duration::from_secs(30),
             timeouts: Timeouts::default(),
         }
-    }
-}
-
-impl Dataplane {
-    /// The part of the SNAT pool for connections to endpoints of `family` that a node with these labels has.
-    pub fn pool_of(&self, labels: &Labels, family: Family) -> Option<&PoolEntry> {
-        let mut pool = self.snat_pool.iter().filter(|entry| Family::of(entry.first) == family);
-        pool.find(|entry| entry.node_selector.matches(labels))
     }
 }
 
@@ -106,6 +99,27 @@ pub enum Use {
     ExternalIp,
     /// `status.loadBalancer.ingress[].ip`.
     LoadBalancerIp,
+}
+
+impl Use {
+    /// The key of the file that has the ranges for it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Use::ClusterIp => "ranges.clusterIPs",
+            Use::ExternalIp => "ranges.externalIPs",
+            Use::LoadBalancerIp => "ranges.loadBalancerIPs",
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Use::ClusterIp => "ClusterIP",
+            Use::ExternalIp => "external IP",
+            Use::LoadBalancerIp => "load-balancer IP",
+        })
+    }
 }
 
 impl Range {
@@ -138,6 +152,15 @@ pub struct NodePorts {
     pub ports: (u16, u16),
 }
 
+impl Dataplane {
+    /// The SNAT pool in `family` of a node that has these labels: its first and its last address.
+    pub fn pool(&self, family: Family, labels: &Labels) -> Option<(IpAddr, IpAddr)> {
+        let mut entries = self.snat_pool.iter().filter(|entry| Family::of(entry.first) == family);
+        let ours = entries.find(|entry| entry.node_selector.matches(labels))?;
+        Some((ours.first, ours.last))
+    }
+}
+
 /// A part of the SNAT pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolEntry {
@@ -150,13 +173,13 @@ pub struct PoolEntry {
 }
 
 impl PoolEntry {
-    /// How many addresses it has; 0 if the last comes before the first.
-    pub fn size(&self) -> u128 {
+    /// How many addresses there are from `first` to `last`; 0 if `last` comes before.
+    pub fn count(first: IpAddr, last: IpAddr) -> u128 {
         let number = |address: IpAddr| match address {
             IpAddr::V4(address) => u128::from(u32::from(address)),
             IpAddr::V6(address) => u128::from(address),
         };
-        number(self.last).checked_sub(number(self.first)).map_or(0, |distance| distance.saturating_add(1))
+        number(last).checked_sub(number(first)).map_or(0, |distance| distance.saturating_add(1))
     }
 }
 

@@ -127,7 +127,8 @@ impl Planner {
                 if there == Some(&path) || !self.is_started() {
                     return;
                 }
-                let stands = self.speaker.footings.get(&range.prefix) == Some(&Footing::Proven);
+                let footed = !prefix.is_host() || self.is_footed(prefix.address());
+                let stands = footed && self.speaker.footings.get(&range.prefix) == Some(&Footing::Proven);
                 if is_new && !stands {
                     self.speaker.waiting.extend(Some(prefix.address()).filter(|_| prefix.is_host()));
                 } else if !is_new || self.proven(prefix) {
@@ -162,6 +163,9 @@ impl Planner {
         };
         if range.announce == Announce::Host && !wanted() {
             return Err("no Service with ready endpoints has this VIP".into());
+        }
+        if let Some(reason) = self.unmendable(prefix.address()).filter(|_| prefix.is_host()) {
+            return Err(reason);
         }
         if let Some(Footing::Broken(reason)) = self.speaker.footings.get(&range.prefix) {
             return Err(reason.clone());

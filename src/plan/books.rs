@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::ipvs::{DestinationKey, ServerKey};
+use crate::model::nft::Elements;
 use crate::model::node::Host;
 use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
@@ -28,6 +29,12 @@ pub(super) struct HostBook {
     pub(super) fresh: bool,
     /// A reading is wanted.
     pub(super) wanted: bool,
+    /// Members that the packet filter's sets should have.
+    pub(super) elements: Elements,
+    /// VIPs whose own local route has to be looked at.
+    pub(super) vips: BTreeSet<IpAddr>,
+    /// Local routes that no range in force has a use for.
+    pub(super) lingering: BTreeSet<Prefix>,
     /// What was done since the last reading.
     pub(super) done: BTreeMap<Key, Step>,
     /// What had been done when the last reading was made: whoever wants to do the same again learns that it did not
@@ -64,6 +71,8 @@ pub(super) struct ServerBook {
     pub(super) todo: BTreeSet<ServerKey>,
     /// With steps under way, and how many.
     pub(super) busy: BTreeMap<ServerKey, u32>,
+    /// To be compared once the packet filter has been written.
+    pub(super) unfiltered: BTreeSet<ServerKey>,
     /// To be deleted once the route that promises them is gone.
     pub(super) held: BTreeSet<ServerKey>,
     /// When those have to be looked at again.

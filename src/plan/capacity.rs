@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Family;
 use crate::model::load::Busy;
-use crate::model::settings::Snat;
+use crate::model::settings::{PoolEntry, Snat};
 
 use super::planner::Planner;
 use super::role::labels;
@@ -72,8 +72,9 @@ impl Planner {
     fn snat_ports(&self, family: Family) -> u64 {
         let dataplane = &self.settings.dataplane;
         let (first, last) = dataplane.snat_ports.unwrap_or(PORTS);
-        let pool = dataplane.pool_of(&labels(&self.cluster), family);
-        let addresses = pool.map_or(1, |entry| u64::try_from(entry.size()).unwrap_or(u64::MAX));
+        let pool = dataplane.pool(family, &labels(&self.cluster));
+        let addresses =
+            pool.map_or(1, |(first, last)| u64::try_from(PoolEntry::count(first, last)).unwrap_or(u64::MAX));
         (u64::from(last) - u64::from(first) + 1).saturating_mul(addresses)
     }
 }
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
     use crate::model::ipvs::{DestinationKey, Protocol};
     use crate::model::load::{Conntrack, Load};
-    use crate::model::settings::{Dataplane, PoolEntry};
+    use crate::model::settings::Dataplane;
     use crate::model::{Selector, Settings, Time};
     use crate::plan::Change;
 

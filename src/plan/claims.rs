@@ -1,19 +1,22 @@
-//! What each Service asks of this node, and who wins where two ask for the same.
+//! What each Service asks of this node.
 //!
 //! A [`Claim`] is a pure function of one Service and its EndpointSlices, so the work of a change is proportional to the
-//! Service that changed. The [`Ledger`] keeps all claims and orders the claimants of each virtual server by creation
-//! time, then name: the oldest has it.
+//! Service that changed. Who wins where two claim the same, the `ledger` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, ServerKey};
-use crate::model::service::{Service, ServicePort, Slice};
-use crate::model::{Family, ServiceKey};
+use crate::model::ipvs::{Destination, DestinationKey, Forwarding, ServerKey, ServerSettings};
+use crate::model::service::{Service, ServicePort, Slice, TrafficPolicy, Weights};
+use crate::model::settings::Use;
+use crate::model::{Cluster, Family, Prefix, Settings};
 
+use super::endpoints::{self, Endpoints};
+use super::ipvs;
 use super::problem::Problem;
 use super::ranges::Ranges;
+use super::surroundings::Surroundings;
 
 /// The destinations of one virtual server.
 pub type Destinations = BTreeMap<DestinationKey, Destination>;
@@ -23,143 +26,181 @@ pub type Destinations = BTreeMap<DestinationKey, Destination>;
 pub struct Claim {
     /// `metadata.creationTimestamp` of the Service, in seconds.
     pub created: i64,
+    /// The settings of all its virtual servers.
+    pub settings: ServerSettings,
     /// Its virtual servers. A port without usable endpoints has none: the guard then refuses at once.
-    pub servers: BTreeMap<ServerKey, Destinations>,
+    pub servers: BTreeMap<ServerKey, Ask>,
+    /// Its health check port, and the number of its ready endpoints on this node.
+    pub health: Option<(u16, usize)>,
     /// Why parts of it are not served.
     pub problems: Vec<Problem>,
 }
 
-/// The claim of `service` with its `slices`.
-pub fn claim(service: &Service, slices: &[&Slice], ranges: &Ranges) -> Claim {
+/// What a Service asks of one virtual server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Its destinations.
+    pub destinations: Destinations,
+    /// What the packet filter has to do for it.
+    pub filter: Filter,
+}
+
+/// What the packet filter has to do for a virtual server, beside what it does for a whole range.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Clients keep their addresses.
+    pub keep: bool,
+    /// Who may use it; `None`: everybody. No prefix holds another.
+    pub sources: Option<Arc<BTreeSet<Prefix>>>,
+}
+
+/// What claims depend on beside the Service.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What the operator asked for.
+    pub settings: &'a Settings,
+    /// The ranges in force.
+    pub ranges: &'a Ranges,
+    /// This node.
+    pub here: &'a Surroundings,
+    /// The cluster, for what concerns its other nodes.
+    pub cluster: &'a Cluster,
+}
+
+/// An address on which a Service is served, and how.
+struct Place {
+    address: IpAddr,
+    policy: TrafficPolicy,
+    sources: Option<Arc<BTreeSet<Prefix>>>,
+    is_node: bool,
+}
+
+/// The claim of `service` with its `slices`, which are in the order of their names.
+pub fn claim(service: &Service, slices: &[&Slice], view: View) -> Claim {
     let mut claim = Claim { created: service.created, ..Claim::default() };
-    for &address in &service.cluster_ips {
-        if ranges.covering(address).is_none() {
-            claim.problems.push(Problem::OutsideRanges(address, Arc::from(ranges.to_string())));
-            continue;
-        }
-        for port in &service.ports {
-            let of_family = slices.iter().copied().filter(|slice| slice.family == Family::of(address));
-            let destinations = destinations(port, of_family, ranges, &mut claim.problems);
-            if !destinations.is_empty() {
-                claim.servers.insert(ServerKey { address, protocol: port.protocol, port: port.port }, destinations);
+    let (settings, problem) = ipvs::settings(&view.settings.dataplane, service);
+    claim.settings = settings;
+    claim.problems.extend(problem);
+    let places = places(service, view, &mut claim.problems);
+    let hints = service.wishes.topology_hints.unwrap_or(view.settings.dataplane.topology_hints);
+    let weights = &service.wishes.weights;
+    for port in &service.ports {
+        for family in Family::ALL {
+            let of_family = || places.iter().filter(|place| Family::of(place.address) == family);
+            if of_family().next().is_none() {
+                continue;
+            }
+            let mut found = endpoints::of_port(port, family, slices);
+            leave_out(&mut found, view.ranges, &mut claim.problems);
+            let destinations = |policy| destinations(&endpoints::chosen(&found, policy, hints, view.here), weights);
+            let cluster = destinations(TrafficPolicy::Cluster);
+            let local = of_family().any(|place| place.policy == TrafficPolicy::Local);
+            let local = if local { destinations(TrafficPolicy::Local) } else { Destinations::new() };
+            for place in of_family() {
+                let Some(number) = number(port, place, view, &mut claim.problems) else { continue };
+                let destinations = match place.policy {
+                    TrafficPolicy::Cluster => &cluster,
+                    TrafficPolicy::Local => &local,
+                };
+                if !destinations.is_empty() {
+                    let key = ServerKey { address: place.address, protocol: port.protocol, port: number };
+                    let filter = Filter { keep: place.policy == TrafficPolicy::Local, sources: place.sources.clone() };
+                    claim.servers.insert(key, Ask { destinations: destinations.clone(), filter });
+                }
             }
         }
     }
-    claim.problems.extend(service.external_ips.iter().copied().map(Problem::ExternalIpNotAllowed));
+    claim.health = service.health_check_port.map(|port| (port, local_ready(slices, view.here)));
+    claim.problems.dedup();
     claim
 }
 
-/// The ready endpoints of a port: joined by port name and protocol, each address and port once.
-fn destinations<'a>(
-    port: &ServicePort,
-    slices: impl Iterator<Item = &'a Slice>,
-    ranges: &Ranges,
-    problems: &mut Vec<Problem>,
-) -> Destinations {
-    let mut destinations = Destinations::new();
-    for slice in slices {
-        let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
-        for number in ports.map(|p| p.port) {
-            for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-                if ranges.covering(endpoint.address).is_some() {
-                    problems.push(Problem::EndpointInRange(endpoint.address));
-                    continue;
-                }
-                let key = DestinationKey { address: endpoint.address, port: number };
-                destinations.insert(key, Destination { weight: 1, forwarding: Forwarding::Masquerade });
+/// The addresses on which `service` is served here. Of an address that is named twice the last use counts, which is the one
+/// that filters.
+fn places(service: &Service, view: View, problems: &mut Vec<Problem>) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    let vips = [
+        (Use::ClusterIp, &service.cluster_ips, service.internal_policy),
+        (Use::ExternalIp, &service.external_ips, service.external_policy),
+        (Use::LoadBalancerIp, &service.load_balancer_ips, service.external_policy),
+    ];
+    for (usage, addresses, policy) in vips {
+        for &address in addresses {
+            if let Err(problem) = permitted(address, usage, view) {
+                problems.extend(problem);
+                continue;
             }
+            let filters = usage == Use::LoadBalancerIp && !service.source_ranges.is_empty();
+            let sources = filters.then(|| sources(&service.source_ranges, Family::of(address)));
+            places.push(Place { address, policy, sources, is_node: false });
         }
     }
-    destinations
+    let has_node_port = service.ports.iter().any(|port| port.node_port.is_some());
+    let families: BTreeSet<Family> = service.cluster_ips.iter().map(|address| Family::of(*address)).collect();
+    let nodes = view.here.node_port_addresses.iter().filter(|address| families.contains(&Family::of(**address)));
+    let node =
+        |address: &IpAddr| Place { address: *address, policy: service.external_policy, sources: None, is_node: true };
+    places.extend(nodes.filter(|_| has_node_port).map(node));
+    places
 }
 
-/// All claims, and the claimants of each virtual server in the order of their right to it.
-#[derive(Debug, Clone, Default)]
-pub struct Ledger {
-    claims: BTreeMap<ServiceKey, Claim>,
-    claimants: BTreeMap<ServerKey, Vec<(i64, ServiceKey)>>,
+/// May `address` be a VIP of this use? Somebody else may serve load-balancer IPs, so those outside the ranges are worth a
+/// word only where ranges for them are configured.
+fn permitted(address: IpAddr, usage: Use, view: View) -> Result<(), Option<Problem>> {
+    let range = view.ranges.covering(address).filter(|range| range.uses.contains(&usage));
+    if range.is_none() {
+        let expected = usage != Use::LoadBalancerIp || view.ranges.iter().any(|range| range.uses.contains(&usage));
+        return Err(expected.then(|| match usage {
+            Use::ClusterIp => Problem::OutsideRanges(address, Arc::from(view.ranges.to_string())),
+            Use::ExternalIp | Use::LoadBalancerIp => Problem::NotAllowed(usage, address),
+        }));
+    }
+    // Ranges of ClusterIPs were compared with all of this as a whole.
+    let in_use = (usage != Use::ClusterIp).then(|| view.here.in_use(address, view.settings, view.cluster)).flatten();
+    in_use.map_or(Ok(()), |what| Err(Some(Problem::InUse(usage, address, Arc::from(what)))))
 }
 
-impl Ledger {
-    /// Puts `claim` in the place of what `service` claimed before, and answers which virtual servers may differ now.
-    pub fn put(&mut self, service: &ServiceKey, claim: Claim) -> BTreeSet<ServerKey> {
-        let old = self.claims.remove(service).unwrap_or_default();
-        let mut touched = BTreeSet::new();
-        for (key, destinations) in &old.servers {
-            if claim.servers.get(key) != Some(destinations) || claim.created != old.created {
-                touched.insert(*key);
-                self.leave(key, service);
-            }
+/// The port of `port` at `place`: its own at a VIP, and its node port, if it has one that may be ours, on a node.
+fn number(port: &ServicePort, place: &Place, view: View, problems: &mut Vec<Problem>) -> Option<u16> {
+    if !place.is_node {
+        return Some(port.port);
+    }
+    let number = port.node_port?;
+    let (first, last) = view.settings.dataplane.node_ports.as_ref()?.ports;
+    if (first..=last).contains(&number) {
+        return Some(number);
+    }
+    problems.push(Problem::NodePortOutside(number, first, last));
+    None
+}
+
+/// Leaves out endpoints inside a range that is wholly local: forwarding to one would lead back here.
+fn leave_out(endpoints: &mut Endpoints, ranges: &Ranges, problems: &mut Vec<Problem>) {
+    endpoints.retain(|key, endpoint| {
+        let inside = ranges.covering(key.address).is_some_and(|range| range.is_whole());
+        if inside && endpoint.ready {
+            problems.push(Problem::EndpointInRange(key.address));
         }
-        for (key, destinations) in &claim.servers {
-            if old.servers.get(key) != Some(destinations) || claim.created != old.created {
-                touched.insert(*key);
-                let claimants = self.claimants.entry(*key).or_default();
-                claimants.push((claim.created, service.clone()));
-                claimants.sort();
-            }
-        }
-        if !claim.servers.is_empty() || !claim.problems.is_empty() {
-            self.claims.insert(service.clone(), claim);
-        }
-        touched
-    }
+        !inside
+    });
+}
 
-    /// The destinations that the virtual server `key` should have: those that its rightful claimant asks for.
-    pub fn destinations(&self, key: &ServerKey) -> Option<&Destinations> {
-        let (_, owner) = self.claimants.get(key)?.first()?;
-        self.claims.get(owner)?.servers.get(key)
-    }
+fn destinations(chosen: &Endpoints, weights: &Weights) -> Destinations {
+    let weights = endpoints::weighed(chosen, weights);
+    let destination = |weight| Destination { weight, forwarding: Forwarding::Masquerade };
+    chosen.keys().copied().zip(weights.into_iter().map(destination)).collect()
+}
 
-    /// Who has the virtual server `key`.
-    pub fn owner(&self, key: &ServerKey) -> Option<&ServiceKey> {
-        self.claimants.get(key)?.first().map(|(_, owner)| owner)
-    }
+/// The prefixes of `family`, without those inside others. A Service that names clients of the other family only lets
+/// nobody of this one through.
+fn sources(ranges: &[Prefix], family: Family) -> Arc<BTreeSet<Prefix>> {
+    let of_family = ranges.iter().copied().filter(|prefix| prefix.family() == family);
+    Arc::new(super::nft::outermost(of_family.collect()))
+}
 
-    /// The virtual servers that somebody claims at `vip`: its reference count is their number.
-    pub fn servers_at(&self, vip: IpAddr) -> impl Iterator<Item = &ServerKey> {
-        let first = ServerKey { address: vip, protocol: Protocol::Tcp, port: 0 };
-        self.claimants.range(first..).map(|(key, _)| key).take_while(move |key| key.address == vip)
-    }
-
-    /// All virtual servers that somebody claims.
-    pub fn servers(&self) -> impl Iterator<Item = &ServerKey> {
-        self.claimants.keys()
-    }
-
-    /// The claim of `service`; none if it asks for nothing.
-    pub fn claim(&self, service: &ServiceKey) -> Option<&Claim> {
-        self.claims.get(service)
-    }
-
-    /// What is wrong with the claims of `service`, lost virtual servers included.
-    pub fn problems(&self, service: &ServiceKey) -> Vec<Problem> {
-        let Some(claim) = self.claims.get(service) else { return Vec::new() };
-        let lost = claim.servers.keys().filter_map(|key| {
-            let owner = self.owner(key).filter(|owner| *owner != service)?;
-            Some(Problem::Taken(*key, owner.clone()))
-        });
-        claim.problems.iter().cloned().chain(lost).collect()
-    }
-
-    /// Other Services that claim what `service` claims, or would with `claim`.
-    pub fn rivals(&self, service: &ServiceKey, claim: &Claim) -> BTreeSet<ServiceKey> {
-        let old = self.claims.get(service).into_iter().flat_map(|old| old.servers.keys());
-        let claimants = old.chain(claim.servers.keys()).filter_map(|key| self.claimants.get(key)).flatten();
-        claimants.map(|(_, claimant)| claimant).filter(|claimant| *claimant != service).cloned().collect()
-    }
-
-    /// All Services that claim something or have a problem.
-    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
-        self.claims.keys()
-    }
-
-    fn leave(&mut self, key: &ServerKey, service: &ServiceKey) {
-        if let Some(claimants) = self.claimants.get_mut(key) {
-            claimants.retain(|(_, claimant)| claimant != service);
-            if claimants.is_empty() {
-                self.claimants.remove(key);
-            }
-        }
-    }
+/// How many addresses of ready endpoints are on this node (`localEndpoints` in `pkg/proxy/healthcheck`).
+fn local_ready(slices: &[&Slice], here: &Surroundings) -> usize {
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+    let ready = endpoints.filter(|endpoint| endpoint.ready && here.is_local(endpoint));
+    ready.map(|endpoint| endpoint.address).collect::<BTreeSet<_>>().len()
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::model::ipvs::ServerKey;
 use crate::model::settings::Announce;
 use crate::model::{Family, ServiceKey, Time};
 
-use super::claims::{Claim, claim};
+use super::claims::{Claim, View, claim};
 use super::news::News;
 use super::planner::Planner;
 use super::ranges::Ranges;
+use super::surroundings::Surroundings;
 
 impl Planner {
     /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
@@ -21,14 +23,16 @@ impl Planner {
             of_family.copied().find(|address| facts.addresses.contains(address)).map(|address| (family, address))
         };
         self.sources = Family::ALL.into_iter().filter_map(present).collect();
+        let here = Surroundings::of(&self.settings, &self.cluster, facts, &candidates);
         let ranges = if self.is_removing() {
             Ranges::default()
         } else {
             Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
         };
-        if ranges == self.ranges && self.derived {
+        if ranges == self.ranges && here == self.here && self.derived {
             return;
         }
+        self.here = here;
         self.derived = true;
         for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
             self.news.push(News::Range { range, problem: problem.to_owned() });
@@ -42,7 +46,11 @@ impl Planner {
         let claimed = self.ledger.services().cloned();
         let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
         known.iter().for_each(|service| self.derive_claim(service, now));
+        // Which of them are masqueraded one by one depends on the ranges.
+        let servers: Vec<ServerKey> = self.ledger.servers().copied().collect();
+        servers.into_iter().for_each(|key| self.want_elements(key));
         self.touch_all_vips();
+        self.touch_routes();
         self.servers.todo.extend(self.actual.ipvs.keys().copied());
     }
 
@@ -56,10 +64,20 @@ impl Planner {
         node.or_else(|| self.host.facts.as_ref().map(|facts| facts.default_addresses.clone())).unwrap_or_default()
     }
 
+    /// Works out the claims of Services with VIPs that may be addresses of some Node or its pods.
+    pub(super) fn derive_vips(&mut self, now: Time) {
+        let services =
+            self.cluster.services().filter(|(_, s)| !s.external_ips.is_empty() || !s.load_balancer_ips.is_empty());
+        let services: Vec<ServiceKey> = services.map(|(key, _)| key.clone()).collect();
+        services.iter().for_each(|service| self.derive_claim(service, now));
+    }
+
     pub(super) fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
         let claim = match self.cluster.service(service) {
             Some(object) if !self.is_removing() => {
-                claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), &self.ranges)
+                let view =
+                    View { settings: &self.settings, ranges: &self.ranges, here: &self.here, cluster: &self.cluster };
+                claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), view)
             }
             _ => Claim::default(),
         };
@@ -68,9 +86,10 @@ impl Planner {
         let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
         for key in self.ledger.put(service, claim) {
             self.memory.forget_server(&key);
+            self.want_elements(key);
             self.servers.todo.insert(key);
             if self.servers.blind {
-                let names = self.ledger.destinations(&key).into_iter().flat_map(|destinations| destinations.keys());
+                let names = self.ledger.ask(&key).into_iter().flat_map(|ask| ask.destinations.keys());
                 self.servers.claimed.entry(key).or_default().extend(names);
             }
             self.servers.changed.entry(key).or_insert(now);
@@ -85,11 +104,11 @@ impl Planner {
         }
     }
 
-    /// Notes that the host route of `vip` has to be looked at, if it has one.
+    /// Notes that the routes of `vip`, the local one and that of BGP, have to be looked at, if it has any of its own.
     pub(super) fn touch_vip(&mut self, vip: IpAddr) {
-        if self.ranges.covering(vip).is_some_and(|range| range.announce == Announce::Host) {
-            self.speaker.vips.insert(vip);
-        }
+        let Some(range) = self.ranges.covering(vip) else { return };
+        self.host.vips.extend(Some(vip).filter(|_| !range.is_whole()));
+        self.speaker.vips.extend(Some(vip).filter(|_| range.announce == Announce::Host));
     }
 
     /// Notes that every host route has to be looked at: those that are out and those that may be wanted.

@@ -2,20 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Settings;
 use crate::model::ipvs::{
     Destination, DestinationKey, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
 };
+use crate::model::service::{Service, Weights};
+use crate::model::settings::Dataplane;
 
+use super::problem::Problem;
 use super::step::Step;
 
-/// The settings of every virtual server.
-pub fn settings(settings: &Settings) -> ServerSettings {
-    let scheduler = settings.dataplane.scheduler.clone();
-    // A client whose slot belongs to a destination of weight 0 would get none at all without the fallback, and hashing
-    // the port too spreads the connections of one client.
-    let flags = if &*scheduler.0 == "mh" { ServerFlags::MH_FALLBACK | ServerFlags::MH_PORT } else { 0 };
-    ServerSettings { scheduler, flags: ServerFlags(flags), timeout: 0 }
+/// The settings of all virtual servers of `service`, and what of its wishes cannot be fulfilled.
+///
+/// Persistence is known to one LB node only, and the ToR spreads the connections of one client over all of them. So a
+/// Service with session affinity that names no scheduler gets `mh` by the client's address alone, which chooses the same
+/// destination on every node.
+pub fn settings(dataplane: &Dataplane, service: &Service) -> (ServerSettings, Option<Problem>) {
+    let wishes = &service.wishes;
+    let weighted = wishes.weights != Weights::Even;
+    let scheduler = match &wishes.scheduler {
+        Some(scheduler) => scheduler.clone(),
+        None if service.affinity.is_some() => Scheduler::new("mh"),
+        None if weighted => dataplane.scheduler.weighted(),
+        None => dataplane.scheduler.clone(),
+    };
+    let flags = wishes.flags.unwrap_or(match &*scheduler.0 {
+        // A client whose slot belongs to a destination of weight 0 would get none at all without the fallback, and hashing
+        // the port too spreads the connections of one client.
+        "mh" if service.affinity.is_none() => ServerFlags(ServerFlags::MH_FALLBACK | ServerFlags::MH_PORT),
+        "mh" => ServerFlags(ServerFlags::MH_FALLBACK),
+        _ => ServerFlags::default(),
+    });
+    let problem = (weighted && scheduler != scheduler.weighted()).then(|| Problem::WeightsIgnored(scheduler.clone()));
+    let persistent = if service.affinity.is_some() { ServerFlags::PERSISTENT } else { 0 };
+    let flags = ServerFlags(flags.0 | persistent);
+    (ServerSettings { scheduler, flags, timeout: service.affinity.unwrap_or_default() }, problem)
 }
 
 /// The steps from `actual` to `desired`. Destinations are added before others are deleted, so that there is always one

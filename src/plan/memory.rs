@@ -54,7 +54,7 @@ impl Step {
         match self {
             Step::SetSysctl(name, _) => Key::Sysctl(name.clone()),
             Step::EnsureLink | Step::DeleteLink => Key::Link,
-            Step::ReplaceTable(_) | Step::DeleteTable => Key::Table,
+            Step::ReplaceTable(_) | Step::EditTable { .. } | Step::DeleteTable => Key::Table,
             Step::SetClassicSnat(family) | Step::DeleteClassicSnat(family) => Key::ClassicSnat(*family),
             Step::AddServer(key, _) | Step::SetServer(key, _) | Step::DeleteServer(key) => Key::Server(*key),
             Step::AddDestination(key, destination, _)

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::nft::Table;
+use crate::model::nft::{Elements, Source, Table};
 use crate::model::settings::Snat;
 use crate::model::{Family, Prefix, Time};
 
 use super::books::Part;
 use super::pass::Draft;
 use super::planner::Planner;
+use super::role::labels;
 use super::step::Step;
 
 impl Planner {
@@ -17,7 +18,7 @@ impl Planner {
     /// peers may still follow.
     fn covered(&self, now: Time, draft: &mut Draft) -> BTreeSet<Prefix> {
         let mut covered = self.ranges.prefixes();
-        covered.extend(self.lingering());
+        covered.extend(&self.host.lingering);
         let table = self.actual.nft.table.iter().flat_map(|table| table.guard.union(&table.masquerade));
         for prefix in table.copied().filter(|prefix| !covered.contains(prefix)).collect::<Vec<_>>() {
             if let Err(until) = self.outlived(prefix, now) {
@@ -46,7 +47,7 @@ impl Planner {
             }
         }
         let guard = self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default();
-        self.send_table(self.table(&covered, guard), now, draft);
+        self.send_table(self.rules(&covered, guard), now, draft);
     }
 
     /// Is what replaces the classic SNAT rule of `family` in force already?
@@ -64,30 +65,73 @@ impl Planner {
         let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
         let covered = self.covered(now, draft);
         let guard = covered.iter().copied().filter(|prefix| !self.ranges.contains(*prefix) || ready(prefix));
-        let table = self.table(&covered, guard.collect());
+        let guard = guard.flat_map(|prefix| self.to_guard(prefix)).collect();
+        let table = self.rules(&covered, guard);
         self.send_table(table, now, draft);
     }
 
-    /// The table with this guard and the masquerade that is due. The kernel's sets take no prefix inside another.
-    fn table(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
-        let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
-        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
-        let masquerade = match self.settings.dataplane.snat {
-            Snat::Nftables => covered.clone(),
-            Snat::None => BTreeSet::new(),
-            // The nftables rule stays until the classic one has taken over.
-            Snat::IpvsMatch => covered.iter().copied().filter(|p| there(p) && !classic_in_force(p)).collect(),
-        };
-        Table { masquerade: outermost(masquerade), guard: outermost(guard), ..Table::default() }
+    /// What the guard has to cover of `prefix`: all of it, but not the node's own addresses in a range of which just single
+    /// VIPs are local.
+    pub(super) fn to_guard(&self, prefix: Prefix) -> Vec<Prefix> {
+        let range = self.ranges.covering(prefix.address()).filter(|range| range.prefix == prefix);
+        if range.is_none_or(|range| range.is_whole()) { vec![prefix] } else { prefix.without(&self.here.addresses) }
     }
 
-    fn send_table(&mut self, table: Table, now: Time, draft: &mut Draft) {
-        if table == Table::default() {
-            if self.actual.nft.table.is_some() {
+    /// The table, its elements apart, with this guard and the masquerade that is due. The kernel's sets take no prefix
+    /// inside another.
+    fn rules(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
+        let dataplane = &self.settings.dataplane;
+        let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
+        let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
+        // In a range of which just single VIPs are local, single virtual servers are masqueraded.
+        let whole = covered.iter().copied().filter(|prefix| {
+            self.ranges.covering(prefix.address()).is_none_or(|range| range.is_whole() || range.prefix != *prefix)
+        });
+        let masquerade = match dataplane.snat {
+            Snat::Nftables => whole.collect(),
+            Snat::None => BTreeSet::new(),
+            // The nftables rule stays until the classic one has taken over.
+            Snat::IpvsMatch => whole.filter(|p| there(p) && !classic_in_force(p)).collect(),
+        };
+        let guard = outermost(guard);
+        let is_used = !covered.is_empty() || self.host.elements != Elements::default();
+        let rewrites = is_used && dataplane.snat == Snat::Nftables;
+        let labels = labels(&self.cluster);
+        let pool = |family| Some((family, dataplane.pool(family, &labels)?));
+        let source = Source { pool: Family::ALL.into_iter().filter_map(pool).collect(), ports: dataplane.snat_ports };
+        // While the Node may be among what could not be understood, its pod ranges are those that an earlier run knew.
+        let known = self.actual.nft.table.iter().filter(|_| self.is_blind()).flat_map(|table| &table.pods);
+        let pods = self.here.pod_ranges.iter().chain(known).copied().collect();
+        Table {
+            masquerade: outermost(masquerade),
+            guard,
+            source: Some(source).filter(|_| rewrites).unwrap_or_default(),
+            pods: if rewrites { outermost(pods) } else { BTreeSet::new() },
+            mss: dataplane.mss.filter(|_| is_used),
+            ..Table::default()
+        }
+    }
+
+    /// Sends what makes the table like `rules`, with all elements. Elements alone are edited, so that a Service costs what
+    /// it changes.
+    fn send_table(&mut self, rules: Table, now: Time, draft: &mut Draft) {
+        let there = self.actual.nft.table.as_ref();
+        if rules == Table::default() && self.host.elements == Elements::default() {
+            if there.is_some() {
                 self.send(Step::DeleteTable, now, draft);
             }
-        } else if self.actual.nft.table.as_ref() != Some(&table) {
-            self.send(Step::ReplaceTable(table), now, draft);
+            return;
+        }
+        match there.filter(|there| there.is_like(&rules)).map(|there| &there.elements) {
+            None => {
+                let table = Table { elements: self.host.elements.clone(), ..rules };
+                self.send(Step::ReplaceTable(table), now, draft);
+            }
+            Some(there) if *there != self.host.elements => {
+                let (add, remove) = (self.host.elements.without(there), there.without(&self.host.elements));
+                self.send(Step::EditTable { add, remove }, now, draft);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -98,7 +142,7 @@ pub(super) fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
 }
 
 /// Those that lie inside no other.
-fn outermost(set: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
+pub(super) fn outermost(set: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
     let mut result = BTreeSet::new();
     // An outer prefix comes before those inside it, and between them come only others inside it.
     let mut last: Option<Prefix> = None;

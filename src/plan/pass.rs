@@ -125,9 +125,7 @@ impl Planner {
                 Key::ServerReading(server) => {
                     self.servers.to_read.insert(*server);
                 }
-                Key::Path(prefix) if prefix.is_host() => {
-                    self.speaker.vips.insert(prefix.address());
-                }
+                Key::Path(prefix) | Key::Route(prefix) if prefix.is_host() => self.touch_vip(prefix.address()),
                 _ => {}
             }
         }
@@ -238,7 +236,8 @@ impl Planner {
         if self.servers.busy.contains_key(&key) {
             return 0;
         }
-        let desired = self.desired_server(&key);
+        self.want_elements(key);
+        let desired = self.ledger.server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
         // Whose it is may stand in what could not be understood at the start.
         if surplus && self.may_be_wanted(&key) {
@@ -267,6 +266,11 @@ impl Planner {
             }
         }
         self.touch_vip(key.address);
+        // Nobody gets in before the filter is there.
+        if !steps.is_empty() && desired.is_some() && !self.is_filtered(&key) {
+            self.servers.unfiltered.insert(key);
+            return 0;
+        }
         if steps.is_empty() {
             self.memory.forget_server(&key);
             draft.latencies.extend(self.servers.changed.remove(&key).map(|since| now - since));

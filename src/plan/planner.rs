@@ -9,16 +9,17 @@ use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::Load;
 use crate::model::{Cluster, Event, Family, Prefix, Settings, State, Time};
 
+use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave, Session};
-use super::claims::Ledger;
+use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
 use super::problem::Notice;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
 use super::step::Step;
-use super::{bgp, ipvs};
+use super::surroundings::Surroundings;
 
 /// Everything known, and the memory of what was tried. See the module `pass` for what it decides.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub struct Planner {
     pub(super) ledger: Ledger,
     pub(super) ranges: Ranges,
     pub(super) role: Role,
+    pub(super) here: Surroundings,
     /// The peers that this node has by its labels; none before these are known.
     pub(super) peers: BTreeMap<IpAddr, Peer>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
@@ -51,13 +53,15 @@ impl Planner {
     /// A planner that knows nothing yet but `settings`.
     pub fn new(settings: Settings, now: Time) -> Planner {
         let next_resync = now + settings.resync;
+        let cluster = Cluster::seen_from(&settings.node);
         let mut planner = Planner {
             settings,
-            cluster: Cluster::default(),
+            cluster,
             role: Role::Unknown,
             peers: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),
+            here: Surroundings::default(),
             sources: BTreeMap::new(),
             actual: State::default(),
             host: HostBook { wanted: true, ..HostBook::default() },
@@ -116,7 +120,7 @@ impl Planner {
 
     /// Desired state as far as virtual servers go, for those who need it whole.
     pub fn desired_servers(&self) -> BTreeMap<ServerKey, VirtualServer> {
-        self.ledger.servers().filter_map(|key| Some((*key, self.desired_server(key)?))).collect()
+        self.ledger.servers().filter_map(|key| Some((*key, self.ledger.server(key)?))).collect()
     }
 
     /// Has the first list of all objects been told?
@@ -160,12 +164,6 @@ impl Planner {
         &self.actual
     }
 
-    /// The virtual server `key` as it should be.
-    pub(super) fn desired_server(&self, key: &ServerKey) -> Option<VirtualServer> {
-        let destinations = self.ledger.destinations(key)?.clone();
-        Some(VirtualServer { settings: ipvs::settings(&self.settings), destinations })
-    }
-
     /// Have the cluster's objects and the node been understood well enough to decide about ranges and claims?
     pub(super) fn informed(&self) -> bool {
         let told = self.cluster.is_listed() && self.role != Role::Frozen;
@@ -174,7 +172,7 @@ impl Planner {
 
     /// Is `address` in our care: inside a range in force or configured, or under a local route of ours?
     pub(super) fn owns(&self, address: IpAddr) -> bool {
-        let configured = self.settings.cluster_ips.iter().flatten();
+        let configured = self.settings.cluster_ips.iter().flatten().chain(&self.settings.allowed);
         self.ranges.covering(address).is_some()
             || configured.map(|range| range.prefix).any(|prefix| prefix.contains(address))
             || self.is_standing_by() && self.cluster.service_cidrs().iter().any(|prefix| prefix.contains(address))
@@ -223,6 +221,9 @@ impl Planner {
         }
         if touched.node || touched.ranges || !complete_before || sees {
             self.derive_ranges(now);
+        }
+        if touched.nodes {
+            self.derive_vips(now);
         }
         for service in touched.services {
             self.derive_claim(&service, now);

@@ -49,8 +49,12 @@ impl Planner {
         sysctl::satisfies(name, self.actual.sysctls.get(name).map(String::as_str), wanted)
     }
 
-    /// Is the client's address replaced for connections to `prefix`, as configured?
+    /// Is the client's address replaced for connections to `prefix`, as configured? Where just single VIPs are local, each
+    /// virtual server sees to it by itself.
     pub(super) fn snat_in_force(&self, prefix: Prefix) -> bool {
+        if self.ranges.has_own_route(prefix.address()) && self.settings.dataplane.snat == Snat::Nftables {
+            return true;
+        }
         match self.settings.dataplane.snat {
             Snat::None => true,
             Snat::Nftables => self.actual.nft.table.as_ref().is_some_and(|table| covers(&table.masquerade, prefix)),
@@ -60,7 +64,8 @@ impl Planner {
 
     /// Does the guard cover `prefix`?
     pub(super) fn guarded(&self, prefix: Prefix) -> bool {
-        self.actual.nft.table.as_ref().is_some_and(|table| covers(&table.guard, prefix))
+        let table = self.actual.nft.table.as_ref();
+        table.is_some_and(|table| self.to_guard(prefix).into_iter().all(|piece| covers(&table.guard, piece)))
     }
 
     /// How the infrastructure of the range `prefix` stands: kernel parameters, SNAT, guard, link, local route.
@@ -91,7 +96,8 @@ impl Planner {
         if self.actual.addr.link != Some(Link::DESIRED) {
             return self.unmet(Key::Link, "the dummy link is missing or down".into());
         }
-        if self.actual.addr.routes.get(&prefix) != Some(&route) {
+        let is_whole = !self.ranges.has_own_route(prefix.address());
+        if is_whole && self.actual.addr.routes.get(&prefix) != Some(&route) {
             return self.unmet(Key::Route(prefix), format!("the local route {prefix} is missing"));
         }
         if !self.host.fresh || self.memory.is_writing_host() {
@@ -106,6 +112,22 @@ impl Planner {
             Some(failure) => Footing::Mending(format!("{what}: {}", failure.reason)),
             None => Footing::Mending(what),
         }
+    }
+
+    /// Why the local route of its own that `vip` needs, or a rule for its virtual servers, is missing for good.
+    pub(super) fn unmendable(&self, vip: IpAddr) -> Option<String> {
+        let key = Key::Route(Prefix::host(vip));
+        let failure = self.memory.failure(&key).filter(|failure| failure.lasts() && self.ranges.has_own_route(vip))?;
+        Some(format!("{key}: {}", failure.reason))
+    }
+
+    /// Does `vip` have the local route of its own that it needs, and its virtual servers what they need of the packet
+    /// filter?
+    pub(super) fn is_footed(&self, vip: IpAddr) -> bool {
+        let prefix = Prefix::host(vip);
+        let route = self.actual.addr.routes.get(&prefix);
+        let local = !self.ranges.has_own_route(vip) || route.is_some() && route.copied() == self.desired_route(prefix);
+        local && self.ledger.servers_at(vip).all(|key| self.is_filtered(key))
     }
 
     /// Is each virtual server of the range as it should be, or reported as failed?
@@ -128,6 +150,10 @@ impl Planner {
     /// out that is not meant to stay, and peers had time to hear of its end. `Err` holds when to ask again, if time
     /// alone decides.
     pub(super) fn released(&self, address: IpAddr, now: Time) -> Result<(), Option<Time>> {
+        // A NodePort is announced by nobody.
+        if self.here.addresses.contains(&address) {
+            return Ok(());
+        }
         let Some(range) = self.ranges.covering(address) else {
             let lengths = 0..=Prefix::host(address).length();
             return self.unheard(lengths.filter_map(|length| Prefix::containing(address, length)), now);

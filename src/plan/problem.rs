@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::ipvs::ServerKey;
+use crate::model::ipvs::{Scheduler, ServerKey};
+use crate::model::settings::Use;
 use crate::model::{ObjectRef, ServiceKey};
 
 /// Why a part of a Service is not served.
@@ -12,10 +13,18 @@ use crate::model::{ObjectRef, ServiceKey};
 pub enum Problem {
     /// A ClusterIP lies in none of the ranges in force, which are these in words.
     OutsideRanges(IpAddr, Arc<str>),
-    /// No range allows this address of `spec.externalIPs`.
-    ExternalIpNotAllowed(IpAddr),
-    /// An endpoint lies inside a ClusterIP range itself: forwarding to it would lead back here.
+    /// No range allows this use of the address.
+    NotAllowed(Use, IpAddr),
+    /// A range allows it, but the address is in use for something else, as the words say.
+    InUse(Use, IpAddr, Arc<str>),
+    /// A NodePort lies outside the ports that NodePorts may have, from the first to the last.
+    NodePortOutside(u16, u16, u16),
+    /// An endpoint lies inside a range that is wholly local: forwarding to it would lead back here.
     EndpointInRange(IpAddr),
+    /// Weights are asked for, and a scheduler that knows none.
+    WeightsIgnored(Scheduler),
+    /// The health check port belongs to an older Service that asks for it too.
+    HealthPortTaken(u16, ServiceKey),
     /// The virtual server belongs to an older Service that asks for it too.
     Taken(ServerKey, ServiceKey),
 }
@@ -26,9 +35,44 @@ impl Problem {
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Problem::OutsideRanges(..) => None,
-            Problem::ExternalIpNotAllowed(_) => Some("ExternalIPNotAllowed"),
+            Problem::NotAllowed(Use::LoadBalancerIp, _) | Problem::InUse(Use::LoadBalancerIp, ..) => {
+                Some("LoadBalancerIPNotAllowed")
+            }
+            Problem::NotAllowed(..) | Problem::InUse(..) => Some("ExternalIPNotAllowed"),
+            Problem::NodePortOutside(..) => None,
             Problem::EndpointInRange(_) => Some("EndpointNotAllowed"),
+            Problem::WeightsIgnored(_) => Some("WeightsIgnored"),
             Problem::Taken(..) => Some("AddressTaken"),
+            Problem::HealthPortTaken(..) => Some("HealthCheckPortTaken"),
+        }
+    }
+}
+
+impl Problem {
+    /// Who can do what about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Problem::OutsideRanges(..) => {
+                "the operator: add the range to `ranges.clusterIPs`, or create the ServiceCIDR that the address is from"
+            }
+            Problem::NotAllowed(Use::ExternalIp | Use::ClusterIp, _) => {
+                "the owner: take an address that is allowed; the operator: allow its range in `ranges.externalIPs`"
+            }
+            Problem::NotAllowed(Use::LoadBalancerIp, _) => {
+                "the operator: have the controller give addresses of `ranges.loadBalancerIPs`, or allow their range there"
+            }
+            Problem::InUse(..) => "the owner: take another address; it can be no VIP while it is in use",
+            Problem::NodePortOutside(..) => {
+                "the operator: make `dataplane.nodePorts.ports` what the API server's `--service-node-port-range` is"
+            }
+            Problem::EndpointInRange(_) => {
+                "the owner: name the pods, not another Service's VIP, in a hand-written EndpointSlice"
+            }
+            Problem::WeightsIgnored(_) => {
+                "the owner: ask for `wrr`, `wlc`, `mh` or another scheduler that minds weights"
+            }
+            Problem::HealthPortTaken(..) => "the owner: have another port allocated",
+            Problem::Taken(..) => "the owner: use another port or address, or delete the older Service's",
         }
     }
 }
@@ -39,11 +83,21 @@ impl fmt::Display for Problem {
             Problem::OutsideRanges(address, ranges) => {
                 write!(f, "ClusterIP {address} lies in none of the ranges ({ranges}); not served")
             }
-            Problem::ExternalIpNotAllowed(address) => {
-                write!(f, "external IP {address} is not allowed: vipcast serves no external IPs yet")
+            Problem::NotAllowed(usage, address) => {
+                write!(f, "{usage} {address} is not allowed: no range of {} holds it; not served", usage.key())
+            }
+            Problem::InUse(usage, address, what) => write!(f, "{usage} {address} is not allowed: {what}; not served"),
+            Problem::NodePortOutside(port, first, last) => {
+                write!(f, "NodePort {port} is not among {first}-{last} (dataplane.nodePorts.ports); not served")
             }
             Problem::EndpointInRange(address) => {
-                write!(f, "endpoint {address} is itself inside a ClusterIP range; left out")
+                write!(f, "endpoint {address} is itself inside a range of VIPs; left out")
+            }
+            Problem::WeightsIgnored(scheduler) => {
+                write!(f, "weights are asked for, and the scheduler {scheduler}, which knows none")
+            }
+            Problem::HealthPortTaken(port, owner) => {
+                write!(f, "health check port {port} is claimed by the older Service {owner} too, which has it")
             }
             Problem::Taken(key, owner) => write!(f, "{key} is claimed by the older Service {owner} too, which has it"),
         }

@@ -1,5 +1,6 @@
-//! The ClusterIP ranges in force: from the configuration, else from the ServiceCIDR objects; checked against what must
-//! not lie in them, since a whole range becomes local on this node.
+//! The ranges in force: those of ClusterIPs from the configuration, else from the ServiceCIDR objects; those that allow
+//! other VIPs; and the SNAT pool. Where a whole range becomes local on this node, it is checked against what must not lie
+//! in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::model::addr::Addr;
 use crate::model::settings::{Announce, Range, Use};
-use crate::model::{Cluster, Prefix, Settings};
+use crate::model::{Cluster, Family, Labels, Prefix, Settings};
 
 use super::role::labels;
 
@@ -32,21 +33,27 @@ impl Ranges {
         let mut wanted: Vec<Range> = match &settings.cluster_ips {
             Some(ranges) => ranges.clone(),
             None => {
-                let left = local.routes.keys().copied().filter(|_| unknown);
+                let left = local.routes.keys().copied().filter(|prefix| unknown && !prefix.is_host());
                 cluster.service_cidrs().into_iter().chain(left).map(aggregate).collect()
             }
         };
+        wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let labels = labels(cluster);
+        wanted.extend(settings.allowed.iter().cloned().chain(pool(settings, &labels, node_ips)));
         for range in wanted.iter_mut().filter(|range| !range.node_selector.matches(&labels)) {
             range.announce = Announce::None;
         }
-        wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let mut result = Ranges::default();
         for range in wanted {
-            if result.ranges.keys().any(|outer| outer.covers(range.prefix)) {
+            // ClusterIP ranges come first, the widest first.
+            if let Some(other) = result.ranges.keys().find(|other| other.overlaps(range.prefix)) {
+                if !range.uses.contains(&Use::ClusterIp) {
+                    let problem = format!("range {} shares addresses with the range {other}", range.prefix);
+                    result.problems.insert(range.prefix, problem);
+                }
                 continue;
             }
-            let problem = intruder(range.prefix, settings, cluster, node_ips);
+            let problem = intruder(range.prefix, settings, cluster, node_ips).filter(|_| range.is_whole());
             if let Some(problem) = &problem {
                 result.problems.insert(range.prefix, problem.clone());
             }
@@ -73,6 +80,16 @@ impl Ranges {
         self.ranges.keys().copied().collect()
     }
 
+    /// The prefixes of the ranges that are wholly local.
+    pub fn whole(&self) -> BTreeSet<Prefix> {
+        self.iter().filter(|range| range.is_whole()).map(|range| range.prefix).collect()
+    }
+
+    /// Is `address` in a range in which each VIP has a local route of its own?
+    pub fn has_own_route(&self, address: IpAddr) -> bool {
+        self.covering(address).is_some_and(|range| !range.is_whole())
+    }
+
     /// Is `prefix` a range in force?
     pub fn contains(&self, prefix: Prefix) -> bool {
         self.ranges.contains_key(&prefix)
@@ -86,10 +103,11 @@ impl Ranges {
 
 impl fmt::Display for Ranges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.ranges.is_empty() {
+        let mut of_vips = self.iter().filter(|range| !range.uses.is_empty()).map(|range| range.prefix).peekable();
+        if of_vips.peek().is_none() {
             return f.write_str("none in force");
         }
-        for (index, prefix) in self.ranges.keys().enumerate() {
+        for (index, prefix) in of_vips.enumerate() {
             write!(f, "{}{prefix}", if index == 0 { "" } else { ", " })?;
         }
         Ok(())
@@ -99,6 +117,16 @@ impl fmt::Display for Ranges {
 /// A range as a ServiceCIDR object implies it.
 fn aggregate(prefix: Prefix) -> Range {
     Range::new(prefix, Use::ClusterIp, Announce::Aggregate)
+}
+
+/// The part of the SNAT pool that this node does not have as its own addresses: replies to it have to find this node, so it
+/// is announced, and what IPVS does not take of it is refused, as with a range that nobody has a VIP in.
+fn pool(settings: &Settings, labels: &Labels, node_ips: &[IpAddr]) -> Vec<Range> {
+    let own: BTreeSet<IpAddr> = node_ips.iter().copied().collect();
+    let pools = Family::ALL.into_iter().filter_map(|family| settings.dataplane.pool(family, labels));
+    let prefixes = pools.flat_map(|(first, last)| Prefix::spanning(first, last));
+    let ours = prefixes.flat_map(|prefix| prefix.without(&own));
+    ours.map(|prefix| Range { uses: BTreeSet::new(), ..aggregate(prefix) }).collect()
 }
 
 /// What must not be inside a range but is.

@@ -54,7 +54,7 @@ impl Planner {
         if let Some(server) = server_of(&step) {
             self.settle(server);
         }
-        if let Step::Announce(prefix, _) | Step::Withdraw(prefix) = step
+        if let Step::Announce(prefix, _) | Step::Withdraw(prefix) | Step::SetRoute(prefix, _) = step
             && prefix.is_host()
         {
             self.speaker.vips.insert(prefix.address());
@@ -119,6 +119,10 @@ impl Planner {
             }
         }
         match step {
+            Step::ReplaceTable(_) | Step::EditTable { .. } => self.servers.todo.append(&mut self.servers.unfiltered),
+            Step::DeleteRoute(prefix) => {
+                self.host.lingering.remove(prefix);
+            }
             Step::Withdraw(prefix) => {
                 self.speaker.ours.remove(prefix);
                 self.speaker.withdrawn.insert(*prefix, now);
@@ -164,7 +168,7 @@ impl Planner {
         match observation {
             Observation::Host(reading) => self.on_host(*reading, now),
             Observation::Servers(found) => {
-                let ours = found.into_keys().filter(|key| self.owns_server(key.address)).collect::<BTreeSet<_>>();
+                let ours = found.into_keys().filter(|key| self.owns_server(key)).collect::<BTreeSet<_>>();
                 self.servers.to_read.extend(ours);
                 // The kernel's dumps can skip: what is missing from one is looked up by itself.
                 self.servers.to_read.extend(self.actual.ipvs.keys().copied());
@@ -228,6 +232,7 @@ impl Planner {
             }
         }
         self.derive_ranges(now);
+        self.touch_routes();
     }
 
     fn take<T>(&mut self, part: Part, value: Result<T, String>, store: impl FnOnce(&mut Planner, T)) {

@@ -1,7 +1,6 @@
 //! What the planner makes of the node's role: which peers it has, whether all of ours has to go, and what is ours then.
 
-use std::net::IpAddr;
-
+use crate::model::ipvs::ServerKey;
 use crate::model::{State, Time};
 
 use super::change::Leave;
@@ -20,12 +19,23 @@ impl Planner {
         matches!(self.role, Role::StandingBy(_))
     }
 
-    /// Is a virtual server at `address` ours? While all of ours goes, only if something in the kernel shows that an agent
+    /// Is the virtual server `key` ours? While all of ours goes, only if something in the kernel shows that an agent
     /// served here: otherwise what lies in a range is somebody else's who serves it on this node (kube-proxy, say).
-    pub(super) fn owns_server(&self, address: IpAddr) -> bool {
+    pub(super) fn owns_server(&self, key: &ServerKey) -> bool {
         let State { addr, nft, .. } = &self.actual;
         let served = addr.link.is_some_and(|link| link.dummy) || !addr.routes.is_empty() || *nft != Default::default();
-        self.owns(address) && (served || !self.is_removing())
+        let owned =
+            if self.here.addresses.contains(&key.address) { self.owns_node_port(key) } else { self.owns(key.address) };
+        owned && (served || !self.is_removing())
+    }
+
+    /// Is the virtual server `key` on an address of this node a NodePort of ours, or was one by what the packet filter has?
+    fn owns_node_port(&self, key: &ServerKey) -> bool {
+        let ports = self.settings.dataplane.node_ports.as_ref();
+        let configured = ports.is_some_and(|ports| (ports.ports.0..=ports.ports.1).contains(&key.port))
+            && self.here.node_port_addresses.contains(&key.address);
+        let table = self.actual.nft.table.as_ref();
+        configured || table.is_some_and(|table| table.elements.masquerade.contains(key))
     }
 
     pub(super) fn on_leave(&mut self, leave: Leave, now: Time) {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
 use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
-use crate::model::nft::{Nft, Table};
+use crate::model::nft::{Elements, Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
 use crate::model::{Family, Prefix};
@@ -24,6 +24,14 @@ pub enum Step {
     DeleteLink,
     /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
     ReplaceTable(Table),
+    /// Take elements out of the table `inet vipcast` and put others in, in one transaction. Those to take out are there, a
+    /// virtual server's source prefixes being one element; those to put in are not, unless they are taken out too.
+    EditTable {
+        /// To put in.
+        add: Elements,
+        /// To take out.
+        remove: Elements,
+    },
     /// Delete the table `inet vipcast`.
     DeleteTable,
     /// Write the classic SNAT rule of a family, in our own iptables chain.
@@ -110,9 +118,11 @@ impl Step {
             Step::EnsureLink | Step::DeleteLink | Step::SetRoute(..) | Step::DeleteRoute(_) | Step::ReadHost => {
                 Target::Addr
             }
-            Step::ReplaceTable(_) | Step::DeleteTable | Step::SetClassicSnat(_) | Step::DeleteClassicSnat(_) => {
-                Target::Nft
-            }
+            Step::ReplaceTable(_)
+            | Step::EditTable { .. }
+            | Step::DeleteTable
+            | Step::SetClassicSnat(_)
+            | Step::DeleteClassicSnat(_) => Target::Nft,
             Step::AddServer(..)
             | Step::SetServer(..)
             | Step::DeleteServer(_)
@@ -149,6 +159,11 @@ impl fmt::Display for Step {
                 list(f, &table.masquerade)?;
                 f.write_str(", guard ")?;
                 list(f, &table.guard)
+            }
+            Step::EditTable { add, remove } => {
+                f.write_str("edit nftables table inet vipcast:")?;
+                elements(f, " add", add)?;
+                elements(f, " remove", remove)
             }
             Step::DeleteTable => f.write_str("delete nftables table inet vipcast"),
             Step::SetClassicSnat(family) => write!(f, "set the {family} iptables SNAT rule"),
@@ -192,6 +207,22 @@ fn list(f: &mut fmt::Formatter<'_>, prefixes: &BTreeSet<Prefix>) -> fmt::Result 
         return f.write_str("none");
     }
     prefixes.iter().enumerate().try_for_each(|(n, prefix)| write!(f, "{}{prefix}", if n == 0 { "" } else { " " }))
+}
+
+/// Elements in words, each list of them after `verb`.
+fn elements(f: &mut fmt::Formatter<'_>, verb: &str, elements: &Elements) -> fmt::Result {
+    let Elements { keep, masquerade, draining, sources } = elements;
+    for (name, keys) in [("keep", keep), ("masquerade", masquerade), ("draining", draining)] {
+        if !keys.is_empty() {
+            write!(f, "{verb} {name}")?;
+            keys.iter().try_for_each(|key| write!(f, " {key}"))?;
+        }
+    }
+    for (key, prefixes) in sources {
+        write!(f, "{verb} sources of {key} ")?;
+        list(f, prefixes)?;
+    }
+    Ok(())
 }
 
 /// How a step ended.

@@ -177,7 +177,7 @@ fn a_service_and_its_slices_make_virtual_servers() {
             vec![web(), eps("a", "web", "http:8080", "10.244.1.2 10.96.0.11")],
             vec![
                 "10.96.0.10:80 TCP -> 10.244.1.2:8080",
-                "shop/web: endpoint 10.96.0.11 is itself inside a ClusterIP range; left out",
+                "shop/web: endpoint 10.96.0.11 is itself inside a range of VIPs; left out",
             ],
         ),
     ];

@@ -9,7 +9,7 @@ const LONGEST: usize = 400;
 /// What deciding must not know: IO, clocks, async, and the types of those who do.
 const FORBIDDEN: [&str; 14] = [
     "tokio",
-    "kube",
+    "kube::",
     "k8s_openapi",
     "tonic",
     "neli",

@@ -46,7 +46,7 @@ pub(crate) fn servers(settings: &Settings, world: &World) -> BTreeMap<ServerKey,
         match object {
             Object::Service(key, service) => services.push((key, service)),
             Object::Slice(_, slice) => slices.push(slice),
-            Object::Node(_) | Object::ServiceCidr(..) => {}
+            Object::Node(_) | Object::OtherNode(..) | Object::ServiceCidr(..) => {}
         }
     }
     services.sort_by_key(|(key, service)| (service.created, (*key).clone()));
@@ -66,7 +66,10 @@ pub(crate) fn servers(settings: &Settings, world: &World) -> BTreeMap<ServerKey,
                 }
                 if !destinations.is_empty() {
                     let key = ServerKey { address, protocol: port.protocol, port: port.port };
-                    servers.entry(key).or_insert(VirtualServer { settings: ipvs::settings(settings), destinations });
+                    servers.entry(key).or_insert(VirtualServer {
+                        settings: ipvs::settings(&settings.dataplane, service).0,
+                        destinations,
+                    });
                 }
             }
         }
@@ -108,7 +111,9 @@ pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
         (*prefix, LocalRoute { source: Some(source), on_link: true })
     };
     let masquerade = if settings.dataplane.snat == Snat::Nftables { prefixes.clone() } else { BTreeSet::new() };
-    let table = Table { masquerade, guard: prefixes.clone(), ..Table::default() };
+    let pods = world.node().filter(|_| settings.dataplane.snat == Snat::Nftables && !prefixes.is_empty());
+    let pods = pods.into_iter().flat_map(|node| node.pod_cidrs.iter().copied()).collect();
+    let table = Table { masquerade, guard: prefixes.clone(), pods, ..Table::default() };
     State {
         sysctls: sysctl::desired(&families),
         addr: Addr {

@@ -1,0 +1,50 @@
+//! What the packet filter has to do for single virtual servers: which of them keep the client's address, which are
+//! masqueraded though they lie in no masqueraded range, and who may use them.
+//!
+//! An element is in force before its virtual server is made or filled, since a client must not get through before the filter
+//! is there, nor a reply go astray; it stays until the virtual server is gone.
+
+use crate::model::ipvs::ServerKey;
+use crate::model::nft::Elements;
+use crate::model::settings::Snat;
+
+use super::claims::Ask;
+use super::planner::Planner;
+
+impl Planner {
+    /// Brings the wanted elements of `key` up to date with what is asked of it.
+    pub(super) fn want_elements(&mut self, key: ServerKey) {
+        let is_there = self.actual.ipvs.contains_key(&key);
+        let Some(ask) = self.ledger.ask(&key) else {
+            if !is_there {
+                self.host.elements.forget(&key);
+            }
+            return;
+        };
+        let wanted = self.elements_of(key, ask);
+        self.host.elements.forget(&key);
+        self.host.elements.merge(wanted);
+    }
+
+    fn elements_of(&self, key: ServerKey, ask: &Ask) -> Elements {
+        let mut elements = Elements::default();
+        // The classic rule masquerades all that IPVS forwards, and no rule of ours can stop it.
+        if self.settings.dataplane.snat == Snat::Nftables {
+            elements.keep.extend(Some(key).filter(|_| ask.filter.keep));
+            let in_range = self.ranges.covering(key.address).is_some_and(|range| range.is_whole());
+            elements.masquerade.extend(Some(key).filter(|_| !in_range));
+        }
+        elements.sources.extend(ask.filter.sources.iter().map(|sources| (key, (**sources).clone())));
+        elements
+    }
+
+    /// Is what is wanted of the packet filter for `key` in force?
+    pub(super) fn is_filtered(&self, key: &ServerKey) -> bool {
+        let wanted = &self.host.elements;
+        let nothing = Elements::default();
+        let there = self.actual.nft.table.as_ref().map_or(&nothing, |table| &table.elements);
+        wanted.keep.contains(key) == there.keep.contains(key)
+            && wanted.masquerade.contains(key) == there.masquerade.contains(key)
+            && wanted.sources.get(key) == there.sources.get(key)
+    }
+}
