@@ -12,6 +12,7 @@ use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
 use super::change::Leave;
+use super::health::Health;
 use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
@@ -32,6 +33,8 @@ pub struct Plan {
     pub latencies: Vec<Duration>,
     /// What the owners of objects can mend, for each object of which that changed.
     pub notices: Vec<Notice>,
+    /// The health check ports, where something about them changed.
+    pub health: Option<Health>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -87,8 +90,9 @@ impl Planner {
             draft.wake(next);
         }
         let finished = self.is_finished(now, &mut draft);
+        let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, finished }
+        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, health, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was

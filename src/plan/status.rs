@@ -9,6 +9,7 @@ use crate::model::bgp::{NextHop, SessionState};
 use crate::model::settings::Announce;
 use crate::model::{Family, Kind, Prefix};
 
+use super::capacity::CapacityStatus;
 use super::memory::Key;
 use super::planner::Planner;
 use super::preconditions::Footing;
@@ -40,6 +41,8 @@ pub struct Status {
     pub services: ServicesStatus,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
+    /// Room for connections.
+    pub capacity: CapacityStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
     /// Kernel parameters that vipcast needs.
@@ -179,6 +182,7 @@ impl Planner {
             ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
             ipvs: self.ipvs_status(),
+            capacity: self.capacity_status(),
             bgp: self.bgp_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
