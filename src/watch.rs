@@ -15,7 +15,7 @@
 //!   sight of it.
 //! - `Trouble` is for what is wrong besides single objects: a file, a folder, a watch, a server. It is sent when the
 //!   words change, and with `None` when all is well again. Trouble removes nothing.
-//! - Of Node objects a source tells only the one of this node.
+//! - This node's own Node object is told whole; of other Nodes what must not be a VIP ([`Reading::seen_from`]).
 //!
 //! A watch of the API server maps onto this one to one: its `Init` is `Listing`, `InitApply` and `Apply` become what
 //! [`Reading::events`] says, `InitDone` is `Listed`, `Delete` is `Gone`, an error is `Trouble`. Objects are made compact
@@ -89,6 +89,20 @@ impl Reading {
             }
             Reading::Bad(problem) => vec![Event::Bad(object.clone(), problem.clone())],
             Reading::Ignored => vec![Event::Gone(object.clone())],
+        }
+    }
+
+    /// The same, of `object`, as the node sees it whose Node object is called `node`: other Nodes matter to it only for
+    /// their addresses and pod ranges.
+    pub fn seen_from(self, node: &str, object: &ObjectRef) -> Reading {
+        let footprint = |whole: Object| match whole {
+            Object::Node(other) if *object.name != *node => Object::OtherNode(object.name.clone(), other.footprint()),
+            whole => whole,
+        };
+        match self {
+            Reading::Good(whole) => Reading::Good(footprint(whole)),
+            Reading::Partly(whole, problem) => Reading::Partly(footprint(whole), problem),
+            unread @ (Reading::Bad(_) | Reading::Ignored) => unread,
         }
     }
 

@@ -109,13 +109,8 @@ pub(super) fn communities(item: &Item) -> Result<BTreeSet<Community>, Mistake> {
 
 /// The name of an IPVS scheduler; whether this kernel has it is not known here.
 pub(super) fn scheduler(item: &Item) -> Result<Scheduler, Mistake> {
-    // IP_VS_SCHEDNAME_MAXLEN (include/uapi/linux/ip_vs.h) counts the NUL.
-    item.parse("the name of a scheduler, such as rr, wrr, lc, wlc, sh or mh (at most 15 of a-z, 0-9, _)", |text| {
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        // "none" is the kernel's word for a virtual server that takes no connections.
-        let valid = !text.is_empty() && text.len() <= 15 && text.bytes().all(letter) && text != "none";
-        valid.then(|| Scheduler::new(text))
-    })
+    let allowed = "the name of a scheduler, such as rr, wrr, lc, wlc, sh or mh (at most 15 of a-z, 0-9, _)";
+    item.parse(allowed, Scheduler::named)
 }
 
 /// Can a Node object be called `name` (RFC 1123 subdomain)?

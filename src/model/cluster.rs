@@ -2,100 +2,28 @@
 //! answers which Services it concerns, so that the work of a change is proportional to the change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::nodes::Nodes;
 use super::node::Node;
 use super::prefix::Prefix;
 use super::service::{Service, ServiceKey, Slice};
 
-/// The kinds of objects that vipcast reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `v1` Service.
-    Service,
-    /// `discovery.k8s.io/v1` EndpointSlice.
-    EndpointSlice,
-    /// `v1` Node, this node's own.
-    Node,
-    /// `networking.k8s.io/v1` ServiceCIDR.
-    ServiceCidr,
-}
+pub use self::event::{Event, Kind, Object, ObjectRef};
 
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
-
-    /// The name that Kubernetes has for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Service => "Service",
-            Kind::EndpointSlice => "EndpointSlice",
-            Kind::Node => "Node",
-            Kind::ServiceCidr => "ServiceCIDR",
-        }
-    }
-}
-
-/// What names an object: its kind and `namespace/name` (or `name` where it has no namespace).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectRef {
-    /// The kind.
-    pub kind: Kind,
-    /// `namespace/name`, or `name`.
-    pub name: Arc<str>,
-}
-
-impl std::fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.kind.name(), self.name)
-    }
-}
-
-/// An object in compact form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    /// A Service.
-    Service(ServiceKey, Service),
-    /// An EndpointSlice, by its own `namespace/name`.
-    Slice(Arc<str>, Slice),
-    /// This node's Node object.
-    Node(Node),
-    /// A ServiceCIDR, by name.
-    ServiceCidr(Arc<str>, Vec<Prefix>),
-}
-
-/// One thing that a source has to say. A source tells of each kind on its own, as the API server's watches do.
-/// `watch` has the contract.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A list of this kind begins: whatever is not told before [`Event::Listed`] is gone then, and not before.
-    Listing(Kind),
-    /// The list is complete.
-    Listed(Kind),
-    /// The object is there, in this form.
-    Put(Object),
-    /// The object is gone.
-    Gone(ObjectRef),
-    /// The object is there, but cannot be understood: what was known of it stays in force. Right after a
-    /// [`Event::Put`] of the same object it says that a part of it was left out.
-    Bad(ObjectRef, String),
-    /// Something else than a single object is wrong (a file, a watch, the API server): `origin` names it, and `None`
-    /// says that it is well again. Nothing is removed because of it.
-    Trouble {
-        /// A file or a watch, in words for the operator.
-        origin: Arc<str>,
-        /// What is wrong.
-        problem: Option<String>,
-    },
-}
+mod event;
+mod nodes;
 
 /// What an event concerns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Services whose claims may have changed.
     pub services: BTreeSet<ServiceKey>,
-    /// The Node object changed.
+    /// This node's Node object changed.
     pub node: bool,
+    /// Addresses or pod ranges of some Node changed, this node's own included.
+    pub nodes: bool,
     /// The ServiceCIDR objects changed.
     pub ranges: bool,
     /// Objects of which something else is not understood than before.
@@ -112,12 +40,17 @@ struct Entry<T> {
 /// All objects, and what is wrong with some.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
+    /// The name of this node's own Node.
+    own: Arc<str>,
     services: BTreeMap<ServiceKey, Entry<Service>>,
     slices: BTreeMap<Arc<str>, Entry<Slice>>,
     slices_of: BTreeMap<ServiceKey, BTreeSet<Arc<str>>>,
-    node: Option<Entry<Node>>,
-    /// The Node object was there at some time since the start.
+    /// This node's own Node; how fresh it is, stands in `nodes`.
+    node: Option<Node>,
+    /// It was there at some time since the start.
     node_seen: bool,
+    /// All Nodes, this node's own included.
+    nodes: Nodes,
     cidrs: BTreeMap<Arc<str>, Entry<Vec<Prefix>>>,
     bad: BTreeMap<ObjectRef, Entry<String>>,
     troubles: BTreeMap<Arc<str>, String>,
@@ -127,6 +60,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A cluster of which nothing is known, as the node sees it whose Node object is called `node`.
+    pub fn seen_from(node: &str) -> Cluster {
+        Cluster { own: Arc::from(node), ..Cluster::default() }
+    }
+
     /// Stores what `event` says and answers what it concerns.
     pub fn apply(&mut self, event: Event) -> Touched {
         let mut touched = Touched::default();
@@ -137,8 +75,8 @@ impl Cluster {
                 self.listed.insert(kind);
             }
             Event::Put(object) => self.put(object, &mut touched),
-            Event::Gone(object) => self.remove(&object, &mut touched),
-            Event::Bad(object, problem) => self.mark_bad(object, problem, &mut touched),
+            Event::Gone(object) => self.remove(&self.named(object), &mut touched),
+            Event::Bad(object, problem) => self.mark_bad(self.named(object), problem, &mut touched),
             Event::Trouble { origin, problem: Some(problem) } => {
                 self.troubles.insert(origin, problem);
             }
@@ -154,9 +92,11 @@ impl Cluster {
         Kind::ALL.iter().all(|kind| self.listed.contains(kind))
     }
 
-    /// Is there nothing that could not be understood: no bad object, and no file or watch in trouble?
+    /// Is there nothing that could not be understood: no bad object, and no file or watch in trouble? Bad Nodes of
+    /// others do not count, since nothing that is served follows from them.
     pub fn is_understood(&self) -> bool {
-        self.bad.is_empty() && self.troubles.is_empty()
+        let is_others = |object: &ObjectRef| object.kind == Kind::Node && object.name != self.own;
+        self.bad.keys().all(is_others) && self.troubles.is_empty()
     }
 
     /// Has `kind` been listed completely at least once?
@@ -202,12 +142,22 @@ impl Cluster {
 
     /// This node's Node object.
     pub fn node(&self) -> Option<&Node> {
-        self.node.as_ref().map(|entry| &entry.value)
+        self.node.as_ref()
     }
 
     /// Has this node's Node object been there since the start? If it has, and is not there now, it was deleted.
     pub fn has_seen_node(&self) -> bool {
         self.node_seen
+    }
+
+    /// The name of the Node that has `address` (InternalIP or ExternalIP), this node's own included.
+    pub fn node_owning(&self, address: IpAddr) -> Option<&str> {
+        self.nodes.owning(address)
+    }
+
+    /// The narrowest of all Nodes' pod ranges that holds `address`, with the name of its Node, this node's own included.
+    pub fn pod_range_holding(&self, address: IpAddr) -> Option<(Prefix, &str)> {
+        self.nodes.pod_range_holding(address)
     }
 
     /// The prefixes of all ServiceCIDR objects.
@@ -229,8 +179,16 @@ impl Cluster {
         self.generations.get(&kind).copied().unwrap_or_default()
     }
 
+    /// What `object` is called here: nobody but this node's own Node goes by the empty name.
+    fn named(&self, object: ObjectRef) -> ObjectRef {
+        match object.kind {
+            Kind::Node if object.name.is_empty() => ObjectRef { name: self.own.clone(), ..object },
+            _ => object,
+        }
+    }
+
     fn put(&mut self, object: Object, touched: &mut Touched) {
-        self.unmark_bad(&object.reference(), touched);
+        self.unmark_bad(&self.named(object.reference()), touched);
         let generation = self.generation(object.kind());
         match object {
             Object::Service(key, value) => {
@@ -253,10 +211,12 @@ impl Cluster {
                 touched.services.insert(service);
             }
             Object::Node(value) => {
-                touched.node = self.node() != Some(&value);
-                self.node = Some(Entry { value, generation });
+                touched.node = self.node.as_ref() != Some(&value);
+                touched.nodes = self.nodes.put(self.own.clone(), value.footprint(), generation);
+                self.node = Some(value);
                 self.node_seen = true;
             }
+            Object::OtherNode(name, value) => touched.nodes = self.nodes.put(name, value, generation),
             Object::ServiceCidr(name, value) => {
                 let old = self.cidrs.insert(name.clone(), Entry { value, generation }).map(|entry| entry.value);
                 touched.ranges = old.as_ref() != self.cidrs.get(&name).map(|entry| &entry.value);
@@ -279,7 +239,10 @@ impl Cluster {
                     touched.services.insert(old.value.service);
                 }
             }
-            Kind::Node => touched.node |= self.node.take().is_some(),
+            Kind::Node => {
+                touched.node |= object.name == self.own && self.node.take().is_some();
+                touched.nodes |= self.nodes.remove(&object.name);
+            }
             Kind::ServiceCidr => touched.ranges |= self.cidrs.remove(&object.name).is_some(),
         }
     }
@@ -298,11 +261,7 @@ impl Cluster {
                     entry.generation = generation;
                 }
             }
-            Kind::Node => {
-                if let Some(entry) = &mut self.node {
-                    entry.generation = generation;
-                }
-            }
+            Kind::Node => self.nodes.touch(&object.name, generation),
             Kind::ServiceCidr => {
                 if let Some(entry) = self.cidrs.get_mut(&object.name) {
                     entry.generation = generation;
@@ -315,15 +274,10 @@ impl Cluster {
         }
     }
 
-    /// Forgets the problem. Problems of the Node object are told under its real name, and there is but one Node here.
+    /// Forgets the problem.
     fn unmark_bad(&mut self, object: &ObjectRef, touched: &mut Touched) {
-        match object.kind {
-            Kind::Node => self.bad.retain(|bad, _| bad.kind != Kind::Node),
-            Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => {
-                if self.bad.remove(object).is_some() {
-                    touched.complaints.insert(object.clone());
-                }
-            }
+        if self.bad.remove(object).is_some() {
+            touched.complaints.insert(object.clone());
         }
     }
 
@@ -333,7 +287,7 @@ impl Cluster {
         let stale: Vec<Arc<str>> = match kind {
             Kind::Service => stale(&self.services, current).map(|key| key.name()).collect(),
             Kind::EndpointSlice => stale(&self.slices, current).cloned().collect(),
-            Kind::Node => self.node.iter().filter(|node| node.generation != current).map(|_| Arc::from("")).collect(),
+            Kind::Node => self.nodes.stale(current).cloned().collect(),
             Kind::ServiceCidr => stale(&self.cidrs, current).cloned().collect(),
         };
         for name in stale {
@@ -361,28 +315,6 @@ impl Cluster {
 /// The keys of all entries that a list other than `current` told of last.
 fn stale<K, T>(entries: &BTreeMap<K, Entry<T>>, current: u32) -> impl Iterator<Item = &K> {
     entries.iter().filter(move |(_, entry)| entry.generation != current).map(|(key, _)| key)
-}
-
-impl Object {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Object::Service(..) => Kind::Service,
-            Object::Slice(..) => Kind::EndpointSlice,
-            Object::Node(_) => Kind::Node,
-            Object::ServiceCidr(..) => Kind::ServiceCidr,
-        }
-    }
-
-    /// What names it. The Node object, of which there is one, goes by the empty name.
-    pub fn reference(&self) -> ObjectRef {
-        let name = match self {
-            Object::Service(key, _) => key.name(),
-            Object::Slice(name, _) | Object::ServiceCidr(name, _) => name.clone(),
-            Object::Node(_) => Arc::from(""),
-        };
-        ObjectRef { kind: self.kind(), name }
-    }
 }
 
 #[cfg(test)]

@@ -85,6 +85,19 @@ impl Scheduler {
         }
     }
 
+    /// The schedulers of Linux (`net/netfilter/ipvs/Kconfig`). A kernel need not have all of them, and may have others.
+    pub const OF_LINUX: [&str; 14] =
+        ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
+
+    /// The scheduler that `text` names, if a scheduler can have that name: at most 15 of `a-z`, `0-9` and `_`
+    /// (`IP_VS_SCHEDNAME_MAXLEN` in `include/uapi/linux/ip_vs.h` counts the NUL). `none` is the kernel's word for a virtual
+    /// server that takes no connections.
+    pub fn named(text: &str) -> Option<Scheduler> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let valid = !text.is_empty() && text.len() <= 15 && text.bytes().all(letter) && text != "none";
+        valid.then(|| Scheduler::new(text))
+    }
+
     /// Does this scheduler rebuild a hash table on each change of its destinations (`ip_vs_mh.c`, `ip_vs_sh.c`)? Such a
     /// virtual server is filled under the scheduler `none` first, so that the table is built once.
     pub fn builds_table(&self) -> bool {

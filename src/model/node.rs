@@ -1,4 +1,4 @@
-//! What is known of this node: its Node object and what the kernel says about it.
+//! What is known of this node, its Node object and what the kernel says about it; and what matters of other Nodes.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,12 +11,33 @@ use super::prefix::Prefix;
 pub struct Node {
     /// `status.addresses` of type InternalIP.
     pub addresses: Vec<IpAddr>,
+    /// `status.addresses` of type ExternalIP.
+    pub external_addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Prefix>,
     /// `metadata.labels`.
     pub labels: Labels,
     /// kubelet says that the machine is going down.
     pub shutting_down: bool,
+}
+
+impl Node {
+    /// What must not be a VIP because of this Node.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            addresses: self.addresses.iter().chain(&self.external_addresses).copied().collect(),
+            pod_cidrs: self.pod_cidrs.iter().copied().collect(),
+        }
+    }
+}
+
+/// What must not be a VIP because of a Node. Heartbeats and the order of addresses do not show in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// `status.addresses` of type InternalIP and ExternalIP.
+    pub addresses: BTreeSet<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: BTreeSet<Prefix>,
 }
 
 /// What the kernel says about this node, beside what is ours.

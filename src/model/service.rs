@@ -59,7 +59,8 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`, each once.
     pub external_ips: Vec<IpAddr>,
-    /// `status.loadBalancer.ingress[].ip`, each once; those with the `ipMode` Proxy are left out.
+    /// `status.loadBalancer.ingress[].ip`, each once, while `spec.type` is LoadBalancer; those with the `ipMode` Proxy are
+    /// left out.
     pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
@@ -69,7 +70,7 @@ pub struct Service {
     pub external_policy: TrafficPolicy,
     /// `spec.sessionAffinityConfig.clientIP.timeoutSeconds` where `spec.sessionAffinity` is ClientIP.
     pub affinity: Option<u32>,
-    /// `spec.loadBalancerSourceRanges`: who may use the load-balancer IPs; empty: everybody.
+    /// `spec.loadBalancerSourceRanges`: who may use the load-balancer IPs, none inside another; empty: everybody.
     pub source_ranges: Vec<Prefix>,
     /// `spec.healthCheckNodePort`, where the type and the external policy give it a meaning.
     pub health_check_port: Option<u16>,
@@ -156,7 +157,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// `conditions.ready`, where absent means true.
     pub ready: bool,
-    /// `conditions.serving`, where absent means the same as `ready`.
+    /// `conditions.serving`, where absent means true, whatever `ready` is (`discovery.k8s.io/v1`).
     pub serving: bool,
     /// `conditions.terminating`, where absent means false.
     pub terminating: bool,
@@ -176,7 +177,7 @@ impl Endpoint {
 }
 
 /// Whose traffic an endpoint should take (`hints` of an EndpointSlice).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hints {
     /// `forNodes`.
     pub nodes: Vec<Arc<str>>,

@@ -50,9 +50,10 @@ impl Planner {
     /// A planner that knows nothing yet but `settings`.
     pub fn new(settings: Settings, now: Time) -> Planner {
         let next_resync = now + settings.resync;
+        let cluster = Cluster::seen_from(&settings.node);
         let mut planner = Planner {
             settings,
-            cluster: Cluster::default(),
+            cluster,
             role: Role::Unknown,
             peers: BTreeMap::new(),
             ledger: Ledger::default(),

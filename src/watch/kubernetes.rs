@@ -1,6 +1,6 @@
 //! The API server as a source, by kube's watchers.
 //!
-//! Four watches run side by side: Services, EndpointSlices, ServiceCIDRs and this node's Node object (`follow`). Each
+//! Four watches run side by side: Services, EndpointSlices, ServiceCIDRs and Nodes (`follow`). Each
 //! turns what it is told into events and keeps nothing (`raw`). What fails becomes `Trouble` and is tried again, at most
 //! 5 s later (`failure`, `backoff`); nothing is removed meanwhile, and a list that did not end leaves everything as it is.
 //!
@@ -74,13 +74,13 @@ impl Access {
     }
 }
 
-/// Tells what the API server holds, and from then on what changes, as [`watch`](super) promises. Of Node objects it
-/// tells the one called `node`. With `ranges_given`, ServiceCIDRs are not needed, and a server that does not have them
+/// Tells what the API server holds, and from then on what changes, as [`watch`](super) promises. `node` is the
+/// name of this node's own Node. With `ranges_given`, ServiceCIDRs are not needed, and a server that does not have them
 /// counts as having none. Returns when nobody listens any more.
 pub async fn watch(access: Access, node: String, ranges_given: bool, changes: Sender<Change>) {
     let follow = |kind: Kind| Follower {
         kind,
-        name: (kind == Kind::Node).then(|| node.clone()),
+        node: node.clone(),
         dispensable: ranges_given && kind == Kind::ServiceCidr,
         servers: access.servers.clone(),
         changes: changes.clone(),
@@ -108,7 +108,7 @@ impl NodeReader {
         let answer = timeout(ONE_READING, api.get_opt(&self.node)).await;
         let answer =
             answer.map_err(|_| format!("the API server does not answer within {} s", ONE_READING.as_secs()))?;
-        match answer.map_err(|error| words::request(&error))?.map(|raw| raw.read(Kind::Node)) {
+        match answer.map_err(|error| words::request(&error))?.map(|raw| raw.read(Kind::Node, &self.node)) {
             None | Some(Reading::Ignored) => Ok(None),
             Some(Reading::Good(Object::Node(node)) | Reading::Partly(Object::Node(node), _)) => Ok(Some(node)),
             Some(Reading::Bad(problem)) => Err(format!("Node {}: {problem}", self.node)),

@@ -66,8 +66,8 @@ const LOOK_SOON: Duration = Duration::from_secs(1);
 /// is told was in the folder at one time, so that an object that moves between files is seen in one of them.
 const ROUNDS: usize = 5;
 
-/// Tells what the manifests in `folder` hold, and from then on what changes, as [`watch`](super) promises. Of Node
-/// objects it tells the one called `node`. Returns when nobody listens any more.
+/// Tells what the manifests in `folder` hold, and from then on what changes, as [`watch`](super) promises. `node` is
+/// the name of this node's own Node. Returns when nobody listens any more.
 pub async fn watch(folder: PathBuf, node: String, changes: Sender<Change>) {
     let Err(Closed) = Source::new(Arc::from(folder), Arc::from(node), changes).run().await;
 }

@@ -46,7 +46,7 @@ pub(crate) fn servers(settings: &Settings, world: &World) -> BTreeMap<ServerKey,
         match object {
             Object::Service(key, service) => services.push((key, service)),
             Object::Slice(_, slice) => slices.push(slice),
-            Object::Node(_) | Object::ServiceCidr(..) => {}
+            Object::Node(_) | Object::OtherNode(..) | Object::ServiceCidr(..) => {}
         }
     }
     services.sort_by_key(|(key, service)| (service.created, (*key).clone()));

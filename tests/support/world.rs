@@ -162,7 +162,7 @@ fn any_node() -> impl Strategy<Value = Object> {
     let labels = (select(vec!["role=lb", "role=lb", "role=worker"]), select(vec!["rack=a", "rack=a", "rack=b"]))
         .prop_map(|(role, rack)| labels(&format!("{role} {rack}")));
     (addresses, pods, labels, any::<bool>()).prop_map(|(addresses, pod_cidrs, labels, shutting_down)| {
-        Object::Node(Node { addresses, pod_cidrs, labels, shutting_down })
+        Object::Node(Node { addresses, pod_cidrs, labels, shutting_down, ..Node::default() })
     })
 }
 

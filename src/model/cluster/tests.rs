@@ -7,6 +7,10 @@ use super::*;
 use crate::model::Family;
 use crate::model::service::Endpoint;
 
+fn unknown() -> Cluster {
+    Cluster::seen_from("lb1")
+}
+
 fn key(name: &str) -> ServiceKey {
     ServiceKey::new("default", name)
 }
@@ -76,7 +80,7 @@ fn complaining(name: &str, touched: Touched) -> Touched {
 #[test]
 fn an_event_touches_what_it_concerns_and_nothing_else() {
     let nothing = Touched::default();
-    let node_only = Touched { node: true, ..Touched::default() };
+    let node_only = Touched { node: true, nodes: true, ..Touched::default() };
     let ranges_only = Touched { ranges: true, ..Touched::default() };
     let steps = [
         ("a new Service", Event::Put(service("a", 1)), services(&["a"])),
@@ -109,7 +113,7 @@ fn an_event_touches_what_it_concerns_and_nothing_else() {
         ("the node goes, under its real name", Event::Gone(object(Kind::Node, "lb1")), node_only),
         ("a trouble", Event::Trouble { origin: "x".into(), problem: Some("no".into()) }, nothing),
     ];
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     for (what, event, touched) in steps {
         assert_eq!(cluster.apply(event), touched, "{what}");
     }
@@ -118,7 +122,7 @@ fn an_event_touches_what_it_concerns_and_nothing_else() {
 
 #[test]
 fn a_service_that_was_recreated_is_another_one() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     let with_uid = |uid: &str| {
         let Object::Service(key, value) = service("a", 1) else { panic!("not a Service") };
         Event::Put(Object::Service(key, Service { uid: Some(Arc::from(uid)), ..value }))
@@ -129,7 +133,7 @@ fn a_service_that_was_recreated_is_another_one() {
 
 #[test]
 fn it_is_listed_when_every_kind_was() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     for kind in Kind::ALL {
         assert!(!cluster.is_listed());
         cluster.apply(Event::Listing(kind));
@@ -143,7 +147,7 @@ fn it_is_listed_when_every_kind_was() {
 
 #[test]
 fn a_list_that_does_not_end_removes_nothing() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     list(&mut cluster, [service("a", 1), service("b", 1)].map(Event::Put));
     cluster.apply(Event::Listing(Kind::Service));
     cluster.apply(Event::Put(service("a", 1)));
@@ -156,7 +160,7 @@ fn a_list_that_does_not_end_removes_nothing() {
 
 #[test]
 fn the_end_of_a_list_concerns_its_own_kind_only() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     list(&mut cluster, [service("a", 1), slice("a-1", "a", 1), node(1), cidr("kubernetes", 96)].map(Event::Put));
     cluster.apply(Event::Bad(object(Kind::EndpointSlice, "default/a-2"), "no".into()));
     cluster.apply(Event::Listing(Kind::Service));
@@ -175,7 +179,7 @@ fn a_bad_object_keeps_what_was_known_through_lists() {
         (cidr("kubernetes", 96), object(Kind::ServiceCidr, "kubernetes")),
     ];
     for (value, name) in cases {
-        let mut cluster = Cluster::default();
+        let mut cluster = unknown();
         list(&mut cluster, [Event::Put(value.clone())]);
         let good = content(&cluster);
         cluster.apply(Event::Bad(name.clone(), "no".into()));
@@ -187,13 +191,13 @@ fn a_bad_object_keeps_what_was_known_through_lists() {
         assert_eq!(content(&cluster), good, "{name}");
         cluster.apply(Event::Bad(name.clone(), "no".into()));
         assert_eq!(list(&mut cluster, []).len(), 1, "{name}: gone");
-        assert_eq!(content(&cluster), content(&Cluster::default()), "{name}: the problem goes with it");
+        assert_eq!(content(&cluster), content(&unknown()), "{name}: the problem goes with it");
     }
 }
 
 #[test]
 fn a_put_and_then_bad_is_in_force_and_has_a_problem() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     assert_eq!(cluster.apply(Event::Put(slice("a-1", "a", 1))), services(&["a"]));
     cluster.apply(Event::Bad(object(Kind::EndpointSlice, "default/a-1"), "endpoints[1]".into()));
     assert_eq!(cluster.slices(&key("a")).count(), 1);
@@ -202,7 +206,7 @@ fn a_put_and_then_bad_is_in_force_and_has_a_problem() {
 
 #[test]
 fn troubles_come_and_go_by_origin() {
-    let mut cluster = Cluster::default();
+    let mut cluster = unknown();
     let trouble = |origin: &str, problem: Option<&str>| Event::Trouble {
         origin: Arc::from(origin),
         problem: problem.map(str::to_owned),
@@ -234,7 +238,7 @@ proptest! {
         (objects, shuffled) in objects().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         late in any::<Index>(),
     ) {
-        let (mut one, mut other) = (Cluster::default(), Cluster::default());
+        let (mut one, mut other) = (unknown(), unknown());
         list(&mut one, objects.iter().cloned().map(Event::Put));
         // The other one hears a part of it within the list and the rest after it.
         let (within, after) = shuffled.split_at(late.index(shuffled.len() + 1));
@@ -247,7 +251,7 @@ proptest! {
     fn a_relist_of_the_same_objects_touches_nothing(
         (objects, shuffled) in objects().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
     ) {
-        let mut cluster = Cluster::default();
+        let mut cluster = unknown();
         list(&mut cluster, objects.into_iter().map(Event::Put));
         let before = content(&cluster);
         prop_assert_eq!(list(&mut cluster, shuffled.into_iter().map(Event::Put)), []);
@@ -261,7 +265,7 @@ proptest! {
             (Just(all.clone()), subsequence(all, 0..=count))
         }),
     ) {
-        let (mut cluster, mut expected) = (Cluster::default(), Cluster::default());
+        let (mut cluster, mut expected) = (unknown(), unknown());
         list(&mut cluster, all.into_iter().map(Event::Put));
         list(&mut cluster, kept.iter().cloned().map(Event::Put));
         list(&mut expected, kept.into_iter().map(Event::Put));
@@ -275,7 +279,7 @@ proptest! {
             (Just(all.clone()), subsequence(all, 0..=count))
         }),
     ) {
-        let mut cluster = Cluster::default();
+        let mut cluster = unknown();
         list(&mut cluster, all.iter().cloned().map(Event::Put));
         let before = content(&cluster);
         let told = all.into_iter().map(|object| {

@@ -42,7 +42,7 @@ enum Told {
 }
 
 fn cluster(told: Told) -> Cluster {
-    let mut cluster = Cluster::default();
+    let mut cluster = Cluster::seen_from("lb1");
     let list = |cluster: &mut Cluster| Kind::ALL.into_iter().map(Event::Listed).for_each(|e| drop(cluster.apply(e)));
     let node = |role: &str, shutting_down| {
         Event::Put(Object::Node(Node { labels: labels(&[("role", role)]), shutting_down, ..Node::default() }))

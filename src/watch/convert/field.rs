@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 
 use crate::model::Prefix;
 use crate::model::prefix::PrefixError;
@@ -13,12 +14,47 @@ pub(super) struct BadField {
     field: String,
     found: String,
     allowed: String,
+    /// What happens without it, where the rest of the object counts.
+    instead: &'static str,
 }
 
 impl BadField {
     pub(super) fn new(field: impl Display, found: impl Display, allowed: impl Display) -> BadField {
-        BadField { field: field.to_string(), found: found.to_string(), allowed: allowed.to_string() }
+        let (field, found, allowed) = (field.to_string(), found.to_string(), allowed.to_string());
+        BadField { field, found, allowed, instead: "left out" }
     }
+
+    /// The same, of an object of which something else counts than just the rest.
+    pub(super) fn instead(self, instead: &'static str) -> BadField {
+        BadField { instead, ..self }
+    }
+
+    /// What is wrong, and what happens without the field.
+    pub(super) fn with_consequence(&self) -> String {
+        format!("{self}; {}", self.instead)
+    }
+}
+
+/// `number`, where it is one of `allowed`.
+pub(super) fn number<T: TryFrom<i32> + PartialOrd + Display>(
+    field: impl Display,
+    number: i32,
+    allowed: RangeInclusive<T>,
+) -> Result<T, BadField> {
+    let valid = T::try_from(number).ok().filter(|number| allowed.contains(number));
+    valid.ok_or_else(|| BadField::new(field, number, format_args!("{} to {}", allowed.start(), allowed.end())))
+}
+
+/// What was understood, and what was not.
+pub(super) fn parts<T>(found: impl Iterator<Item = Result<T, BadField>>) -> (Vec<T>, Vec<BadField>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for found in found {
+        match found {
+            Ok(value) => good.push(value),
+            Err(problem) => bad.push(problem),
+        }
+    }
+    (good, bad)
 }
 
 pub(super) fn prefixes(field: &str, texts: &[String]) -> Result<Vec<Prefix>, BadField> {
@@ -31,6 +67,19 @@ pub(super) fn prefix(field: &str, text: &str) -> Result<Prefix, BadField> {
         PrefixError::HostBits(prefix) => bad(format!("a prefix without host bits, here {prefix}")),
         PrefixError::Malformed => bad("a prefix such as 10.96.0.0/16 or fd00:10:96::/112".to_owned()),
     })
+}
+
+/// A prefix of clients. The API server stores host bits here and spaces around; they mean nothing.
+pub(super) fn source_range(field: &str, text: &str) -> Result<Prefix, BadField> {
+    let bad = || BadField::new(field, format_args!("{text:?}"), "a prefix such as 192.0.2.0/24 or 2001:db8::/32");
+    let prefix = match text.trim().parse() {
+        Ok(prefix) | Err(PrefixError::HostBits(prefix)) => prefix,
+        Err(PrefixError::Malformed) => return Err(bad()),
+    };
+    match prefix.address() {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Err(bad()),
+        _ => Ok(prefix),
+    }
 }
 
 /// An address in its one canonical form. Kubernetes still stores IPv4 numbers with leading zeros that were created long
@@ -59,7 +108,19 @@ fn without_leading_zeros(text: &str) -> Option<Ipv4Addr> {
     plain.collect::<Vec<_>>().join(".").parse().ok()
 }
 
-pub(super) fn is_special(address: IpAddr) -> bool {
+/// An address that can be a VIP, or that of an endpoint. The API server refuses the others for endpoints: they would lead
+/// to the node's own services.
+pub(super) fn reachable(field: &str, text: &str) -> Result<IpAddr, BadField> {
+    let address = address(field, text)?;
+    if is_special(address) {
+        let allowed = "no unspecified, loopback, link-local or multicast address";
+        return Err(BadField::new(field, address, allowed));
+    }
+    Ok(address)
+}
+
+/// Is it an address that means something else on each node?
+fn is_special(address: IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -1,4 +1,14 @@
+use std::net::IpAddr;
+
 use super::*;
+use crate::model::node::Node;
+use crate::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
+use crate::model::{Family, Prefix};
+
+mod annotations;
+mod fields;
+mod service;
+mod slice;
 
 /// The reading of a manifest of `kind`.
 fn read(kind: Kind, yaml: &str) -> Reading {
@@ -212,12 +222,18 @@ ports:
 ",
     );
     let port = |name: &str, protocol, port| SlicePort { name: Arc::from(name), protocol, port };
-    let endpoint = |last: u8, ready| Endpoint::new(IpAddr::V4([10, 1, 0, last].into()), ready);
+    let endpoint = |last: u8| Endpoint::new(IpAddr::V4([10, 1, 0, last].into()), true);
+    let name = |text: &str| Some(Arc::from(text));
     let expected = Slice {
         service: ServiceKey::new("demo", "web"),
         family: Family::Ipv4,
         ports: vec![port("http", Protocol::Tcp, 8080), port("", Protocol::Tcp, 8081), port("dns", Protocol::Udp, 53)],
-        endpoints: vec![endpoint(1, true), endpoint(2, false), endpoint(4, true), endpoint(5, true)],
+        endpoints: vec![
+            Endpoint { node: name("worker-1"), zone: name("a"), ..endpoint(1) },
+            Endpoint { ready: false, terminating: true, ..endpoint(2) },
+            endpoint(4),
+            endpoint(5),
+        ],
     };
     assert_eq!(reading, Reading::Good(Object::Slice(Arc::from("demo/web-abcde"), expected)));
 }
@@ -281,29 +297,28 @@ fn a_bad_endpoint_hurts_only_itself() {
         assert_eq!(problem, expected, "{family} {addresses}");
     }
     let many = slice("addressType: IPv4, endpoints: [{addresses: []}, {addresses: [x]}, {addresses: [10.1.0.1]}]");
-    assert!(summary(&many).ends_with("; left out, and 1 more"), "{}", summary(&many));
+    assert!(summary(&many).ends_with("; left out (and 1 more)"), "{}", summary(&many));
 }
 
 #[test]
 fn nodes() {
     let node = |fields: &str| read(Kind::Node, &format!("{{metadata: {{name: lb1}}, {fields}}}"));
-    let good = |addresses: &[&str], pod_cidrs: &[&str]| {
-        Reading::Good(Object::Node(Node {
-            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            pod_cidrs: pod_cidrs.iter().map(|text| text.parse().unwrap()).collect(),
-            ..Node::default()
-        }))
+    let ips = |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let prefixes = |texts: &[&str]| -> Vec<Prefix> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let good = |external: &[&str], addresses: &[&str], pod_cidrs: &[&str]| {
+        let (addresses, external_addresses, pod_cidrs) = (ips(addresses), ips(external), prefixes(pod_cidrs));
+        Reading::Good(Object::Node(Node { addresses, external_addresses, pod_cidrs, ..Node::default() }))
     };
     let addresses = "status: {addresses: [
         {type: Hostname, address: lb1},
         {type: InternalIP, address: 10.0.1.2}, {type: ExternalIP, address: 192.0.2.1},
         {type: InternalIP, address: 'fd01::2'}]}";
-    assert_eq!(node(addresses), good(&["10.0.1.2", "fd01::2"], &[]));
-    assert_eq!(node("spec: {}"), good(&[], &[]));
-    assert_eq!(node("spec: {podCIDR: 10.244.1.0/24}"), good(&[], &["10.244.1.0/24"]));
+    assert_eq!(node(addresses), good(&["192.0.2.1"], &["10.0.1.2", "fd01::2"], &[]));
+    assert_eq!(node("spec: {}"), good(&[], &[], &[]));
+    assert_eq!(node("spec: {podCIDR: 10.244.1.0/24}"), good(&[], &[], &["10.244.1.0/24"]));
     assert_eq!(
         node("spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd02:0:0:1::/64']}"),
-        good(&[], &["10.244.1.0/24", "fd02:0:0:1::/64"])
+        good(&[], &[], &["10.244.1.0/24", "fd02:0:0:1::/64"])
     );
     let cases = [
         (
@@ -317,7 +332,13 @@ fn nodes() {
     ];
     for (fields, expected) in cases {
         assert_eq!(summary(&node(fields)), expected);
+        assert!(matches!(node(fields), Reading::Bad(_)), "what was known of it stays: {fields}");
     }
+    let external = "status: {addresses: [
+        {type: InternalIP, address: 10.0.1.2}, {type: ExternalIP, address: x}, {type: ExternalIP, address: 192.0.2.1}]}";
+    let Reading::Partly(Object::Node(found), problem) = node(external) else { panic!("not in part") };
+    assert_eq!((found.addresses, found.external_addresses), (ips(&["10.0.1.2"]), ips(&["192.0.2.1"])));
+    assert_eq!(problem, "status.addresses[1].address is \"x\"; allowed: an IPv4 or IPv6 address; left out");
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub(super) enum Strategy {
 /// Follows one kind.
 pub(super) struct Follower {
     pub(super) kind: Kind,
-    /// The name of the one object that is followed; none: all of the kind.
-    pub(super) name: Option<String>,
+    /// The name of this node's own Node.
+    pub(super) node: String,
     /// Its absence from the API server is an empty list.
     pub(super) dispensable: bool,
     pub(super) servers: Arc<Servers>,
@@ -86,12 +86,8 @@ impl Follower {
             async move { gate.send(request).await }
         });
         let client = Client::new(service, "default");
-        let origin = match &self.name {
-            Some(name) => format!("watch of {} {name}", self.kind.name()),
-            None => format!("watch of {}", resource(self.kind)),
-        };
         let mut course = Course {
-            origin: origin.into(),
+            origin: format!("watch of {}", resource(self.kind)).into(),
             backoff: Backoff::default(),
             trouble: None,
             since: Timestamp::UNIX_EPOCH,
@@ -151,7 +147,7 @@ impl Follower {
                 }
                 watcher::Event::InitApply(raw) => {
                     let object = raw.reference(self.kind);
-                    let reading = raw.read(self.kind);
+                    let reading = raw.read(self.kind, &self.node);
                     for event in reading.is_present().then(|| reading.events(&object)).into_iter().flatten() {
                         self.tell(course, event).await?;
                     }
@@ -165,7 +161,7 @@ impl Follower {
                 }
                 watcher::Event::Apply(raw) => {
                     let object = raw.reference(self.kind);
-                    for event in raw.read(self.kind).events(&object) {
+                    for event in raw.read(self.kind, &self.node).events(&object) {
                         self.tell(course, event).await?;
                     }
                 }
@@ -178,9 +174,6 @@ impl Follower {
         let mut config = watcher::Config::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX));
         if let Kind::Service | Kind::EndpointSlice = self.kind {
             config = config.labels(SERVED);
-        }
-        if let Some(name) = &self.name {
-            config = config.fields(&format!("metadata.name={name}"));
         }
         match strategy {
             Strategy::Streaming => config.streaming_lists(),

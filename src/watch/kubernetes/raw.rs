@@ -24,9 +24,10 @@ impl Raw {
         convert::reference(kind, self.meta.namespace.as_deref(), self.meta.name.as_deref().unwrap_or_default())
     }
 
-    /// It in compact form.
-    pub(super) fn read(self, kind: Kind) -> Reading {
-        convert::from_value(kind, self.value)
+    /// It in compact form, as the node sees it whose Node object is called `node`.
+    pub(super) fn read(self, kind: Kind, node: &str) -> Reading {
+        let object = self.reference(kind);
+        convert::from_value(kind, self.value).seen_from(node, &object)
     }
 }
 
@@ -43,7 +44,9 @@ impl<'de> Deserialize<'de> for Raw {
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             // Often the greater part of an object, and nobody here reads them.
             metadata.remove("managedFields");
-            metadata.remove("annotations");
+            if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+                annotations.retain(|name, _| convert::annotations::is_read(name));
+            }
         }
         Ok(Raw { meta, value })
     }
@@ -107,12 +110,14 @@ mod tests {
             assert_eq!(raw.reference(Kind::Node).to_string(), "Node ");
         }
         let value = json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": "7",
-            "managedFields": [1], "annotations": {"x": "y"}}, "spec": 5});
+            "managedFields": [1], "annotations": {"x": "y", "vipcast.io/scheduler": "mh"}}, "spec": 5});
         let raw: Raw = serde_json::from_value(value).unwrap();
         assert_eq!(raw.reference(Kind::Service).to_string(), "Service b/a");
         assert_eq!(raw.meta().resource_version.as_deref(), Some("7"));
-        assert_eq!(raw.value["metadata"], json!({"name": "a", "namespace": "b", "resourceVersion": "7"}));
-        assert!(matches!(raw.read(Kind::Service), Reading::Bad(problem) if problem.starts_with("spec: ")));
+        let annotations = json!({"vipcast.io/scheduler": "mh"});
+        let metadata = json!({"name": "a", "namespace": "b", "resourceVersion": "7", "annotations": annotations});
+        assert_eq!(raw.value["metadata"], metadata);
+        assert!(matches!(raw.read(Kind::Service, "lb1"), Reading::Bad(problem) if problem.starts_with("spec: ")));
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Stage {
 
     fn with(folder: TempDir, servers: Servers, kind: Kind, dispensable: bool) -> Stage {
         let (changes, events) = mpsc::channel(64);
-        let follower = Follower { kind, name: None, dispensable, servers: Arc::new(servers), changes };
+        let follower = Follower { kind, node: "lb1".to_owned(), dispensable, servers: Arc::new(servers), changes };
         let task = tokio::spawn(async move { _ = follower.run().await });
         Stage { events, task, _folder: folder }
     }

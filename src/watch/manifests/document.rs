@@ -36,7 +36,8 @@ impl Content {
     }
 }
 
-/// Reads `file`, whose path is `path`, which messages call it by. Of Node objects only the one called `node` counts.
+/// Reads `file`, whose path is `path`, which messages call it by. `node` is the name of this node's
+/// own Node.
 pub(super) fn read(file: File, path: &Path, node: &str) -> Content {
     // Whoever empties a file is about to write it, or out of disk space; who wants its objects gone deletes it.
     if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
@@ -107,7 +108,6 @@ impl Builder<'_> {
 
     fn add_item(&mut self, what: What, line: Option<u64>) {
         match what {
-            What::Object(object, _) if object.kind == Kind::Node && *object.name != *self.node => {}
             What::Object(object, _) if self.content.objects.contains_key(&object) => {
                 self.problems.push(at(line, format_args!("{object} again; the first one counts")));
             }
@@ -116,7 +116,7 @@ impl Builder<'_> {
                     let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
                     format!("{problem} ({}{line})", self.path.display())
                 };
-                let reading = match *reading {
+                let reading = match reading.seen_from(self.node, &object) {
                     Reading::Bad(problem) => Reading::Bad(place(problem)),
                     Reading::Partly(value, problem) => Reading::Partly(value, place(problem)),
                     good @ (Reading::Good(_) | Reading::Ignored) => good,

@@ -36,7 +36,7 @@ impl Stage {
             above,
             folder,
             heard: Vec::new(),
-            cluster: Cluster::default(),
+            cluster: Cluster::seen_from("lb1"),
             listener,
             source: None,
             sender,

@@ -1,0 +1,58 @@
+//! Nodes.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+
+use super::field::{BadField, address, parts, prefix, prefixes};
+use super::{Convert, partly};
+use crate::model::node::Node;
+use crate::model::{Kind, Object, Prefix};
+use crate::watch::Reading;
+
+impl Convert for core::Node {
+    const KIND: Kind = Kind::Node;
+
+    fn convert(self) -> Reading {
+        let addresses = addresses_of(&self, "InternalIP").collect::<Result<Vec<_>, _>>();
+        let pod_cidrs = pod_cidrs(self.spec.as_ref());
+        let (addresses, pod_cidrs) = match addresses.and_then(|addresses| Ok((addresses, pod_cidrs?))) {
+            Ok(read) => read,
+            Err(bad) => return Reading::Bad(bad.to_string()),
+        };
+        // Nothing that is served follows from these, so a bad one takes nothing from the rest.
+        let (external_addresses, problems) = parts(addresses_of(&self, "ExternalIP"));
+        let shutting_down = is_shutting_down(&self);
+        let labels = self.metadata.labels.unwrap_or_default();
+        let node = Node { addresses, external_addresses, pod_cidrs, labels, shutting_down };
+        partly(Object::Node(node), &problems)
+    }
+}
+
+/// `status.addresses` of this type.
+fn addresses_of(node: &core::Node, kind: &str) -> impl Iterator<Item = Result<IpAddr, BadField>> {
+    let addresses = node.status.iter().flat_map(|status| &status.addresses).flatten().enumerate();
+    let of_kind = addresses.filter(move |(_, found)| found.type_ == kind);
+    of_kind.map(|(i, found)| address(&format!("status.addresses[{i}].address"), &found.address))
+}
+
+/// Does the condition `Ready` say that kubelet shuts the node down gracefully? Its message then holds these words: the
+/// error of `ShutdownStatus` in `pkg/kubelet/nodeshutdown/nodeshutdown_manager_linux.go`, alone or in a list of several
+/// errors (`ReadyCondition` in `pkg/kubelet/nodestatus/setters.go`); no reason of its own tells of it.
+fn is_shutting_down(node: &core::Node) -> bool {
+    const WORDS: &str = "node is shutting down";
+    let mut conditions = node.status.iter().flat_map(|status| &status.conditions).flatten();
+    conditions.any(|found| {
+        let message = found.message.as_deref().unwrap_or_default();
+        found.type_ == "Ready" && found.status == "False" && message.contains(WORDS)
+    })
+}
+
+/// `spec.podCIDRs`, or `spec.podCIDR` where only that is given.
+fn pod_cidrs(spec: Option<&core::NodeSpec>) -> Result<Vec<Prefix>, BadField> {
+    let Some(spec) = spec else { return Ok(Vec::new()) };
+    match spec.pod_cidrs.as_deref() {
+        Some(texts) if !texts.is_empty() => prefixes("spec.podCIDRs", texts),
+        _ => spec.pod_cidr.iter().filter(|text| !text.is_empty()).map(|text| prefix("spec.podCIDR", text)).collect(),
+    }
+}
