@@ -5,6 +5,8 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod cases;
+mod choice;
 mod claims;
 mod contract;
 mod deploy;
