@@ -133,6 +133,7 @@ pub async fn tell(changes: &Sender<Change>, event: Event) -> Result<(), Closed> 
 mod tests {
     use super::*;
     use crate::model::Kind;
+    use crate::model::node::Node;
 
     #[test]
     fn what_a_reading_tells() {
@@ -148,6 +149,24 @@ mod tests {
         ];
         for (reading, events) in cases {
             assert_eq!(reading.events(&object), events);
+        }
+    }
+
+    #[test]
+    fn other_nodes_matter_for_what_must_not_be_a_vip() {
+        let object = convert::reference(Kind::Node, None, "lb2");
+        let pod_cidrs = vec!["10.244.2.0/24".parse().unwrap()];
+        let labels = [("role".to_owned(), "lb".to_owned())].into();
+        let whole = Node { pod_cidrs, labels, ..Node::default() };
+        let other = Object::OtherNode("lb2".into(), whole.footprint());
+        let good = Reading::Good(Object::Node(whole.clone()));
+        let partly = Reading::Partly(Object::Node(whole), "no".to_owned());
+        assert_eq!(good.clone().seen_from("lb2", &object), good);
+        assert_eq!(good.seen_from("lb1", &object), Reading::Good(other.clone()));
+        assert_eq!(partly.seen_from("lb1", &object), Reading::Partly(other, "no".to_owned()));
+        let cidr = Reading::Good(Object::ServiceCidr("x".into(), Vec::new()));
+        for same in [Reading::Bad("no".to_owned()), Reading::Ignored, cidr] {
+            assert_eq!(same.clone().seen_from("lb1", &object), same);
         }
     }
 

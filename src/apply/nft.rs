@@ -1,6 +1,7 @@
 //! Packet filter rules: the table `inet vipcast`, through `nft`, and the classic SNAT rule, through iptables.
 //!
-//! The table is replaced as a whole in one transaction, so it is always one that was meant. Reads are frequent and
+//! The table is replaced as a whole in one transaction, so it is always one that was meant; elements that come and go with
+//! Services are put in and taken out by themselves. Reads are frequent and
 //! programs are slow to start, so the kernel is asked first (`probe`) whether anything of ours exists and whether any
 //! rule changed.
 
@@ -17,7 +18,7 @@ use std::fs;
 use self::tool::{Program, ToolError};
 use super::modules;
 use super::netlink::Load;
-use crate::model::nft::{Nft, Table};
+use crate::model::nft::{Elements, Nft, Table};
 use crate::model::{Family, Prefix};
 use crate::plan::{Outcome, Step};
 
@@ -49,17 +50,14 @@ impl Rules {
     pub async fn perform(&self, steps: &[Step]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(steps.len());
         for step in steps {
-            let done = match step {
-                Step::ReplaceTable(table) => nft(&writing::replacement(table)).await,
-                Step::DeleteTable => delete_table().await,
-                Step::SetClassicSnat(family) => set_classic(*family).await,
-                Step::DeleteClassicSnat(family) => delete_classic(*family).await,
-                other => {
-                    outcomes.push(Outcome::Refused(format!("{other:?} is no step for packet filter rules")));
-                    continue;
-                }
-            };
-            outcomes.push(done.map_or_else(|error| error.outcome(), |()| Outcome::Done));
+            outcomes.push(match step {
+                Step::ReplaceTable(table) => replace_table(table).await,
+                Step::EditTable { add, remove } => edit_table(add, remove).await,
+                Step::DeleteTable => outcome(delete_table().await),
+                Step::SetClassicSnat(family) => outcome(set_classic(*family).await),
+                Step::DeleteClassicSnat(family) => outcome(delete_classic(*family).await),
+                other => Outcome::Refused(format!("{other:?} is no step for packet filter rules")),
+            });
         }
         outcomes
     }
@@ -130,6 +128,31 @@ async fn read(load: Load, nftables: bool) -> Result<Nft, String> {
 
 async fn nft(commands: &str) -> Result<(), ToolError> {
     NFT.run(&["-f", "-"], commands).await.map(drop)
+}
+
+fn outcome(done: Result<(), ToolError>) -> Outcome {
+    done.map_or_else(|error| error.outcome(), |()| Outcome::Done)
+}
+
+async fn replace_table(table: &Table) -> Outcome {
+    match table.elements.misfit() {
+        Some(why) => Outcome::Refused(why),
+        None => outcome(nft(&writing::replacement(table)).await),
+    }
+}
+
+async fn edit_table(add: &Elements, remove: &Elements) -> Outcome {
+    if let Some(why) = add.misfit() {
+        return Outcome::Refused(why);
+    }
+    // ENOENT and EEXIST, in the words of the C library: other elements were there than was believed, or no table.
+    let drift = ["No such file or directory", "File exists"];
+    match nft(&writing::edit(add, remove)).await {
+        Err(ToolError::Failed { words, .. }) if drift.iter().any(|errno| words.contains(errno)) => {
+            Outcome::Drifted(format!("nft: {words}"))
+        }
+        done => outcome(done),
+    }
 }
 
 fn our_table_exists() -> Result<bool, String> {

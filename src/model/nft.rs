@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::ipvs::ServerKey;
-use super::prefix::{Family, Prefix};
+use super::prefix::{Family, Prefix, first_overlap};
 
 /// All packet filter state that is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -96,15 +96,49 @@ impl Elements {
         self.sources.extend(other.sources);
     }
 
-    /// What is in here and not in `other`. Whoever may use a virtual server is one thing: it is in the difference as a whole.
-    pub fn difference(&self, other: &Elements) -> Elements {
-        let beyond = |ours: &BTreeSet<ServerKey>, theirs| ours.difference(theirs).copied().collect();
-        let sources = self.sources.iter().filter(|(key, sources)| other.sources.get(key) != Some(sources));
+    /// What of these is not among `other`, or other there. So what makes `b` of `a` is to put in `b.without(a)` and to take
+    /// out `a.without(b)`; a virtual server whose sources change is in both.
+    pub fn without(&self, other: &Elements) -> Elements {
+        let differs = |(key, sources): &(&ServerKey, &BTreeSet<Prefix>)| other.sources.get(key) != Some(*sources);
         Elements {
-            keep: beyond(&self.keep, &other.keep),
-            masquerade: beyond(&self.masquerade, &other.masquerade),
-            draining: beyond(&self.draining, &other.draining),
-            sources: sources.map(|(key, sources)| (*key, sources.clone())).collect(),
+            keep: &self.keep - &other.keep,
+            masquerade: &self.masquerade - &other.masquerade,
+            draining: &self.draining - &other.draining,
+            sources: self.sources.iter().filter(differs).map(|(key, sources)| (*key, sources.clone())).collect(),
         }
     }
+
+    /// These after those of `remove` were taken out and those of `add` put in; `None` where one to take out is not there, or
+    /// one to put in is.
+    pub fn edited(&self, add: &Elements, remove: &Elements) -> Option<Elements> {
+        let mut edited = self.without(remove);
+        let edit = |set: &BTreeSet<ServerKey>, edited: &mut BTreeSet<ServerKey>, add: &BTreeSet<ServerKey>, remove| {
+            let fits = set.is_superset(remove) && edited.is_disjoint(add);
+            edited.extend(add);
+            fits
+        };
+        let mut fits = edit(&self.keep, &mut edited.keep, &add.keep, &remove.keep)
+            && edit(&self.masquerade, &mut edited.masquerade, &add.masquerade, &remove.masquerade)
+            && edit(&self.draining, &mut edited.draining, &add.draining, &remove.draining);
+        fits &= remove.sources.iter().all(|(key, sources)| self.sources.get(key) == Some(sources));
+        for (key, sources) in &add.sources {
+            fits &= edited.sources.insert(*key, sources.clone()).is_none();
+        }
+        fits.then_some(edited)
+    }
+
+    /// In words, why these cannot be: a source prefix is of another family than its virtual server, or shares an address with
+    /// another one of it. The kernel takes some that overlap, and then mistakes them for each other (`nft_pipapo_insert` in
+    /// net/netfilter/nft_set_pipapo.c).
+    pub fn misfit(&self) -> Option<String> {
+        self.sources.iter().find_map(|(key, sources)| {
+            if let Some(source) = sources.iter().find(|source| source.family() != Family::of(key.address)) {
+                return Some(format!("source {source} of {key} is of another family"));
+            }
+            first_overlap(sources).map(|source| format!("source {source} of {key} is inside another one"))
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

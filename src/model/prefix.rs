@@ -169,6 +169,13 @@ fn before(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The first of these prefixes that shares an address with one before it.
+pub fn first_overlap(prefixes: &BTreeSet<Prefix>) -> Option<Prefix> {
+    // In their order, one inside another would come right after one that holds it.
+    let pairs = prefixes.iter().zip(prefixes.iter().skip(1));
+    pairs.into_iter().find(|(prefix, next)| prefix.overlaps(**next)).map(|(_, next)| *next)
+}
+
 impl FromStr for Prefix {
     type Err = PrefixError;
 

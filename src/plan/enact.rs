@@ -1,12 +1,14 @@
 //! What a step does to a state: the one description that the planner (to believe what an executor did) and the model
 //! of a node (to rehearse) share. It follows the kernel: what exists cannot be added, what is missing cannot be changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::addr::Link;
 use crate::model::bgp::Bgp;
 use crate::model::ipvs::VirtualServer;
-use crate::model::{Family, Prefix, State};
+use crate::model::nft::{Elements, Table};
+use crate::model::prefix::first_overlap;
+use crate::model::{Family, State};
 
 use super::step::{Outcome, Step};
 
@@ -29,18 +31,12 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
             state.addr.routes.retain(|_, route| !route.on_link);
         }
         Step::ReplaceTable(table) => {
-            if overlap(&table.masquerade) || overlap(&table.guard) {
-                return Outcome::Refused("an nftables set takes no range inside another".into());
+            if let Some(why) = misfit(table) {
+                return Outcome::Refused(why);
             }
             state.nft.table = Some(table.clone());
         }
-        Step::EditTable { add, remove } => match &mut state.nft.table {
-            None => return Outcome::Drifted("the table is not there".into()),
-            Some(table) => {
-                table.elements = table.elements.difference(remove);
-                table.elements.merge(add.clone());
-            }
-        },
+        Step::EditTable { add, remove } => return edit_table(state, add, remove),
         Step::DeleteTable => state.nft.table = None,
         Step::SetClassicSnat(family) => {
             state.nft.classic_broken.remove(family);
@@ -86,9 +82,24 @@ fn not_a_dummy() -> Outcome {
     Outcome::Refused("the link is there and is no dummy link".into())
 }
 
-/// Is one of these ranges inside another? In their order, it would come right after one that holds it.
-fn overlap(ranges: &BTreeSet<Prefix>) -> bool {
-    ranges.iter().zip(ranges.iter().skip(1)).any(|(range, next)| range.overlaps(*next))
+/// Why the kernel does not take this table.
+fn misfit(table: &Table) -> Option<String> {
+    let overlap = [&table.masquerade, &table.guard, &table.pods].into_iter().find_map(first_overlap);
+    overlap.map(|range| format!("{range} is inside another range of its set")).or_else(|| table.elements.misfit())
+}
+
+fn edit_table(state: &mut State, add: &Elements, remove: &Elements) -> Outcome {
+    if let Some(why) = add.misfit() {
+        return Outcome::Refused(why);
+    }
+    let Some(table) = &mut state.nft.table else {
+        return Outcome::Drifted("the table is not there".into());
+    };
+    match table.elements.edited(add, remove) {
+        Some(elements) => table.elements = elements,
+        None => return Outcome::Drifted("the elements of the table are others".into()),
+    }
+    Outcome::Done
 }
 
 fn enact_ipvs(state: &mut State, step: &Step) -> Outcome {

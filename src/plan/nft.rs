@@ -128,7 +128,7 @@ impl Planner {
                 self.send(Step::ReplaceTable(table), now, draft);
             }
             Some(there) if *there != self.host.elements => {
-                let (add, remove) = (self.host.elements.difference(there), there.difference(&self.host.elements));
+                let (add, remove) = (self.host.elements.without(there), there.without(&self.host.elements));
                 self.send(Step::EditTable { add, remove }, now, draft);
             }
             Some(_) => {}

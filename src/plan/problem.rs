@@ -48,6 +48,33 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Who can do what about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Problem::OutsideRanges(..) => {
+                "the operator: add the range to `ranges.clusterIPs`, or create the ServiceCIDR that the address is from"
+            }
+            Problem::NotAllowed(Use::ExternalIp | Use::ClusterIp, _) => {
+                "the owner: take an address that is allowed; the operator: allow its range in `ranges.externalIPs`"
+            }
+            Problem::NotAllowed(Use::LoadBalancerIp, _) => {
+                "the operator: have the controller give addresses of `ranges.loadBalancerIPs`, or allow their range there"
+            }
+            Problem::InUse(..) => "the owner: take another address; it can be no VIP while it is in use",
+            Problem::NodePortOutside(..) => {
+                "the operator: make `dataplane.nodePorts.ports` what the API server's `--service-node-port-range` is"
+            }
+            Problem::EndpointInRange(_) => {
+                "the owner: name the pods, not another Service's VIP, in a hand-written EndpointSlice"
+            }
+            Problem::WeightsIgnored(_) => "the owner: ask for `wrr`, `wlc`, `mh` or another scheduler that minds weights",
+            Problem::HealthPortTaken(..) => "the owner: have another port allocated",
+            Problem::Taken(..) => "the owner: use another port or address, or delete the older Service's",
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

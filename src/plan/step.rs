@@ -24,11 +24,12 @@ pub enum Step {
     DeleteLink,
     /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
     ReplaceTable(Table),
-    /// Change elements of the table `inet vipcast` in one transaction: all of `remove` is taken out, then `add` put in.
+    /// Take elements out of the table `inet vipcast` and put others in, in one transaction. Those to take out are there, a
+    /// virtual server's source prefixes being one element; those to put in are not, unless they are taken out too.
     EditTable {
-        /// To be put in.
+        /// To put in.
         add: Elements,
-        /// To be taken out. Of a virtual server's sources, whatever they are.
+        /// To take out.
         remove: Elements,
     },
     /// Delete the table `inet vipcast`.
@@ -159,7 +160,11 @@ impl fmt::Display for Step {
                 f.write_str(", guard ")?;
                 list(f, &table.guard)
             }
-            Step::EditTable { .. } => f.write_str("edit nftables table inet vipcast"),
+            Step::EditTable { add, remove } => {
+                f.write_str("edit nftables table inet vipcast:")?;
+                elements(f, " add", add)?;
+                elements(f, " remove", remove)
+            }
             Step::DeleteTable => f.write_str("delete nftables table inet vipcast"),
             Step::SetClassicSnat(family) => write!(f, "set the {family} iptables SNAT rule"),
             Step::DeleteClassicSnat(family) => write!(f, "delete the {family} iptables SNAT rule"),
@@ -202,6 +207,22 @@ fn list(f: &mut fmt::Formatter<'_>, prefixes: &BTreeSet<Prefix>) -> fmt::Result 
         return f.write_str("none");
     }
     prefixes.iter().enumerate().try_for_each(|(n, prefix)| write!(f, "{}{prefix}", if n == 0 { "" } else { " " }))
+}
+
+/// Elements in words, each list of them after `verb`.
+fn elements(f: &mut fmt::Formatter<'_>, verb: &str, elements: &Elements) -> fmt::Result {
+    let Elements { keep, masquerade, draining, sources } = elements;
+    for (name, keys) in [("keep", keep), ("masquerade", masquerade), ("draining", draining)] {
+        if !keys.is_empty() {
+            write!(f, "{verb} {name}")?;
+            keys.iter().try_for_each(|key| write!(f, " {key}"))?;
+        }
+    }
+    for (key, prefixes) in sources {
+        write!(f, "{verb} sources of {key} ")?;
+        list(f, prefixes)?;
+    }
+    Ok(())
 }
 
 /// How a step ended.

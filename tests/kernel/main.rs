@@ -9,6 +9,7 @@ mod agent;
 mod host;
 mod ipvs;
 mod model;
+mod rules;
 
 use std::io::Write;
 use std::sync::OnceLock;

@@ -12,7 +12,7 @@ use vipcast::model::addr::LocalRoute;
 use vipcast::model::ipvs::{
     Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings,
 };
-use vipcast::model::nft::Table;
+use vipcast::model::nft::{Elements, Table};
 use vipcast::model::sysctl::Sysctl;
 use vipcast::model::{Prefix, State};
 use vipcast::plan::rehearse::ModelNode;
@@ -94,16 +94,36 @@ fn any_addr_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Of few, so that an edit finds what it takes out. No sources hold others: the kernel does not tell an edit that takes out
+/// only some of a virtual server's.
+fn any_elements() -> impl Strategy<Value = Elements> {
+    let servers = || prop::collection::btree_set(any_server(), 0..2);
+    let prefixes = [["192.0.2.0/25", "192.0.2.128/25"], ["0.0.0.0/1", "198.0.0.0/8"]];
+    let prefixes = prefixes.map(|pair| pair.map(|text| text.parse().unwrap()).into());
+    let filtered = any_server().prop_filter("of one family", |key| key.address.is_ipv4());
+    let sources = prop::collection::btree_map(filtered, prop::sample::select(prefixes.to_vec()), 0..2);
+    (servers(), servers(), servers(), sources).prop_map(|(keep, masquerade, draining, sources)| Elements {
+        keep,
+        masquerade,
+        draining,
+        sources,
+    })
+}
+
 fn any_host_step() -> impl Strategy<Value = Step> {
     let ranges = || prop::collection::btree_set(any_prefix(), 0..4);
-    let table = (ranges(), ranges())
-        .prop_map(|(masquerade, guard)| Step::ReplaceTable(Table { masquerade, guard, ..Table::default() }));
+    let table = (ranges(), ranges(), any_elements()).prop_map(|(masquerade, guard, elements)| {
+        Step::ReplaceTable(Table { masquerade, guard, elements, ..Table::default() })
+    });
+    let edit = (any_elements(), any_elements())
+        .prop_filter("an edit changes something", |(add, remove)| add != remove)
+        .prop_map(|(add, remove)| Step::EditTable { add, remove });
     let names =
         ["net/ipv4/ip_forward", "net/ipv4/vs/conntrack", "net/ipv4/conf/all/rp_filter", "net/ipv6/conf/all/forwarding"];
     let values = prop::sample::select(vec!["0", "1", "many"]);
     let sysctl = (prop::sample::select(names.to_vec()), values)
         .prop_map(|(name, value)| Step::SetSysctl(Sysctl(name.into()), value.to_owned()));
-    prop_oneof![2 => table, 1 => Just(Step::DeleteTable), 3 => sysctl]
+    prop_oneof![3 => table, 3 => edit, 1 => Just(Step::DeleteTable), 3 => sysctl]
 }
 
 /// Programs are started for rules, so those are few.

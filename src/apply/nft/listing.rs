@@ -9,8 +9,11 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::shape::{Chain, GUARD, MASQUERADE, Part, TABLE, set_type};
-use crate::model::nft::Table;
+use super::shape::{
+    self, ALLOWED, CLAMP, Chain, DRAINING, FILTERED, GUARD, KEEP, MASQUERADE, NODE_PORTS, PODS, Set, TABLE, TRANSLATE,
+};
+use crate::model::ipvs::{Protocol, ServerKey};
+use crate::model::nft::{Elements, Table};
 use crate::model::{Family, Prefix};
 
 /// Reads a listing.
@@ -24,15 +27,28 @@ pub(super) fn table(json: &str) -> Result<Table, String> {
     for object in objects.iter().filter_map(Value::as_object).flatten() {
         found.take(object.0, object.1);
     }
-    let mut table = Table {
-        masquerade: found.part(&MASQUERADE),
-        guard: found.part(&GUARD),
-        stray: std::mem::take(&mut found.stray),
-        ..Table::default()
+    // What rules vary with follows from these chains; then all rules have to be the ones that follow from it.
+    let source = shape::source(found.rules(TRANSLATE).unwrap_or_default());
+    let mss = found.rules(CLAMP).map(shape::mss);
+    for part in shape::parts(&source, mss) {
+        part.chains.iter().for_each(|chain| found.chain(chain));
+        part.sets.iter().for_each(|set| Family::ALL.into_iter().for_each(|family| found.set(set, family)));
+    }
+    let table = Table {
+        masquerade: found.elements(MASQUERADE, prefix),
+        source,
+        guard: found.elements(GUARD, prefix),
+        pods: found.elements(PODS, prefix),
+        mss,
+        elements: Elements {
+            keep: found.elements(KEEP, |element| server(fields(element)?)),
+            masquerade: found.elements(NODE_PORTS, |element| server(fields(element)?)),
+            draining: found.elements(DRAINING, |element| server(fields(element)?)),
+            sources: found.sources(),
+        },
+        stray: BTreeSet::new(),
     };
-    table.stray.extend(found.sets.keys().map(|name| format!("set {name}")));
-    table.stray.extend(found.chains.keys().map(|name| format!("chain {name}")));
-    Ok(table)
+    Ok(Table { stray: found.strays(), ..table })
 }
 
 /// The objects of the table that are not accounted for yet.
@@ -40,6 +56,8 @@ pub(super) fn table(json: &str) -> Result<Table, String> {
 struct Found {
     sets: BTreeMap<String, Map<String, Value>>,
     chains: BTreeMap<String, (Map<String, Value>, Vec<Value>)>,
+    /// The elements of the sets that were accounted for, by the name that the sets of both families share.
+    elements: BTreeMap<&'static str, Vec<Value>>,
     stray: BTreeSet<String>,
 }
 
@@ -72,40 +90,18 @@ impl Found {
         }
     }
 
-    /// Accounts for what is there of `part`; the ranges that it covers.
-    fn part(&mut self, part: &Part) -> BTreeSet<Prefix> {
-        let sets = Family::ALL.map(|family| (family, part.set(family)));
-        let present = part.chains.iter().any(|chain| self.chains.contains_key(chain.name))
-            || sets.iter().any(|(_, name)| self.sets.contains_key(name));
-        let mut ranges = BTreeSet::new();
-        if !present {
-            return ranges;
-        }
-        for chain in part.chains {
-            match self.chains.remove(chain.name) {
-                Some((fields, rules)) => self.chain(chain, &fields, &rules),
-                None => {
-                    self.stray.insert(format!("chain {} is missing", chain.name));
-                }
-            }
-        }
-        for (family, name) in sets {
-            match self.sets.remove(&name) {
-                Some(fields) => self.set(family, &name, &fields, &mut ranges),
-                None => {
-                    self.stray.insert(format!("set {name} is missing"));
-                }
-            }
-        }
-        // Such a part is left out when the table is written.
-        if ranges.is_empty() {
-            self.stray.insert(format!("the part {} covers nothing", part.name));
-        }
-        ranges
+    /// The rules of the chain `name`, if it is there.
+    fn rules(&self, name: &str) -> Option<&[Value]> {
+        self.chains.get(name).map(|(_, rules)| rules.as_slice())
     }
 
-    fn chain(&mut self, chain: &Chain, fields: &Map<String, Value>, rules: &[Value]) {
+    /// Accounts for `chain`.
+    fn chain(&mut self, chain: &Chain) {
         let name = chain.name;
+        let Some((fields, rules)) = self.chains.remove(name) else {
+            self.stray.insert(format!("chain {name} is missing"));
+            return;
+        };
         let text = |key: &str| fields.get(key).and_then(Value::as_str);
         let placed = match &chain.hook {
             Some(hook) => {
@@ -123,41 +119,104 @@ impl Found {
                 .collect();
             self.stray.insert(format!("chain {name} is in another place: {}", place.join(" ")));
         }
-        let expected: Vec<Value> =
-            chain.rules.iter().map(|rule| serde_json::from_str(rule.listed).unwrap_or_default()).collect();
-        if rules == expected {
+        if rules.iter().eq(chain.rules.iter().map(|rule| &rule.listed)) {
             return;
         }
-        for rule in rules.iter().filter(|rule| !expected.contains(rule)) {
+        for rule in rules.iter().filter(|rule| !chain.rules.iter().any(|ours| ours.listed == **rule)) {
             self.stray.insert(format!("rule in chain {name}: {rule}"));
         }
-        for (rule, _) in chain.rules.iter().zip(&expected).filter(|(_, listed)| !rules.contains(listed)) {
+        for rule in chain.rules.iter().filter(|rule| !rules.contains(&rule.listed)) {
             self.stray.insert(format!("rule missing in chain {name}: {}", rule.text));
         }
         self.stray.insert(format!("the rules of chain {name} are not the ones of {TABLE} in their order"));
     }
 
-    fn set(&mut self, family: Family, name: &str, fields: &Map<String, Value>, ranges: &mut BTreeSet<Prefix>) {
-        let plain = fields.get("type").and_then(Value::as_str) == Some(set_type(family))
-            && fields.get("flags").map(single) == Some(&Value::from("interval"))
+    /// Accounts for the set of `family`, its elements apart.
+    fn set(&mut self, set: &Set, family: Family) {
+        let name = set.of(family);
+        let Some(mut fields) = self.sets.remove(&name) else {
+            self.stray.insert(format!("set {name} is missing"));
+            return;
+        };
+        if let Some(Value::Array(elements)) = fields.remove("elem") {
+            self.elements.entry(set.name).or_default().extend(elements);
+        }
+        let kind: Option<Vec<&str>> = match fields.get("type") {
+            Some(Value::String(only)) => Some(vec![only]),
+            Some(Value::Array(several)) => several.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        let flags = set.kind.interval().then(|| Value::from("interval"));
+        let plain = kind == Some(set.kind.fields(family))
+            && fields.get("flags").map(single) == flags.as_ref()
             && !["timeout", "map", "auto-merge"].iter().any(|key| fields.contains_key(*key));
         if !plain {
             self.stray.insert(format!("set {name} is of another kind"));
         }
-        for element in fields.get("elem").and_then(Value::as_array).into_iter().flatten() {
-            match prefix(element) {
-                Some(range) => {
-                    ranges.insert(range);
+    }
+
+    /// The elements of both sets `name` that `read` understands.
+    fn elements<T: Ord>(&mut self, name: &str, read: impl Fn(&Value) -> Option<T>) -> BTreeSet<T> {
+        let mut understood = BTreeSet::new();
+        for element in self.elements.remove(name).unwrap_or_default() {
+            match read(&element) {
+                Some(value) => {
+                    understood.insert(value);
                 }
                 None => {
                     self.stray.insert(format!("element of set {name}: {element}"));
                 }
             }
         }
+        understood
+    }
+
+    /// Which clients get through to which virtual servers.
+    fn sources(&mut self) -> BTreeMap<ServerKey, BTreeSet<Prefix>> {
+        let filtered = self.elements(FILTERED, |element| server(fields(element)?));
+        let mut sources: BTreeMap<ServerKey, BTreeSet<Prefix>> =
+            filtered.into_iter().map(|key| (key, BTreeSet::new())).collect();
+        let client = |element: &Value| {
+            let (source, key) = fields(element)?.split_last()?;
+            Some((server(key)?, prefix(source)?))
+        };
+        for (key, source) in self.elements(ALLOWED, client) {
+            match sources.get_mut(&key) {
+                Some(prefixes) => {
+                    prefixes.insert(source);
+                }
+                None => {
+                    self.stray.insert(format!("{source} is allowed to {key}, which is not filtered"));
+                }
+            }
+        }
+        sources
+    }
+
+    /// What is not accounted for.
+    fn strays(mut self) -> BTreeSet<String> {
+        self.stray.extend(self.sets.keys().map(|name| format!("set {name}")));
+        self.stray.extend(self.chains.keys().map(|name| format!("chain {name}")));
+        self.stray
     }
 }
 
-/// An element of a set: an address, or an object with a prefix.
+/// The fields of an element of a set of concatenations.
+fn fields(element: &Value) -> Option<&[Value]> {
+    element.get("concat")?.as_array().map(Vec::as_slice)
+}
+
+/// A virtual server: address, protocol and port.
+fn server(fields: &[Value]) -> Option<ServerKey> {
+    let [address, protocol, port] = fields else { return None };
+    Some(ServerKey {
+        address: address.as_str()?.parse().ok()?,
+        protocol: Protocol::from_number(canonical(protocol).as_u64()?.try_into().ok()?)?,
+        port: port.as_u64()?.try_into().ok()?,
+    })
+}
+
+/// A prefix: an address, or an object with a prefix.
 fn prefix(element: &Value) -> Option<Prefix> {
     if let Some(address) = element.as_str() {
         return Some(Prefix::host(address.parse().ok()?));
@@ -180,15 +239,39 @@ fn single(value: &Value) -> &Value {
 fn canonical(value: &Value) -> Value {
     match value {
         Value::String(name) => match name.as_str() {
-            "icmp" | "reply" | "port-unreachable" => Value::from(1),
+            "fin" | "icmp" | "reply" | "port-unreachable" => Value::from(1),
+            "syn" | "ipv4" => Value::from(2),
+            "rst" => Value::from(4),
             "tcp" => Value::from(6),
+            "new" => Value::from(8),
+            "ipv6" => Value::from(10),
+            "ack" => Value::from(16),
+            "udp" => Value::from(17),
             "ipv6-icmp" | "icmpv6" => Value::from(58),
-            _ => value.clone(),
+            "sctp" => Value::from(132),
+            // An address can be spelled in several ways.
+            text => text.parse::<IpAddr>().map_or_else(|_| value.clone(), |address| address.to_string().into()),
         },
         Value::Array(values) => Value::Array(values.iter().map(canonical).collect()),
-        Value::Object(fields) => Value::Object(fields.iter().map(|(key, value)| field(key, value)).collect()),
+        Value::Object(fields) => match fields.get("|").and_then(Value::as_array) {
+            Some(flags) if fields.len() == 1 => Value::Array(flatten(flags)),
+            _ => Value::Object(fields.iter().map(|(key, value)| field(key, value)).collect()),
+        },
         _ => value.clone(),
     }
+}
+
+/// Flags that are set together, which some versions list as a list and others as an operation on two at a time.
+fn flatten(flags: &[Value]) -> Vec<Value> {
+    let mut flat: Vec<Value> = Vec::new();
+    for flag in flags.iter().map(canonical) {
+        match flag {
+            Value::Array(several) => flat.extend(several),
+            one => flat.push(one),
+        }
+    }
+    flat.sort_by_key(Value::as_u64);
+    flat
 }
 
 fn field(key: &str, value: &Value) -> (String, Value) {

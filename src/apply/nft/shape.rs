@@ -1,27 +1,89 @@
-//! What the table `inet vipcast` is made of: for each part its sets, its chains and its rules, both as they are written
-//! and as they are listed. Pure data.
+//! What the table `inet vipcast` is made of: its parts, each with sets, chains and rules, both as they are written and as
+//! they are listed. Pure data. All of it is always there; only the rules that `Source` and `Mss` are about vary.
 
+mod admission;
+mod clamp;
+mod snat;
+
+use serde_json::Value;
+
+pub(super) use self::clamp::{CLAMP, mss};
+pub(super) use self::snat::{TRANSLATE, source};
 use crate::model::Family;
+use crate::model::ipvs::Protocol;
+use crate::model::nft::{Mss, Source};
 
 /// The table's family and name, as `nft` takes them.
 pub(super) const TABLE: &str = "inet vipcast";
 
-/// A part of the table: two sets with its ranges, `<name>4` and `<name>6`, and chains that look at them. A part without
-/// ranges is left out.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) name: &'static str,
-    pub(super) chains: &'static [Chain],
+/// The names of the sets, of which there is one per family: `<name>4` and `<name>6`.
+pub(super) const MASQUERADE: &str = "masquerade";
+pub(super) const PODS: &str = "pods";
+pub(super) const KEEP: &str = "keep";
+pub(super) const NODE_PORTS: &str = "nodeports";
+pub(super) const GUARD: &str = "guard";
+pub(super) const FILTERED: &str = "filtered";
+pub(super) const ALLOWED: &str = "allowed";
+pub(super) const DRAINING: &str = "draining";
+
+/// The table with this source and this clamp, in an order in which everything comes before what refers to it.
+pub(super) fn parts(source: &Source, mss: Option<Mss>) -> Vec<Part> {
+    let mut parts = vec![snat::part(source), admission::part()];
+    parts.extend(mss.map(clamp::part));
+    parts
 }
 
-impl Part {
-    /// The name of the set with the ranges of `family`.
-    pub(super) fn set(&self, family: Family) -> String {
-        let suffix = match family {
-            Family::Ipv4 => '4',
-            Family::Ipv6 => '6',
-        };
-        format!("{}{suffix}", self.name)
+/// A part of the table: sets, and chains that look at them.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) sets: &'static [Set],
+    pub(super) chains: Vec<Chain>,
+}
+
+/// A set of each family.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What the elements of a set are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Prefixes.
+    Ranges,
+    /// Address, protocol and port of a virtual server.
+    Servers,
+    /// The same, and a prefix of clients.
+    Clients,
+}
+
+impl Set {
+    /// The name of the set of `family`.
+    pub(super) fn of(&self, family: Family) -> String {
+        set(self.name, family)
+    }
+}
+
+/// The name of the set `name` of `family`.
+pub(super) fn set(name: &str, family: Family) -> String {
+    format!("{name}{}", Words::of(family).suffix)
+}
+
+impl Kind {
+    /// The fields of an element of `family`, as `nft` calls their types.
+    pub(super) fn fields(self, family: Family) -> Vec<&'static str> {
+        let address = Words::of(family).address;
+        match self {
+            Kind::Ranges => vec![address],
+            Kind::Servers => vec![address, "inet_proto", "inet_service"],
+            Kind::Clients => vec![address, "inet_proto", "inet_service", address],
+        }
+    }
+
+    /// Are its elements intervals?
+    pub(super) fn interval(self) -> bool {
+        self != Kind::Servers
     }
 }
 
@@ -31,7 +93,7 @@ pub(super) struct Chain {
     pub(super) name: &'static str,
     /// Where the kernel calls it; `None`: only rules do.
     pub(super) hook: Option<Hook>,
-    pub(super) rules: &'static [Rule],
+    pub(super) rules: Vec<Rule>,
 }
 
 /// Where the kernel calls a chain; the policy is always `accept`.
@@ -46,107 +108,59 @@ pub(super) struct Hook {
 #[derive(Debug)]
 pub(super) struct Rule {
     /// As it is written.
-    pub(super) text: &'static str,
-    /// Its expressions as `nft -j -n` lists them, in JSON; `listing::canonical` brings other spellings to this one.
-    pub(super) listed: &'static str,
+    pub(super) text: String,
+    /// Its expressions as `nft -j -n` lists them; `listing::canonical` brings other spellings to this one.
+    pub(super) listed: Value,
 }
 
-/// The type of a set with addresses of `family`.
-pub(super) fn set_type(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ipv4_addr",
-        Family::Ipv6 => "ipv6_addr",
+impl Rule {
+    /// A rule from its text and its listing, a text in JSON.
+    fn new(text: &str, listed: &str) -> Rule {
+        // No listing is null: a mistake in one would be a rule that is never as it should be. A test reads them all.
+        Rule { text: text.to_owned(), listed: serde_json::from_str(listed).unwrap_or_default() }
+    }
+
+    /// The rule for `family`, where `text` and `listed` say `{ip}` for the family's word in rules and `{n}` for the end of
+    /// its sets' names.
+    fn of(family: Family, text: &str, listed: &str) -> Rule {
+        let words = Words::of(family);
+        let fill = |template: &str| template.replace("{ip}", words.rules).replace("{n}", words.suffix);
+        Rule::new(&fill(text), &fill(listed))
+    }
+
+    /// The rules for both families.
+    fn of_each(text: &str, listed: &str) -> Vec<Rule> {
+        Family::ALL.map(|family| Rule::of(family, text, listed)).into()
+    }
+
+    /// The rules for both families and all protocols, whose number is `{protocol}`. `nft` knows what the ports of a
+    /// connection are only where a rule says which protocol it is about.
+    fn of_each_protocol(text: &str, listed: &str) -> Vec<Rule> {
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|protocol| protocol.number().to_string());
+        let of =
+            |number: &String| Rule::of_each(&text.replace("{protocol}", number), &listed.replace("{protocol}", number));
+        protocols.iter().flat_map(of).collect()
     }
 }
 
-/// Replies come back through this node because the client's address is replaced by the node's. IPVS leaves a
-/// connection's original destination in conntrack, so that is where the VIP is; a packet that still has a VIP as its
-/// destination was routed directly and keeps its source.
-pub(super) const MASQUERADE: Part = Part {
-    name: "masquerade",
-    chains: &[Chain {
-        name: "postrouting",
-        hook: Some(Hook { kind: "nat", hook: "postrouting", priority: 100 }),
-        rules: &[
-            // Fully random: two CPUs that pick the same port for two connections at once lose one of them.
-            Rule {
-                text: "ct original ip daddr @masquerade4 ip daddr != @masquerade4 masquerade fully-random",
-                listed: r#"[
-                    {"match": {"op": "==", "left": {"ct": {"key": "ip daddr", "dir": "original"}}, "right": "@masquerade4"}},
-                    {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "@masquerade4"}},
-                    {"masquerade": {"flags": "fully-random"}}
-                ]"#,
-            },
-            Rule {
-                text: "ct original ip6 daddr @masquerade6 ip6 daddr != @masquerade6 masquerade fully-random",
-                listed: r#"[
-                    {"match": {"op": "==", "left": {"ct": {"key": "ip6 daddr", "dir": "original"}}, "right": "@masquerade6"}},
-                    {"match": {"op": "!=", "left": {"payload": {"protocol": "ip6", "field": "daddr"}}, "right": "@masquerade6"}},
-                    {"masquerade": {"flags": "fully-random"}}
-                ]"#,
-            },
-        ],
-    }],
-};
+/// How `nft` says a family.
+#[derive(Debug)]
+struct Words {
+    /// In rules.
+    rules: &'static str,
+    /// As the type of an address.
+    address: &'static str,
+    /// As the value of `meta nfproto` (`NFPROTO_IPV4` and `NFPROTO_IPV6` in include/uapi/linux/netfilter.h).
+    number: u8,
+    /// In the names of our sets.
+    suffix: &'static str,
+}
 
-/// IPVS takes its packets from the input hook at priority 99 (`ip_vs_ops` in net/netfilter/ipvs/ip_vs_core.c), so only
-/// what it did not take gets to 101: packets to VIPs without such a port, which would else reach the node's own sockets.
-pub(super) const GUARD: Part = Part {
-    name: "guard",
-    chains: &[
-        Chain {
-            name: "input",
-            hook: Some(Hook { kind: "filter", hook: "input", priority: 101 }),
-            rules: &[
-                // Replies to a local socket that uses a VIP as its source.
-                Rule {
-                    text: "ct direction reply accept",
-                    listed: r#"[
-                        {"match": {"op": "==", "left": {"ct": {"key": "direction"}}, "right": 1}},
-                        {"accept": null}
-                    ]"#,
-                },
-                Rule {
-                    text: "ip daddr @guard4 goto refuse",
-                    listed: r#"[
-                        {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "@guard4"}},
-                        {"goto": {"target": "refuse"}}
-                    ]"#,
-                },
-                Rule {
-                    text: "ip6 daddr @guard6 goto refuse",
-                    listed: r#"[
-                        {"match": {"op": "==", "left": {"payload": {"protocol": "ip6", "field": "daddr"}}, "right": "@guard6"}},
-                        {"goto": {"target": "refuse"}}
-                    ]"#,
-                },
-            ],
-        },
-        Chain {
-            name: "refuse",
-            hook: None,
-            rules: &[
-                // ICMP and ICMPv6: echo requests, "fragmentation needed", neighbour discovery. None of it reaches a
-                // port of the node, and refusing it breaks path MTU discovery and IPv6.
-                Rule {
-                    text: "meta l4proto { 1, 58 } accept",
-                    listed: r#"[
-                        {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": {"set": [1, 58]}}},
-                        {"accept": null}
-                    ]"#,
-                },
-                Rule {
-                    text: "meta l4proto 6 reject with tcp reset",
-                    listed: r#"[
-                        {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": 6}},
-                        {"reject": {"type": "tcp reset"}}
-                    ]"#,
-                },
-                Rule {
-                    text: "reject with icmpx port-unreachable",
-                    listed: r#"[{"reject": {"type": "icmpx", "expr": 1}}]"#,
-                },
-            ],
-        },
-    ],
-};
+impl Words {
+    fn of(family: Family) -> Words {
+        match family {
+            Family::Ipv4 => Words { rules: "ip", address: "ipv4_addr", number: 2, suffix: "4" },
+            Family::Ipv6 => Words { rules: "ip6", address: "ipv6_addr", number: 10, suffix: "6" },
+        }
+    }
+}

@@ -54,6 +54,12 @@ impl Nodes {
         super::stale(&self.footprints, current)
     }
 
+    /// All footprints, by name.
+    #[cfg(test)]
+    pub(super) fn footprints(&self) -> impl Iterator<Item = (&Arc<str>, &Footprint)> {
+        self.footprints.iter().map(|(name, entry)| (name, &entry.value))
+    }
+
     /// The first Node by name that has `address`.
     pub(super) fn owning(&self, address: IpAddr) -> Option<&str> {
         first(&self.addresses, &address)

@@ -5,6 +5,7 @@ use proptest::sample::{Index, subsequence};
 
 use super::*;
 use crate::model::Family;
+use crate::model::node::Footprint;
 use crate::model::service::Endpoint;
 
 fn unknown() -> Cluster {
@@ -36,6 +37,14 @@ fn node(version: u8) -> Object {
     Object::Node(Node { addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 1, version))], ..Node::default() })
 }
 
+/// The Node `name`, which is not this node's, with one address and one pod range.
+fn other(name: &str, version: u8) -> Object {
+    let address = IpAddr::V4(Ipv4Addr::new(10, 0, 2, version));
+    let pods = Prefix::containing(IpAddr::V4(Ipv4Addr::new(10, 244, version, 0)), 24);
+    let footprint = Footprint { addresses: BTreeSet::from([address]), pod_cidrs: pods.into_iter().collect() };
+    Object::OtherNode(Arc::from(name), footprint)
+}
+
 fn cidr(name: &str, version: u8) -> Object {
     Object::ServiceCidr(
         Arc::from(name),
@@ -52,6 +61,7 @@ fn content(cluster: &Cluster) -> Vec<String> {
     // Slices of Services that are not there are kept for when they come.
     content.extend(cluster.slices_of.keys().map(|key| format!("{key} {:?}", cluster.slices(key).collect::<Vec<_>>())));
     content.push(format!("{:?} {:?}", cluster.node(), cluster.service_cidrs()));
+    content.extend(cluster.nodes.footprints().map(|(name, footprint)| format!("{name} {footprint:?}")));
     content.extend(cluster.bad_objects().map(|(object, problem)| format!("{object}: {problem}")));
     content.extend(cluster.troubles().map(|(origin, problem)| format!("{origin}: {problem}")));
     content
@@ -81,6 +91,7 @@ fn complaining(name: &str, touched: Touched) -> Touched {
 fn an_event_touches_what_it_concerns_and_nothing_else() {
     let nothing = Touched::default();
     let node_only = Touched { node: true, nodes: true, ..Touched::default() };
+    let nodes_only = Touched { nodes: true, ..Touched::default() };
     let ranges_only = Touched { ranges: true, ..Touched::default() };
     let steps = [
         ("a new Service", Event::Put(service("a", 1)), services(&["a"])),
@@ -107,6 +118,12 @@ fn an_event_touches_what_it_concerns_and_nothing_else() {
         ("a Service that is not there", Event::Gone(object(Kind::Service, "default/a")), nothing.clone()),
         ("the node", Event::Put(node(1)), node_only.clone()),
         ("the same node", Event::Put(node(1)), nothing.clone()),
+        ("another node", Event::Put(other("lb2", 1)), nodes_only.clone()),
+        ("a heartbeat of it", Event::Put(other("lb2", 1)), nothing.clone()),
+        ("its address changes", Event::Put(other("lb2", 2)), nodes_only.clone()),
+        ("labels of ours change", Event::Put(labelled(node(1))), Touched { node: true, ..nothing.clone() }),
+        ("the other node goes", Event::Gone(object(Kind::Node, "lb2")), nodes_only),
+        ("a node that is not there", Event::Gone(object(Kind::Node, "lb2")), nothing.clone()),
         ("a range", Event::Put(cidr("kubernetes", 96)), ranges_only.clone()),
         ("the same range", Event::Put(cidr("kubernetes", 96)), nothing.clone()),
         ("the range goes", Event::Gone(object(Kind::ServiceCidr, "kubernetes")), ranges_only),
@@ -161,7 +178,10 @@ fn a_list_that_does_not_end_removes_nothing() {
 #[test]
 fn the_end_of_a_list_concerns_its_own_kind_only() {
     let mut cluster = unknown();
-    list(&mut cluster, [service("a", 1), slice("a-1", "a", 1), node(1), cidr("kubernetes", 96)].map(Event::Put));
+    list(
+        &mut cluster,
+        [service("a", 1), slice("a-1", "a", 1), node(1), other("lb2", 1), cidr("kubernetes", 96)].map(Event::Put),
+    );
     cluster.apply(Event::Bad(object(Kind::EndpointSlice, "default/a-2"), "no".into()));
     cluster.apply(Event::Listing(Kind::Service));
     assert_eq!(cluster.apply(Event::Listed(Kind::Service)), services(&["a"]));
@@ -176,6 +196,7 @@ fn a_bad_object_keeps_what_was_known_through_lists() {
         (service("a", 1), object(Kind::Service, "default/a")),
         (slice("a-1", "a", 1), object(Kind::EndpointSlice, "default/a-1")),
         (node(1), object(Kind::Node, "lb1")),
+        (other("lb2", 1), object(Kind::Node, "lb2")),
         (cidr("kubernetes", 96), object(Kind::ServiceCidr, "kubernetes")),
     ];
     for (value, name) in cases {
@@ -204,6 +225,83 @@ fn a_put_and_then_bad_is_in_force_and_has_a_problem() {
     assert_eq!(cluster.bad_objects().count(), 1);
 }
 
+fn labelled(node: Object) -> Object {
+    let Object::Node(node) = node else { panic!("not this node's") };
+    Object::Node(Node { labels: [("role".to_owned(), "lb".to_owned())].into(), ..node })
+}
+
+/// Who has `address`, by its addresses and by its pod ranges.
+fn whose(cluster: &Cluster, address: &str) -> (Option<String>, Option<String>) {
+    let address = address.parse().unwrap();
+    let pods = cluster.pod_range_holding(address).map(|(pods, node)| format!("{pods} {node}"));
+    (cluster.node_owning(address).map(str::to_owned), pods)
+}
+
+#[test]
+fn nodes_are_found_by_their_addresses_and_pod_ranges() {
+    let found = |address: Option<&str>, pods: Option<&str>| (address.map(str::to_owned), pods.map(str::to_owned));
+    let mut cluster = unknown();
+    let footprint = |addresses: &[&str], pods: &[&str]| Footprint {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        pod_cidrs: pods.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let put = |cluster: &mut Cluster, name: &str, footprint: Footprint| {
+        cluster.apply(Event::Put(Object::OtherNode(Arc::from(name), footprint)));
+    };
+    put(&mut cluster, "w2", footprint(&["10.0.2.2", "fd01::2"], &["10.244.0.0/16", "fd02::/64"]));
+    put(&mut cluster, "w1", footprint(&["10.0.2.1", "10.0.2.2"], &["10.244.1.0/24"]));
+    let own = Node {
+        addresses: vec!["10.0.1.2".parse().unwrap()],
+        external_addresses: vec!["192.0.2.2".parse().unwrap()],
+        pod_cidrs: vec!["10.245.0.0/24".parse().unwrap()],
+        ..Node::default()
+    };
+    cluster.apply(Event::Put(Object::Node(own)));
+    let cases = [
+        ("10.0.2.1", found(Some("w1"), None)),
+        ("10.0.2.2", found(Some("w1"), None)),
+        ("fd01::2", found(Some("w2"), None)),
+        ("10.0.2.3", found(None, None)),
+        ("10.0.1.2", found(Some("lb1"), None)),
+        ("192.0.2.2", found(Some("lb1"), None)),
+        ("10.245.0.255", found(None, Some("10.245.0.0/24 lb1"))),
+        ("10.245.1.0", found(None, None)),
+        ("10.244.1.9", found(None, Some("10.244.1.0/24 w1"))),
+        ("10.244.2.9", found(None, Some("10.244.0.0/16 w2"))),
+        ("fd02::9", found(None, Some("fd02::/64 w2"))),
+        ("fd02:0:0:1::9", found(None, None)),
+    ];
+    for (address, expected) in cases {
+        assert_eq!(whose(&cluster, address), expected, "{address}");
+    }
+    put(&mut cluster, "w1", footprint(&["10.0.2.1"], &[]));
+    assert_eq!(whose(&cluster, "10.0.2.2"), found(Some("w2"), None), "of two that claim it one is left");
+    assert_eq!(whose(&cluster, "10.244.1.9"), found(None, Some("10.244.0.0/16 w2")));
+    cluster.apply(Event::Gone(object(Kind::Node, "w2")));
+    cluster.apply(Event::Gone(object(Kind::Node, "lb1")));
+    for address in ["10.0.2.2", "10.244.1.9", "10.0.1.2", "10.245.0.1"] {
+        assert_eq!(whose(&cluster, address), found(None, None), "{address}");
+    }
+}
+
+/// What another Node does, or that nobody understands it, is not about this node's own.
+#[test]
+fn our_node_is_not_taken_for_another_one() {
+    let mut cluster = unknown();
+    list(&mut cluster, [node(1), other("lb2", 1)].map(Event::Put));
+    cluster.apply(Event::Gone(object(Kind::Node, "lb3")));
+    cluster.apply(Event::Gone(object(Kind::Node, "lb2")));
+    assert!(cluster.node().is_some());
+    cluster.apply(Event::Bad(object(Kind::Node, "lb2"), "no".into()));
+    assert!(cluster.is_understood() && cluster.bad_objects().count() == 1, "told, and nothing waits for it");
+    cluster.apply(Event::Put(node(1)));
+    assert_eq!(cluster.bad_objects().count(), 1, "ours is no answer to it");
+    cluster.apply(Event::Bad(object(Kind::Node, "lb1"), "no".into()));
+    assert!(!cluster.is_understood());
+    assert_eq!(list(&mut cluster, [Event::Put(other("lb2", 1))]).len(), 2, "ours is gone, the other is there");
+    assert!(cluster.node().is_none() && cluster.has_seen_node() && cluster.is_understood());
+}
+
 #[test]
 fn troubles_come_and_go_by_origin() {
     let mut cluster = unknown();
@@ -219,13 +317,15 @@ fn troubles_come_and_go_by_origin() {
 
 /// Some distinct objects of all kinds.
 fn objects() -> impl Strategy<Value = Vec<Object>> {
-    let all: Vec<(u8, u8)> = (0..12).flat_map(|i| [(0, i), (1, i), (3, i)]).chain([(2, 0)]).collect();
+    let all: Vec<(u8, u8)> =
+        (0..12).flat_map(|i| [(0, i), (1, i), (3, i)]).chain([(2, 0)]).chain((0..4).map(|i| (4, i))).collect();
     (subsequence(all, 0..=20), any::<[u8; 4]>()).prop_map(|(some, versions)| {
         let version = |i: u8| versions[usize::from(i) % versions.len()];
         let object = |(kind, i)| match kind {
             0 => service(&format!("s{i}"), version(i)),
             1 => slice(&format!("e{i}"), &format!("s{}", i / 2), version(i)),
             2 => node(version(i)),
+            4 => other(&format!("n{i}"), version(i)),
             _ => cidr(&format!("c{i}"), version(i)),
         };
         some.into_iter().map(object).collect()

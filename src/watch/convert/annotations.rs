@@ -104,14 +104,14 @@ pub const ANNOTATIONS: &[Annotation] = &[
         alias_of: None,
         values: "true, false",
         meaning: "`true`: as `externalTrafficPolicy: Local` and `internalTrafficPolicy: Cluster`, whatever the spec says",
-        read: |text, asked| Ok(asked.local = truth(text)?),
+        read: |text, asked| truth(text).map(|is| asked.local = is),
     },
     Annotation {
         name: "kube-router.io/service.skiplbips",
         alias_of: None,
         values: "true, false",
         meaning: "`true`: its load-balancer IPs are not served here",
-        read: |text, asked| Ok(asked.no_load_balancer_ips = truth(text)?),
+        read: |text, asked| truth(text).map(|is| asked.no_load_balancer_ips = is),
     },
     Annotation {
         name: "kube-router.io/service.hairpin",

@@ -205,6 +205,8 @@ impl Stage {
                 format!("trouble {}", problem.split("; trying since").next().unwrap_or_default())
             }
             Event::Trouble { problem: None, .. } => "well".to_owned(),
+            Event::Put(Object::Node(_)) => "put this node".to_owned(),
+            Event::Put(Object::OtherNode(name, found)) => format!("put Node {name} {:?}", found.addresses),
             Event::Put(other) => panic!("{other:?}"),
         }
     }
@@ -254,6 +256,29 @@ async fn a_streamed_list_and_what_changes_later() {
     for part in ["sendInitialEvents=true", "allowWatchBookmarks=true", "timeoutSeconds=120", "service-proxy-name"] {
         assert!(asked[0].contains(part), "{asked:?}");
     }
+}
+
+/// All Nodes are told, of others only what must not be a VIP, and by their names they go.
+#[tokio::test]
+async fn our_node_and_the_others() {
+    let node = |name: &str, address: &str| {
+        json!({"metadata": {"name": name, "resourceVersion": "1"},
+               "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+    };
+    let fake = Fake::start(move |target, _| {
+        assert!(!target.contains("fieldSelector"), "{target}");
+        Reply::Watch(vec![
+            line("ADDED", &node("lb1", "10.0.1.2")),
+            line("ADDED", &node("lb2", "10.0.1.3")),
+            line("ADDED", &node("lb3", "x")),
+            end(5),
+            line("DELETED", &node("lb2", "10.0.1.3")),
+        ])
+    })
+    .await;
+    let mut stage = Stage::new(Kind::Node, false, &[&fake.url]);
+    let bad = "bad Node lb3: status.addresses[0].address is \"x\"; allowed: an IPv4 or IPv6 address";
+    stage.expect(&["listing", "put this node", "put Node lb2 {10.0.1.3}", bad, "listed", "gone Node lb2"]).await;
 }
 
 #[tokio::test]

@@ -170,7 +170,7 @@ const BROKEN: &str = "apiVersion: v1\nkind: {\n";
 const BROKEN_PROBLEM: &str = "unclosed bracket '{' at line 2, column 7";
 
 #[tokio::test]
-async fn the_first_list_holds_all_kinds_and_only_our_node() {
+async fn the_first_list_holds_all_kinds_and_only_our_node_whole() {
     let text = services(&["web"])
         + "---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: web-1, \
            labels: {kubernetes.io/service-name: web}}}\n"
@@ -188,6 +188,8 @@ async fn the_first_list_holds_all_kinds_and_only_our_node() {
     assert_eq!(stage.cluster.slices(&key("web")).count(), 1);
     let prefix = |text: &str| text.parse().unwrap();
     assert_eq!(stage.cluster.node().unwrap().pod_cidrs, [prefix("10.244.1.0/24")]);
+    let holder = stage.cluster.pod_range_holding("10.244.2.7".parse().unwrap());
+    assert_eq!(holder, Some((prefix("10.244.2.0/24"), "lb2")));
     assert_eq!(stage.cluster.service_cidrs(), [prefix("10.96.0.0/16")].into());
     assert_eq!(stage.trouble("broken.yaml").as_deref(), Some(BROKEN_PROBLEM), "told before the list was complete");
     let starts = stage.heard.iter().filter(|event| matches!(event, Event::Listing(_))).count();

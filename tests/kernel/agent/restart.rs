@@ -50,10 +50,9 @@ fn the_snat_rule_is_exchanged_without_a_gap() -> Result<()> {
 /// Waits until there are this many SNAT rules of nftables and of iptables.
 fn wait_for_snat(node: &Node, expected: (usize, usize)) -> Result<()> {
     wait_for(PATIENCE, &format!("{expected:?} SNAT rules"), || {
-        let table = node.sh("nft list table inet vipcast")?;
+        let table = node.sh("nft list set inet vipcast masquerade4")?;
         let classic = node.sh("iptables-save -t nat; ip6tables-save -t nat")?;
-        let of_table = table.lines().filter(|line| line.contains("masquerade") && !line.contains('{')).count();
-        let found = (of_table.min(1), classic.matches("-j MASQUERADE").count());
+        let found = (table.matches("elements = ").count(), classic.matches("-j MASQUERADE").count());
         Ok(if found == expected { Ok(()) } else { Err((found, table, classic)) })
     })
 }

@@ -45,8 +45,12 @@ fn documents_of_all_kinds() {
     let text =
         format!("# All of it.\n---\n{SERVICE}---\n{SLICE}---\n---\n{}---\n{}---\n{cidr}", node("lb1"), node("lb2"));
     let content = content("all.yaml", &text);
-    let expected = ["Service default/web", "EndpointSlice demo/web-1", "Node lb1", "ServiceCIDR kubernetes"];
+    let expected =
+        ["Service default/web", "EndpointSlice demo/web-1", "Node lb1", "Node lb2", "ServiceCIDR kubernetes"];
     assert_eq!(summary(&content), expected);
+    let reading = |name| &*content.objects[&convert::reference(Kind::Node, None, name)];
+    assert!(matches!(reading("lb1"), Reading::Good(Object::Node(_))), "our own is told whole");
+    assert!(matches!(reading("lb2"), Reading::Good(Object::OtherNode(..))));
     assert!(content.readable);
 }
 
