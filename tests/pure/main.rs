@@ -11,6 +11,7 @@ mod claims;
 mod contract;
 mod deploy;
 mod docs;
+mod edges;
 mod gobgpd;
 mod laws;
 mod monitoring;
