@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::settings::{self, Snat};
 use crate::model::{Selector, Settings};
 use crate::plan::change::Leave;
 
@@ -16,12 +15,14 @@ use item::{Item, Mistake, Table};
 
 mod admin;
 mod bgp;
+mod dataplane;
 mod item;
 mod kubernetes;
 mod labels;
 mod node;
 mod password;
 mod ranges;
+mod snat;
 mod value;
 mod yaml;
 
@@ -168,16 +169,14 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let node_selector = top.read("nodeSelector", labels::selector)?;
     let runtime_dir = top.read("runtimeDir", |item| runtime_dir(item, context))?;
     let source = source(&top, context)?;
-    let ranges = top.read("ranges", ranges::read)?.flatten();
-    let dataplane = dataplane(top.get("dataplane"))?;
+    let ranges = top.read("ranges", ranges::read)?.unwrap_or_default();
     let section = top.read("bgp", |item| bgp::read(item, context, &node_ips))?;
     taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
-    if let Some(ranges) = &ranges {
-        ranges::check_taken(ranges, &taken)?;
-        if let Some(section) = &section {
-            ranges::check_announceable(ranges, &section.settings)?;
-        }
+    ranges.check_taken(&taken)?;
+    if let Some(section) = &section {
+        ranges.check_announceable(&section.settings)?;
     }
+    let dataplane = dataplane::read(top.get("dataplane"), &ranges, section.as_ref().map(|section| &section.settings))?;
     let shutdown = top.read("shutdown", |item| item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep)]))?;
     let withdraw_delay = top.read("withdrawDelay", |item| {
         value::duration(item, Duration::ZERO..=Duration::from_secs(600), "a time such as 2s, from 0s to 10m")
@@ -187,13 +186,14 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         value::duration(item, range, "a time such as 5m, from 1s to 24h")
     })?;
     let admin = admin::read(top.get("admin"))?;
+    let (cluster_ips, allowed) = ranges.settings();
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
         node_selector: node_selector.unwrap_or_else(|| source.default_node_selector()),
         node_ips,
-        cluster_ips: ranges.map(ranges::settings),
-        allowed: Vec::new(),
+        cluster_ips,
+        allowed,
         dataplane: dataplane.settings,
         bgp,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
@@ -227,29 +227,6 @@ fn source(top: &Table, context: &Context) -> Result<Source, Mistake> {
         (None, None) => Err(item.refuse(ALLOWED)),
         (Some(_), Some(_)) => Err(item.conflict("with both kubernetes and manifests", ALLOWED)),
     }
-}
-
-/// `dataplane`.
-struct Dataplane {
-    settings: settings::Dataplane,
-    conn_tab_bits: Option<u8>,
-}
-
-/// `dataplane`: the scheduler, how the client's address is replaced, and the size of the connection table.
-fn dataplane(item: Option<&Item>) -> Result<Dataplane, Mistake> {
-    let default = settings::Dataplane::default();
-    let Some(item) = item else { return Ok(Dataplane { settings: default, conn_tab_bits: None }) };
-    let table = item.table(&["scheduler", "snat", "snatRule", "connTabBits"])?;
-    let scheduler = table.read("scheduler", value::scheduler)?.unwrap_or(default.scheduler);
-    let masquerade = table.read("snat", |item| item.choice(&[("masquerade", true), ("none", false)]))?.unwrap_or(true);
-    let rule =
-        table.read("snatRule", |item| item.choice(&[("nftables", Snat::Nftables), ("ipvs-match", Snat::IpvsMatch)]))?;
-    let snat = if masquerade { rule.unwrap_or(Snat::Nftables) } else { Snat::None };
-    // The widest that any kernel takes (`ip_vs_conn_init` in `net/netfilter/ipvs/ip_vs_conn.c`); what the running one
-    // does is for `vipcast prepare` and `check` to say.
-    let conn_tab_bits = table.read("connTabBits", |item| item.number(8..=27, "a number of bits"))?;
-    let settings = settings::Dataplane { scheduler, snat, ..settings::Dataplane::default() };
-    Ok(Dataplane { settings, conn_tab_bits })
 }
 
 /// `runtimeDir`.

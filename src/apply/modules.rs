@@ -46,6 +46,7 @@ fn symbol(name: &str) -> String {
         "dummy" => "dummy_xmit".to_owned(),
         "ip_vs" => "ip_vs_conn_new".to_owned(),
         "nf_conntrack" => "nf_conntrack_in".to_owned(),
+        "nf_conntrack_netlink" => "ctnetlink_del_conntrack".to_owned(),
         "nf_tables" => "nf_tables_newtable".to_owned(),
         "xt_ipvs" => "ipvs_mt".to_owned(),
         scheduler => format!("{scheduler}_schedule"),

@@ -15,7 +15,8 @@ pub(super) const NF_TABLES: &str = "nf_tables";
 /// The kernel modules, `ip_vs` before those that would load it. What these depend on, or load by themselves, is not
 /// among them.
 pub(crate) fn modules(config: &Config) -> BTreeSet<String> {
-    let mut modules: BTreeSet<String> = ["ip_vs", "dummy", "nf_conntrack", NF_TABLES].map(str::to_owned).into();
+    let mut modules: BTreeSet<String> =
+        ["ip_vs", "dummy", "nf_conntrack", "nf_conntrack_netlink", NF_TABLES].map(str::to_owned).into();
     modules.insert(format!("ip_vs_{}", config.settings.dataplane.scheduler));
     if config.settings.dataplane.snat == Snat::IpvsMatch {
         modules.insert("xt_ipvs".to_owned());
@@ -45,15 +46,27 @@ pub(super) fn sysctls(config: &Config, addresses: &BTreeSet<IpAddr>) -> Sysctls 
 /// The families of the ranges. Where the ServiceCIDR objects say, those of this node's `addresses`, given or found: a
 /// range of another family could not be served here.
 pub(crate) fn families(config: &Config, addresses: &BTreeSet<IpAddr>) -> BTreeSet<Family> {
-    let of = |addresses: &mut dyn Iterator<Item = &IpAddr>| -> BTreeSet<Family> {
-        addresses.map(|address| Family::of(*address)).collect()
+    let configured = configured_families(config);
+    if config.settings.cluster_ips.is_some() {
+        return configured;
+    }
+    let node_ips = &config.settings.node_ips;
+    let mut found: BTreeSet<Family> = if node_ips.is_empty() {
+        addresses.iter().filter(|address| leads_here(address)).map(|address| Family::of(*address)).collect()
+    } else {
+        node_ips.iter().map(|address| Family::of(*address)).collect()
     };
-    let found = match &config.settings.cluster_ips {
-        Some(ranges) => return ranges.iter().map(|range| range.prefix.family()).collect(),
-        None if config.settings.node_ips.is_empty() => of(&mut addresses.iter().filter(|address| leads_here(address))),
-        None => of(&mut config.settings.node_ips.iter()),
-    };
-    if found.is_empty() { Family::ALL.into() } else { found }
+    if found.is_empty() {
+        found = Family::ALL.into();
+    }
+    found.union(&configured).copied().collect()
+}
+
+/// The families of the ranges that the configuration names.
+pub(super) fn configured_families(config: &Config) -> BTreeSet<Family> {
+    let settings = &config.settings;
+    let ranges = settings.cluster_ips.iter().flatten().chain(&settings.allowed);
+    ranges.map(|range| range.prefix.family()).collect()
 }
 
 /// Can others reach this node at `address` from beyond the link?

@@ -1,6 +1,5 @@
 //! `ranges`: which VIPs there are, how they are announced, and what must not be among them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::item::{Item, Mistake};
@@ -13,28 +12,47 @@ use crate::model::settings::{Announce, BgpSettings, Range, Use};
 pub(super) type Taken = (IpAddr, String);
 
 /// A range with the item that names its prefix, for complaints.
-pub(super) struct Located<'a> {
+struct Located<'a> {
     prefix: Item<'a>,
     range: Range,
 }
 
-/// Reads `ranges`; `None`: the ClusterIP ranges are not given.
-pub(super) fn read<'a>(item: &Item<'a>) -> Result<Option<Vec<Located<'a>>>, Mistake> {
-    let table = item.table(&["clusterIPs"])?;
-    let ranges: Option<Vec<Located>> = table.read("clusterIPs", |list| {
-        list.filled_list("a list of ranges; without the key, the ServiceCIDR objects say")?.iter().map(range).collect()
-    })?;
-    if let Some(ranges) = &ranges {
-        check_overlaps(ranges)?;
+/// The section. No two of its ranges share an address.
+#[derive(Default)]
+pub(super) struct Ranges<'a> {
+    /// The ClusterIP ranges; `None`: they are not given.
+    cluster_ips: Option<Vec<Located<'a>>>,
+    /// Where external and load-balancer IPs may come from.
+    allowed: Vec<Located<'a>>,
+}
+
+/// Reads `ranges`.
+pub(super) fn read<'a>(item: &Item<'a>) -> Result<Ranges<'a>, Mistake> {
+    let table = item.table(&["clusterIPs", "externalIPs", "loadBalancerIPs"])?;
+    let mut ranges = Ranges::default();
+    if let Some(list) = table.get("clusterIPs") {
+        ranges.cluster_ips = Some(Vec::new());
+        for item in list.filled_list("a list of ranges; without the key, the ServiceCIDR objects say")? {
+            let later = range(&item, Use::ClusterIp)?;
+            ranges.check_overlap(&later)?;
+            ranges.cluster_ips.get_or_insert_default().push(later);
+        }
+    }
+    for (key, usage) in [("externalIPs", Use::ExternalIp), ("loadBalancerIPs", Use::LoadBalancerIp)] {
+        let Some(list) = table.get(key) else { continue };
+        for item in list.list("a list of ranges; empty, or without the key, none is allowed")? {
+            ranges.allow(range(&item, usage)?)?;
+        }
     }
     Ok(ranges)
 }
 
-/// One range: a prefix, or a mapping that has one.
-fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
+/// One range: a prefix, or a mapping that has one. ClusterIPs are announced as one route by default, single VIPs by their
+/// own.
+fn range<'a>(item: &Item<'a>, usage: Use) -> Result<Located<'a>, Mistake> {
+    let default = if usage == Use::ClusterIp { Announce::Aggregate } else { Announce::Host };
     if !item.is_table() {
-        let range = Range::new(value::range(item)?, Use::ClusterIp, Announce::Aggregate);
-        return Ok(Located { prefix: item.clone(), range });
+        return Ok(Located { prefix: item.clone(), range: Range::new(value::range(item)?, usage, default) });
     }
     let table = item.table(&["prefix", "announce", "communities", "nodeSelector"])?;
     let prefix = table.require("prefix", "the range, such as 10.96.0.0/16")?;
@@ -42,66 +60,106 @@ fn range<'a>(item: &Item<'a>) -> Result<Located<'a>, Mistake> {
         item.choice(&[("aggregate", Announce::Aggregate), ("host", Announce::Host), ("none", Announce::None)])
     })?;
     let range = Range {
-        prefix: value::range(prefix)?,
-        uses: BTreeSet::from([Use::ClusterIp]),
-        announce: announce.unwrap_or(Announce::Aggregate),
         communities: table.read("communities", value::communities)?.unwrap_or_default(),
         node_selector: table.read("nodeSelector", labels::selector)?.unwrap_or_default(),
+        ..Range::new(value::range(prefix)?, usage, announce.unwrap_or(default))
     };
     Ok(Located { prefix: prefix.clone(), range })
 }
 
-fn check_overlaps(ranges: &[Located]) -> Result<(), Mistake> {
-    for (index, later) in ranges.iter().enumerate() {
-        for earlier in &ranges[..index] {
-            if earlier.range.prefix.overlaps(later.range.prefix) {
-                let trouble = format!("which shares addresses with {}, {}", earlier.prefix.key(), earlier.range.prefix);
-                return Err(later.prefix.conflict(trouble, "ranges that are apart"));
+impl<'a> Ranges<'a> {
+    fn iter(&self) -> impl Iterator<Item = &Located<'a>> {
+        self.cluster_ips.iter().flatten().chain(&self.allowed)
+    }
+
+    fn check_overlap(&self, later: &Located) -> Result<(), Mistake> {
+        match self.iter().find(|earlier| earlier.range.prefix.overlaps(later.range.prefix)) {
+            Some(Located { prefix, range }) => {
+                let trouble = format!("which shares addresses with {}, {}", prefix.key(), range.prefix);
+                Err(later.prefix.conflict(trouble, "ranges that are apart"))
             }
+            None => Ok(()),
         }
     }
-    Ok(())
-}
 
-/// Refuses ranges that hold an address in use: all of a range is local to this node, so it could reach nothing there.
-pub(super) fn check_taken(ranges: &[Located], taken: &[Taken]) -> Result<(), Mistake> {
-    for Located { prefix, range } in ranges {
-        if let Some((address, what)) = taken.iter().find(|(address, _)| range.prefix.contains(*address)) {
-            let trouble = format!("which holds {address}, {what}");
-            return Err(prefix.conflict(trouble, "a range that nothing but VIPs comes from"));
+    /// Adds an allowed range. One that stands in the other list already has a second use from now on.
+    fn allow(&mut self, later: Located<'a>) -> Result<(), Mistake> {
+        let same = |earlier: &&mut Located| {
+            earlier.range.prefix == later.range.prefix && earlier.range.uses.is_disjoint(&later.range.uses)
+        };
+        let Some(earlier) = self.allowed.iter_mut().find(same) else {
+            self.check_overlap(&later)?;
+            self.allowed.push(later);
+            return Ok(());
+        };
+        let (one, other) = (&earlier.range, &later.range);
+        let differs = [
+            (one.announce != other.announce, "announce"),
+            (one.communities != other.communities, "communities"),
+            (one.node_selector != other.node_selector, "nodeSelector"),
+        ];
+        if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {
+            let trouble = format!("which {} has with another {what}", earlier.prefix.key());
+            return Err(later.prefix.conflict(trouble, "the same in both lists, since it is one range"));
         }
+        earlier.range.uses.extend(later.range.uses);
+        Ok(())
     }
-    Ok(())
-}
 
-/// Refuses ranges whose routes no peer would install.
-///
-/// Next hop self over an IPv4 session becomes `::ffff:a.b.c.d` on an IPv6 path: routers show such a path as best and
-/// never install it. So IPv6 needs an IPv6 session or a next hop in words. IPv4 goes over IPv4 sessions only.
-pub(super) fn check_announceable(ranges: &[Located], bgp: &BgpSettings) -> Result<(), Mistake> {
-    let peers = |family| bgp.peers.iter().any(|entry| Family::of(entry.address) == family);
-    for Located { prefix, range } in ranges.iter().filter(|located| located.range.announce != Announce::None) {
-        match range.prefix.family() {
-            Family::Ipv4 if !bgp.peers.is_empty() && !peers(Family::Ipv4) => {
+    /// Refuses ranges that are wholly local to this node and hold an address in use: it could reach nothing there. In other
+    /// ranges each VIP is looked at by itself.
+    pub(super) fn check_taken(&self, taken: &[Taken]) -> Result<(), Mistake> {
+        for Located { prefix, range } in self.iter().filter(|located| located.range.is_whole()) {
+            if let Some((address, what)) = taken.iter().find(|(address, _)| range.prefix.contains(*address)) {
+                let or = if range.uses.contains(&Use::ClusterIp) { "" } else { ", or announce: host" };
                 return Err(prefix.conflict(
-                    "an IPv4 range that no peer would hear of, since all have IPv6 addresses",
-                    "a peer with an IPv4 address in bgp.peers, or announce: none for this range",
+                    format_args!("which holds {address}, {what}"),
+                    format_args!("a range that nothing but VIPs comes from{or}"),
                 ));
             }
-            Family::Ipv6 if !peers(Family::Ipv6) && bgp.next_hop_ipv6 == NextHop::Own => {
-                return Err(prefix.conflict(
-                    "an IPv6 range that no router would install, since no peer has an IPv6 address and \
-                     bgp.nextHop.ipv6 is self",
-                    "a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range",
-                ));
-            }
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The ranges alone.
-pub(super) fn settings(ranges: Vec<Located>) -> Vec<Range> {
-    ranges.into_iter().map(|located| located.range).collect()
+    /// Refuses ranges whose routes no peer would install.
+    ///
+    /// Next hop self over an IPv4 session becomes `::ffff:a.b.c.d` on an IPv6 path: routers show such a path as best and
+    /// never install it. So IPv6 needs an IPv6 session or a next hop in words. IPv4 goes over IPv4 sessions only.
+    pub(super) fn check_announceable(&self, bgp: &BgpSettings) -> Result<(), Mistake> {
+        let peers = |family| bgp.peers.iter().any(|entry| Family::of(entry.address) == family);
+        for Located { prefix, range } in self.iter().filter(|located| located.range.announce != Announce::None) {
+            match range.prefix.family() {
+                Family::Ipv4 if !bgp.peers.is_empty() && !peers(Family::Ipv4) => {
+                    return Err(prefix.conflict(
+                        "an IPv4 range that no peer would hear of, since all have IPv6 addresses",
+                        "a peer with an IPv4 address in bgp.peers, or announce: none for this range",
+                    ));
+                }
+                Family::Ipv6 if !peers(Family::Ipv6) && bgp.next_hop_ipv6 == NextHop::Own => {
+                    return Err(prefix.conflict(
+                        "an IPv6 range that no router would install, since no peer has an IPv6 address and \
+                         bgp.nextHop.ipv6 is self",
+                        "a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The key and the range that shares an address with those from `first` to `last`.
+    pub(super) fn sharing(&self, first: IpAddr, last: IpAddr) -> Option<(&str, &Range)> {
+        let shares = |range: &Range| {
+            let prefix = range.prefix;
+            prefix.family() == Family::of(first) && prefix.address() <= last && first <= prefix.last()
+        };
+        self.iter().find(|located| shares(&located.range)).map(|located| (located.prefix.key(), &located.range))
+    }
+
+    /// The ClusterIP ranges, and those that are allowed, without their places.
+    pub(super) fn settings(self) -> (Option<Vec<Range>>, Vec<Range>) {
+        let bare = |ranges: Vec<Located>| ranges.into_iter().map(|located| located.range).collect();
+        (self.cluster_ips.map(bare), bare(self.allowed))
+    }
 }

@@ -355,4 +355,6 @@ proptest::proptest! {
     }
 }
 
+mod dataplane;
 mod mistakes;
+mod ranges;

@@ -49,49 +49,77 @@ pub(super) fn address(item: &Item, what: &str, loopback: bool) -> Result<IpAddr,
         return Err(item.refuse(format_args!("{what}, in quotes if it ends with a colon")));
     }
     let address: IpAddr = item.parse(what, |text| text.parse().ok())?;
-    let trouble = match address {
-        address if address.is_unspecified() => "which means no address",
-        address if address.is_multicast() => "a multicast address",
-        IpAddr::V4(address) if address.is_broadcast() => "the broadcast address",
-        IpAddr::V4(address) if address.is_link_local() => "a link-local address",
-        IpAddr::V6(address) if address.is_unicast_link_local() => "a link-local address",
-        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => "an IPv4 address in IPv6 clothes",
-        address if address.is_loopback() && !loopback => "a loopback address",
-        address => return Ok(address),
-    };
-    Err(item.conflict(trouble, what))
+    match unreachable(address, loopback) {
+        Some(trouble) => Err(item.conflict(trouble, what)),
+        None => Ok(address),
+    }
+}
+
+/// Why `address` is not that of one machine which others can reach, loopback apart if `loopback` is allowed.
+pub(super) fn unreachable(address: IpAddr, loopback: bool) -> Option<&'static str> {
+    match address {
+        address if address.is_unspecified() => Some("which means no address"),
+        address if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(address) if address.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V4(address) if address.is_link_local() => Some("a link-local address"),
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some("a link-local address"),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 clothes"),
+        address if address.is_loopback() && !loopback => Some("a loopback address"),
+        _ => None,
+    }
+}
+
+/// Prefixes that are never the address of a service (RFC 6890 sections 2.2.2 and 2.2.3), with their names.
+const SPECIAL: [(&str, &str); 9] = [
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("240.0.0.0/4", "reserved"),
+    ("::/127", "unspecified and loopback"),
+    ("::ffff:0:0/96", "IPv4-mapped"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+];
+
+/// The first special prefix of which `is_so` holds, and its name.
+pub(super) fn special(is_so: impl Fn(Prefix) -> bool) -> Option<(&'static str, &'static str)> {
+    SPECIAL.into_iter().find(|(special, _)| special.parse().is_ok_and(&is_so))
+}
+
+/// A prefix without host bits.
+pub(super) fn prefix(item: &Item, allowed: &str) -> Result<Prefix, Mistake> {
+    item.parse(allowed, |text| Some(text.to_owned()))?.parse().map_err(|error| match error {
+        PrefixError::Malformed => item.refuse(allowed),
+        PrefixError::HostBits(prefix) => {
+            item.conflict("which has bits set after its length", format_args!("{prefix}, if that is what is meant"))
+        }
+    })
 }
 
 /// A prefix of addresses that can be VIPs.
 pub(super) fn range(item: &Item) -> Result<Prefix, Mistake> {
-    const ALLOWED: &str = "a prefix such as 10.96.0.0/16 or fd00:10:96::/112";
-    // RFC 6890 sections 2.2.2 and 2.2.3: never the address of a service.
-    const SPECIAL: [(&str, &str); 9] = [
-        ("0.0.0.0/8", "this network"),
-        ("127.0.0.0/8", "loopback"),
-        ("169.254.0.0/16", "link-local"),
-        ("224.0.0.0/4", "multicast"),
-        ("240.0.0.0/4", "reserved"),
-        ("::/127", "unspecified and loopback"),
-        ("::ffff:0:0/96", "IPv4-mapped"),
-        ("fe80::/10", "link-local"),
-        ("ff00::/8", "multicast"),
-    ];
-    let prefix: Prefix = item.parse(ALLOWED, |text| Some(text.to_owned()))?.parse().map_err(|error| match error {
-        PrefixError::Malformed => item.refuse(ALLOWED),
-        PrefixError::HostBits(prefix) => {
-            item.conflict("which has bits set after its length", format_args!("{prefix}, if that is what is meant"))
-        }
-    })?;
-    for (special, name) in SPECIAL {
-        if special.parse().is_ok_and(|special: Prefix| special.overlaps(prefix)) {
-            return Err(item.conflict(
-                format_args!("which shares addresses with {special} ({name})"),
-                "a range whose every address can be a VIP",
-            ));
-        }
+    let prefix = prefix(item, "a prefix such as 10.96.0.0/16 or fd00:10:96::/112")?;
+    match special(|special| special.overlaps(prefix)) {
+        Some((special, name)) => Err(item.conflict(
+            format_args!("which shares addresses with {special} ({name})"),
+            "a range whose every address can be a VIP",
+        )),
+        None => Ok(prefix),
     }
-    Ok(prefix)
+}
+
+/// The first and the last of some ports, written `FIRST-LAST`, none below `least`.
+pub(super) fn ports(item: &Item, least: u16) -> Result<(u16, u16), Mistake> {
+    let allowed = format!("FIRST-LAST, two ports from {least} to 65535, the smaller one first");
+    item.parse(&allowed, |text| {
+        let (first, last) = text.split_once('-')?;
+        let port = |text: &str| {
+            text.parse().ok().filter(|port: &u16| text.starts_with(|c: char| c.is_ascii_digit()) && *port >= least)
+        };
+        let (first, last) = (port(first)?, port(last)?);
+        (first <= last).then_some((first, last))
+    })
 }
 
 /// A list of standard communities.

@@ -74,6 +74,21 @@ impl Prefix {
         Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// The fewest prefixes that together hold the addresses from `first` to `last` and no other; none where the two have
+    /// not one family, or the wrong order.
+    pub fn spanning(first: IpAddr, last: IpAddr) -> Vec<Prefix> {
+        let mut prefixes = Vec::new();
+        let mut next = Some(first).filter(|first| Family::of(*first) == Family::of(last));
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let fits = |prefix: &Prefix| prefix.address == start && prefix.last() <= last;
+            let mut longer = (0..=128).filter_map(|length| Prefix::containing(start, length));
+            let prefix = longer.find(fits).unwrap_or(Prefix::host(start));
+            prefixes.push(prefix);
+            next = after(prefix.last());
+        }
+        prefixes
+    }
+
     /// The first address.
     pub fn address(self) -> IpAddr {
         self.address
@@ -116,21 +131,6 @@ impl Prefix {
     /// Do the two share an address?
     pub fn overlaps(self, other: Prefix) -> bool {
         self.covers(other) || other.covers(self)
-    }
-
-    /// The prefixes that hold all addresses from `first` to `last`, as few as possible; none if the families differ.
-    pub fn spanning(first: IpAddr, last: IpAddr) -> Vec<Prefix> {
-        let mut found = Vec::new();
-        let mut next = Some(first).filter(|first| Family::of(*first) == Family::of(last));
-        while let Some(start) = next.filter(|start| *start <= last) {
-            let fits = |prefix: &Prefix| prefix.address == start && prefix.last() <= last;
-            let Some(widest) = (0..=128).filter_map(|length| Prefix::containing(start, length)).find(fits) else {
-                break;
-            };
-            found.push(widest);
-            next = after(widest.last());
-        }
-        found
     }
 
     /// What is left of the prefix without `addresses`, in order.
@@ -261,6 +261,25 @@ mod tests {
         for (prefix, holes, expected) in holes {
             let without = prefix.parse::<Prefix>().unwrap().without(&holes.iter().map(|hole| ip(hole)).collect());
             assert_eq!(words(without), expected, "{prefix} without {holes:?}");
+        }
+    }
+
+    #[test]
+    fn few_prefixes_span_what_lies_between_two_addresses() {
+        for (first, last, expected) in [
+            ("192.0.2.10", "192.0.2.10", "192.0.2.10/32"),
+            ("192.0.2.10", "192.0.2.13", "192.0.2.10/31 192.0.2.12/31"),
+            ("192.0.2.0", "192.0.2.255", "192.0.2.0/24"),
+            ("192.0.2.255", "192.0.3.1", "192.0.2.255/32 192.0.3.0/31"),
+            ("0.0.0.0", "255.255.255.255", "0.0.0.0/0"),
+            ("255.255.255.254", "255.255.255.255", "255.255.255.254/31"),
+            ("fd00::fffe", "fd00::1:2", "fd00::fffe/127 fd00::1:0/127 fd00::1:2/128"),
+            ("192.0.2.2", "192.0.2.1", ""),
+            ("192.0.2.2", "fd00::1", ""),
+        ] {
+            let found = Prefix::spanning(first.parse().unwrap(), last.parse().unwrap());
+            let found: Vec<String> = found.iter().map(Prefix::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{first} to {last}");
         }
     }
 }

@@ -47,7 +47,8 @@ pub struct Dataplane {
     pub snat: Snat,
     /// What the client's address becomes under [`Snat::Nftables`].
     pub snat_pool: Vec<PoolEntry>,
-    /// The first and the last port that a client gets under [`Snat::Nftables`]; `None`: any from 1024 on.
+    /// The first and the last port that a client gets under [`Snat::Nftables`]; `None`: any from 1024 on, and for a client
+    /// with a port below that one below (`nf_nat_l4proto_unique_tuple` in `net/netfilter/nf_nat_core.c`).
     pub snat_ports: Option<(u16, u16)>,
     /// The clamp on the segment size of TCP connections to VIPs.
     pub mss: Option<Mss>,

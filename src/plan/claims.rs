@@ -156,7 +156,7 @@ fn permitted(address: IpAddr, usage: Use, view: View) -> Result<(), Option<Probl
         }));
     }
     // Ranges of ClusterIPs were compared with all of this as a whole.
-    let in_use = (usage != Use::ClusterIp).then(|| view.here.in_use(address, view.settings)).flatten();
+    let in_use = (usage != Use::ClusterIp).then(|| view.here.in_use(address, view.settings, view.cluster)).flatten();
     in_use.map_or(Ok(()), |what| Err(Some(Problem::InUse(usage, address, Arc::from(what)))))
 }
 

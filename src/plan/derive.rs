@@ -64,6 +64,14 @@ impl Planner {
         node.or_else(|| self.host.facts.as_ref().map(|facts| facts.default_addresses.clone())).unwrap_or_default()
     }
 
+    /// Works out the claims of Services with VIPs that may be addresses of some Node or its pods.
+    pub(super) fn derive_vips(&mut self, now: Time) {
+        let services =
+            self.cluster.services().filter(|(_, s)| !s.external_ips.is_empty() || !s.load_balancer_ips.is_empty());
+        let services: Vec<ServiceKey> = services.map(|(key, _)| key.clone()).collect();
+        services.iter().for_each(|service| self.derive_claim(service, now));
+    }
+
     pub(super) fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
         let claim = match self.cluster.service(service) {
             Some(object) if !self.is_removing() => {

@@ -217,6 +217,9 @@ impl Planner {
         if touched.node || touched.ranges || !complete_before || sees {
             self.derive_ranges(now);
         }
+        if touched.nodes {
+            self.derive_vips(now);
+        }
         for service in touched.services {
             self.derive_claim(&service, now);
         }

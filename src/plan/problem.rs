@@ -68,7 +68,9 @@ impl Problem {
             Problem::EndpointInRange(_) => {
                 "the owner: name the pods, not another Service's VIP, in a hand-written EndpointSlice"
             }
-            Problem::WeightsIgnored(_) => "the owner: ask for `wrr`, `wlc`, `mh` or another scheduler that minds weights",
+            Problem::WeightsIgnored(_) => {
+                "the owner: ask for `wrr`, `wlc`, `mh` or another scheduler that minds weights"
+            }
             Problem::HealthPortTaken(..) => "the owner: have another port allocated",
             Problem::Taken(..) => "the owner: use another port or address, or delete the older Service's",
         }

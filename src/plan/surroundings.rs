@@ -51,12 +51,13 @@ impl Surroundings {
 
     /// What `address` is in use for, in words, so that it must not become a VIP; every node has to say the same, since the
     /// owner of the Service is told.
-    pub fn in_use(&self, address: IpAddr, settings: &Settings) -> Option<String> {
-        if self.addresses.contains(&address) {
-            return Some(format!("it is an address of the node {}", self.node));
+    pub fn in_use(&self, address: IpAddr, settings: &Settings, cluster: &Cluster) -> Option<String> {
+        let own = Some(&*self.node).filter(|_| self.addresses.contains(&address));
+        if let Some(node) = cluster.node_owning(address).or(own) {
+            return Some(format!("it is an address of the node {node}"));
         }
-        if let Some(pods) = self.pod_ranges.iter().find(|pods| pods.contains(address)) {
-            return Some(format!("it lies in the pod range {pods}"));
+        if let Some((pods, node)) = cluster.pod_range_holding(address) {
+            return Some(format!("it lies in the pod range {pods} of the node {node}"));
         }
         let bgp = settings.bgp.as_ref()?;
         if bgp.peers.iter().any(|entry| entry.address == address) {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Announced, Peering, Session, Switch, WIDTH};
 use crate::config::Config;
 use crate::model::bgp::Peer;
-use crate::model::settings::{Announce, BgpSettings};
+use crate::model::settings::{Announce, BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
 /// What is asked for beside the configuration.
@@ -35,8 +35,14 @@ pub enum DescribeError {
     #[error("ranges.clusterIPs has the ranges; --range is only for those of ServiceCIDR objects")]
     RangesTwice,
     /// No range is announced.
-    #[error("ranges.clusterIPs: every range has announce: none; allowed: at least one with aggregate or host")]
+    #[error("ranges: every range has announce: none; allowed: at least one with aggregate or host")]
     NothingAnnounced,
+    /// A range of single VIPs, which static routes cannot follow.
+    #[error(
+        "range {0}: its VIPs come and go one by one, and what leads to one that is not there would come back; allowed with \
+         --static: announce: aggregate or none for it"
+    )]
+    StaticHosts(Prefix),
     /// There is no peer.
     #[error("bgp.peers has no peer, so there is no session to configure; allowed: a peer there, or --static")]
     NoPeers,
@@ -96,20 +102,32 @@ pub fn describe(config: &Config, request: &Request) -> Result<Switch, DescribeEr
     })
 }
 
+/// The ranges, ClusterIPs' first, and the addresses of SNAT pools, which are announced one by one.
 fn ranges(config: &Config, request: &Request) -> Result<Vec<Announced>, DescribeError> {
-    let ranges: Vec<Announced> = match (&config.settings.cluster_ips, request.ranges.as_slice()) {
+    let settings = &config.settings;
+    let announced = |range: &Range| {
+        let hosts = range.announce == Announce::Host;
+        (range.announce != Announce::None).then_some(Announced { prefix: range.prefix, hosts })
+    };
+    let mut ranges: Vec<Announced> = match (&settings.cluster_ips, request.ranges.as_slice()) {
         (None, []) => return Err(DescribeError::NoRanges),
         (None, named) => {
             let named: BTreeSet<Prefix> = named.iter().copied().collect();
             named.into_iter().map(|prefix| Announced { prefix, hosts: false }).collect()
         }
-        (Some(ranges), []) => ranges
-            .iter()
-            .filter(|range| range.announce != Announce::None)
-            .map(|range| Announced { prefix: range.prefix, hosts: range.announce == Announce::Host })
-            .collect(),
+        (Some(ranges), []) => ranges.iter().filter_map(announced).collect(),
         (Some(_), _) => return Err(DescribeError::RangesTwice),
     };
+    let allowed = settings.allowed.iter();
+    if request.static_routes {
+        if let Some(single) = allowed.clone().find(|range| !range.is_whole() && range.announce == Announce::Host) {
+            return Err(DescribeError::StaticHosts(single.prefix));
+        }
+        ranges.extend(allowed.filter_map(announced));
+    } else {
+        let pools = settings.dataplane.snat_pool.iter().flat_map(|entry| Prefix::spanning(entry.first, entry.last));
+        ranges.extend(allowed.filter_map(announced).chain(pools.map(|prefix| Announced { prefix, hosts: true })));
+    }
     if ranges.is_empty() { Err(DescribeError::NothingAnnounced) } else { Ok(ranges) }
 }
 

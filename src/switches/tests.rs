@@ -312,3 +312,43 @@ fn what_cannot_be_printed_is_explained() {
     assert_eq!(switch.ranges, [Announced { prefix: "10.96.0.0/16".parse().unwrap(), hosts: false }]);
     assert_eq!(switch.peering.unwrap().sessions.len(), 1, "no session for a family that is not announced");
 }
+
+/// Single VIPs of allowed ranges come as host routes, aggregates as themselves, the addresses of a SNAT pool one by one.
+#[test]
+fn allowed_ranges_are_let_in() {
+    let text = CONFIG.replace(
+        "bgp:\n",
+        "  externalIPs: [192.0.2.0/24, {prefix: 198.51.100.0/24, announce: none}]\n  loadBalancerIPs: [192.0.2.0/24, \
+         {prefix: 203.0.113.0/24, announce: aggregate}, '2001:db8::/64']\ndataplane: {snat: {pool: \
+         [10.7.0.9-10.7.0.11]}}\nbgp:\n",
+    );
+    let switch = described(&text, &both()).unwrap();
+    for (vendor, parts) in [
+        (
+            Vendor::Frr,
+            &[
+                "seq 30 permit 192.0.2.0/24 ge 32 le 32\n",
+                "seq 40 permit 203.0.113.0/24\n",
+                "seq 50 permit 10.7.0.9/32\nip prefix-list vipcast-ranges4 seq 60 permit 10.7.0.10/31 ge 32 le 32\n",
+                "seq 20 permit 2001:db8::/64 ge 128 le 128\n",
+            ][..],
+        ),
+        (Vendor::AristaEos, &["seq 30 permit 192.0.2.0/24 eq 32\n", "seq 20 permit 2001:db8::/64 eq 128\n"]),
+        (Vendor::JuniperJunos, &["route-filter 2001:db8::/64 prefix-length-range /128-/128;\n"]),
+        (Vendor::NokiaSrlinux, &["prefix 192.0.2.0/24 mask-length-range 32..32\n"]),
+        (Vendor::Bird, &["192.0.2.0/24{32,32}, 203.0.113.0/24, 10.7.0.9/32, 10.7.0.10/31{32,32} ]"]),
+    ] {
+        let text = statements(vendor, &switch);
+        for part in parts {
+            assert!(text.contains(part), "{vendor:?} has no {part:?}:\n{text}");
+        }
+        assert!(!text.contains("198.51.100.0"), "{vendor:?} lets in what is not announced:\n{text}");
+    }
+    let request = Request { static_routes: true, ..both() };
+    let error = described(&text, &request).unwrap_err();
+    assert!(error.starts_with("range 192.0.2.0/24: its VIPs come and go one by one"), "{error}");
+    let whole =
+        text.replace("192.0.2.0/24", "{prefix: 192.0.2.0/24, announce: aggregate}").replace(", '2001:db8::/64'", "");
+    let frr = statements(Vendor::Frr, &described(&whole, &request).unwrap());
+    assert!(frr.contains("ip route 192.0.2.0/24 10.0.2.2\n") && !frr.contains("10.7.0."), "{frr}");
+}

@@ -16,6 +16,7 @@ mod gobgpd;
 mod laws;
 mod monitoring;
 mod planner;
+mod reference;
 mod speaker;
 mod switches;
 mod tidy;

@@ -16,10 +16,8 @@ use crate::support::build::ip;
 
 /// One problem of each kind. The kinds are named once more below, where a new one is missed by the compiler.
 fn problems() -> Vec<Problem> {
-    let (web, server) = (
-        ServiceKey::new("shop", "web"),
-        ServerKey { address: ip("192.0.2.7"), protocol: Protocol::Tcp, port: 80 },
-    );
+    let (web, server) =
+        (ServiceKey::new("shop", "web"), ServerKey { address: ip("192.0.2.7"), protocol: Protocol::Tcp, port: 80 });
     let problems = vec![
         Problem::OutsideRanges(ip("10.97.0.1"), "10.96.0.0/16".into()),
         Problem::NotAllowed(Use::ExternalIp, ip("198.51.100.7")),
@@ -74,8 +72,11 @@ fn reference() -> String {
         let event = problem.reason().map_or("none".to_owned(), |reason| format!("`{reason}`"));
         let _ = writeln!(text, "| {problem} | {event} | {} |", problem.remedy());
     }
-    let _ = writeln!(text, "| an object, or a part of it, is not understood | `UnsupportedValue` | the message names the field, \
-         what was found and what is allowed |");
+    let _ = writeln!(
+        text,
+        "| an object, or a part of it, is not understood | `UnsupportedValue` | the message names the field, \
+         what was found and what is allowed |"
+    );
     text
 }
 

@@ -32,15 +32,12 @@ pub(super) fn judge_foundations(config: &Config, facts: &Facts, findings: &mut V
             ));
         }
     }
-    if needed::families(config, &facts.addresses).contains(&Family::Ipv6)
-        && config.settings.cluster_ips.is_some()
-        && !facts.ipv6
-    {
+    if needed::configured_families(config).contains(&Family::Ipv6) && !facts.ipv6 {
         findings.push(error(
             "IPv6",
             "a kernel without it, while there is an IPv6 range",
             "IPv6",
-            "remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from ranges.clusterIPs",
+            "remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from the configuration",
         ));
     }
 }

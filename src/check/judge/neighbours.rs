@@ -5,6 +5,7 @@ use super::super::facts::{Chain, Facts};
 use super::node::VIP_LINKS;
 use super::{error, warning};
 use crate::config::Config;
+use crate::model::ipvs::ServerKey;
 
 /// The priority at which IPVS takes a packet from the input hook (NF_IP_PRI_NAT_SRC - 1,
 /// `net/netfilter/ipvs/ip_vs_core.c`): later chains do not see it.
@@ -66,9 +67,18 @@ fn judge_proxies(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 fn judge_virtual_servers(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
-    let Some(ranges) = &config.settings.cluster_ips else { return };
-    let is_ours = |address| ranges.iter().any(|range| range.prefix.contains(address));
-    let mut foreign = facts.virtual_servers.iter().filter(|server| !is_ours(server.address));
+    let settings = &config.settings;
+    let Some(ranges) = &settings.cluster_ips else { return };
+    let is_vip = |address| ranges.iter().chain(&settings.allowed).any(|range| range.prefix.contains(address));
+    let is_node_port = |server: &ServerKey| {
+        settings.dataplane.node_ports.as_ref().is_some_and(|node_ports| {
+            let (first, last) = node_ports.ports;
+            let here = node_ports.addresses.iter().any(|prefix| prefix.contains(server.address));
+            here && (first..=last).contains(&server.port)
+        })
+    };
+    let is_ours = |server: &ServerKey| is_vip(server.address) || is_node_port(server);
+    let mut foreign = facts.virtual_servers.iter().filter(|server| !is_ours(server));
     if let Some(first) = foreign.next() {
         let user = facts.processes.get("keepalived").map(|id| format!("; keepalived is running (process {id})"));
         findings.push(warning(

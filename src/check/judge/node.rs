@@ -4,6 +4,7 @@ use super::super::Finding;
 use super::super::facts::Facts;
 use super::{error, warning};
 use crate::config::{Config, Source};
+use crate::model::settings::{NodePorts, Use};
 
 /// Links on which other service proxies keep VIPs as addresses: kube-proxy's ipvs mode and kube-router.
 pub(super) const VIP_LINKS: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
@@ -19,16 +20,25 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     }
     // Where another proxy keeps VIPs as addresses, that is the finding (see `neighbours`), and not each of them.
     if !VIP_LINKS.iter().any(|link| facts.links.contains(*link)) {
-        for range in config.settings.cluster_ips.iter().flatten() {
+        let ranges = config.settings.cluster_ips.iter().flatten().chain(&config.settings.allowed);
+        for range in ranges.filter(|range| range.is_whole()) {
+            let remedy = if range.uses.contains(&Use::ClusterIp) {
+                "correct ranges.clusterIPs, or remove the address"
+            } else {
+                "correct the range, give it announce: host, or remove the address"
+            };
             if let Some(address) = facts.addresses.iter().find(|address| range.prefix.contains(**address)) {
                 findings.push(error(
                     format!("range {}", range.prefix),
                     format!("{address} in it, which is an address of this node"),
                     "a range that nothing but VIPs comes from: all of it becomes local to this node",
-                    "correct ranges.clusterIPs, or remove the address",
+                    remedy,
                 ));
             }
         }
+    }
+    if let Some(node_ports) = &config.settings.dataplane.node_ports {
+        judge_node_ports(node_ports, facts, findings);
     }
     let Source::Manifests(folder) = &config.source else { return };
     let subject = format!("folder {}", folder.display());
@@ -39,5 +49,29 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
         }
         Ok(0) => findings.push(warning(subject, "no file called *.yaml, *.yml or *.json", wanted, "put them into it")),
         Ok(_) => {}
+    }
+}
+
+fn judge_node_ports(node_ports: &NodePorts, facts: &Facts, findings: &mut Vec<Finding>) {
+    let prefixes = &node_ports.addresses;
+    if !facts.addresses.iter().any(|address| prefixes.iter().any(|prefix| prefix.contains(*address))) {
+        let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+        findings.push(warning(
+            "dataplane.nodePorts.addresses",
+            format!("no address of this node in {}", prefixes.join(", ")),
+            "prefixes that hold an address of this node: NodePorts are served nowhere else",
+            "correct them, or set dataplane.nodePorts to off",
+        ));
+    }
+    // While vipcast runs, the health check ports are its own.
+    let (first, last) = node_ports.ports;
+    let taken = facts.listening.range(first..=last).next().filter(|_| !facts.processes.contains_key("vipcast"));
+    if let Some(port) = taken {
+        findings.push(warning(
+            format!("TCP port {port}"),
+            "somebody listening on it",
+            format!("nobody on the NodePorts ({first}-{last}): a Service that has this one would take its connections"),
+            format!("ss -ltnp sport = :{port} names the program: move it, or narrow dataplane.nodePorts.ports"),
+        ));
     }
 }

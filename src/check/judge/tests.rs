@@ -116,7 +116,7 @@ fn the_kernel() {
         &BASE.replace("10.96.0.0/16]", "10.96.0.0/16, 'fd00:10:96::/112']"),
         |facts| facts.ipv6 = false,
         &[
-            "E: IPv6: found a kernel without it, while there is an IPv6 range; wanted: IPv6; remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from ranges.clusterIPs",
+            "E: IPv6: found a kernel without it, while there is an IPv6 range; wanted: IPv6; remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from the configuration",
         ],
     );
 }
@@ -132,7 +132,7 @@ fn modules() {
             "E: module {name}: found neither in the kernel nor in /lib/modules/6.12.41+deb13-amd64; wanted: {WANTED}; apt install linux-image-amd64 and boot it (Ubuntu: linux-modules-extra-$(uname -r)), or build the kernel with it"
         )
     };
-    for name in ["ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nf_conntrack"] {
+    for name in ["ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nf_conntrack", "nf_conntrack_netlink"] {
         assert_findings(BASE, set(name, Module::Missing), &[&missing(name)]);
         assert_findings(BASE, set(name, Module::Loadable), &[]);
     }
@@ -312,6 +312,54 @@ fn addresses_and_source() {
         |facts| facts.manifests = Ok(0),
         &[
             "W: folder /cluster: found no file called *.yaml, *.yml or *.json; wanted: a folder with manifests of Services and EndpointSlices; put them into it",
+        ],
+    );
+}
+
+#[test]
+fn allowed_ranges_and_node_ports() {
+    let ranges = |text: &str| BASE.replace("10.96.0.0/16]", &format!("10.96.0.0/16], externalIPs: [{text}]"));
+    let node_ports = |text: &str| format!("{BASE}dataplane: {{nodePorts: {{{text}}}}}");
+    // A range of single VIPs may hold the node's addresses.
+    assert_findings(&ranges("10.0.1.0/24"), |facts| assert!(facts.virtual_servers.insert(server("10.0.1.9"))), &[]);
+    let whole = |facts: &mut Facts| assert!(facts.addresses.insert("192.0.2.7".parse().unwrap()));
+    assert_findings(
+        &ranges("{prefix: 192.0.2.0/24, announce: aggregate}"),
+        whole,
+        &[
+            "E: range 192.0.2.0/24: found 192.0.2.7 in it, which is an address of this node; wanted: a range that nothing but VIPs comes from: all of it becomes local to this node; correct the range, give it announce: host, or remove the address",
+        ],
+    );
+    assert_findings(
+        &ranges("'2001:db8::/64'"),
+        |facts| facts.ipv6 = false,
+        &[
+            "E: IPv6: found a kernel without it, while there is an IPv6 range; wanted: IPv6; remove ipv6.disable=1 from the kernel's command line, or the IPv6 ranges from the configuration",
+        ],
+    );
+    let mut http = server("10.0.1.2");
+    http.port = 30080;
+    let here = node_ports("addresses: [10.0.1.0/24]");
+    assert_findings(&here, |facts| assert!(facts.virtual_servers.insert(http)), &[]);
+    assert_findings(
+        &here,
+        |facts| assert!(facts.listening.insert(30080)),
+        &[
+            "W: TCP port 30080: found somebody listening on it; wanted: nobody on the NodePorts (30000-32767): a Service that has this one would take its connections; ss -ltnp sport = :30080 names the program: move it, or narrow dataplane.nodePorts.ports",
+        ],
+    );
+    assert_findings(
+        &node_ports("addresses: [10.9.0.0/24, 'fd01::/64']"),
+        |_| {},
+        &[
+            "W: dataplane.nodePorts.addresses: found no address of this node in 10.9.0.0/24, fd01::/64; wanted: prefixes that hold an address of this node: NodePorts are served nowhere else; correct them, or set dataplane.nodePorts to off",
+        ],
+    );
+    assert_findings(
+        BASE,
+        |facts| assert!(facts.virtual_servers.insert(http)),
+        &[
+            "W: virtual servers: found 1 outside of our ranges, the first 10.0.1.2:30080 TCP; wanted: no other user of IPVS, whose kernel parameters would become ours; look at ipvsadm -Ln; vipcast leaves them alone",
         ],
     );
 }

@@ -53,7 +53,10 @@ fn of_keys() {
     }
     after_source([
         ("node: a\nnode: b", "3:1: node: given twice, before in line 2; allowed: once"),
-        ("ranges: {externalIPs: []}", "2:10: ranges.externalIPs: unknown key; allowed: clusterIPs"),
+        (
+            "ranges: {externalIps: []}",
+            "2:10: ranges.externalIps: unknown key (did you mean externalIPs?); allowed: clusterIPs, externalIPs, loadBalancerIPs",
+        ),
         (
             "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, anounce: host}]}",
             "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities, nodeSelector",
@@ -165,14 +168,11 @@ fn of_the_rest() {
         assert_refused(&[(format!("{SOURCE}dataplane: {{scheduler: {name}}}\n"), &message)]);
     }
     after_source([
-        ("dataplane: {snat: pool}", "2:19: dataplane.snat: found pool; allowed: masquerade, none"),
-        ("dataplane: {snat: true}", "2:19: dataplane.snat: found true; allowed: masquerade, none"),
         ("dataplane: {snatRule: iptables}", "2:23: dataplane.snatRule: found iptables; allowed: nftables, ipvs-match"),
         (
             "dataplane: {connTabBits: 28}",
             "2:26: dataplane.connTabBits: found 28; allowed: a number of bits from 8 to 27",
         ),
-        ("dataplane: {mss: 1300}", "2:13: dataplane.mss: unknown key; allowed: scheduler, snat, snatRule, connTabBits"),
         ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep"),
         ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
