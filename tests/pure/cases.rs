@@ -22,7 +22,7 @@ use serde_json::Value;
 use vipcast::model::ipvs::{ServerFlags, ServerKey, ServerSettings, VirtualServer};
 use vipcast::model::node::Host;
 use vipcast::model::settings::{Announce, NodePorts, Range, Use};
-use vipcast::model::{Cluster, Event, Kind, ObjectRef, Prefix, Settings};
+use vipcast::model::{Cluster, Event, Kind, Prefix, Settings};
 use vipcast::plan::ModelNode;
 use vipcast::plan::claims::{View, claim};
 use vipcast::plan::ranges::Ranges;
@@ -244,9 +244,4 @@ fn in_words(settings: &ServerSettings) -> String {
     let set: String = flags.iter().filter(|(bit, _)| settings.flags.0 & bit != 0).map(|(_, name)| *name).collect();
     let timeout = if settings.timeout == 0 { String::new() } else { format!(" {} s", settings.timeout) };
     format!(" [{}{set}{timeout}]", settings.scheduler)
-}
-
-/// The object `shop/NAME` of this kind, as a source names it.
-pub(crate) fn named(kind: Kind, name: &str) -> ObjectRef {
-    reference(kind, Some("shop"), name)
 }

@@ -1,8 +1,6 @@
-//! The choice of endpoints against a reference that is slow and plain: it is written from what Kubernetes promises
-//! (`CategorizeEndpoints`, KEP-1669, KEP-2086, KEP-2433, KEP-3015), one sentence after the other, and shares nothing with
-//! the code.
+//! The choice of endpoints against the reference of `support::choice`, which is slow and plain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,77 +14,12 @@ use vipcast::plan::endpoints::{chosen, of_port, weighed};
 use vipcast::plan::surroundings::Surroundings;
 
 use crate::support::build::ip;
+use crate::support::choice::{Found, believed, takers, weights};
 
 const ADDRESSES: [&str; 6] = ["10.244.0.1", "10.244.0.2", "10.244.0.3", "fd00:244::1", "fd00:244::2", "fd00:244::3"];
 const NODES: [&str; 2] = ["lb1", "worker"];
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const PORTS: [(&str, Protocol); 3] = [("http", Protocol::Tcp), ("", Protocol::Tcp), ("http", Protocol::Udp)];
-
-/// The endpoints of a port as the reference has them.
-type Found = Vec<(DestinationKey, Endpoint)>;
-
-/// All that the slices say of each address and port, in the order of the slices; then who is believed.
-fn believed(port: &ServicePort, family: Family, slices: &[Slice]) -> Found {
-    let mut said: Vec<(DestinationKey, &Endpoint)> = Vec::new();
-    for slice in slices {
-        for target in &slice.ports {
-            for endpoint in &slice.endpoints {
-                if slice.family == family && target.name == port.name && target.protocol == port.protocol {
-                    said.push((DestinationKey { address: endpoint.address, port: target.port }, endpoint));
-                }
-            }
-        }
-    }
-    let keys: BTreeSet<DestinationKey> = said.iter().map(|(key, _)| *key).collect();
-    let winner = |key: DestinationKey| {
-        let mut left: Vec<&Endpoint> = said.iter().filter(|(of, _)| *of == key).map(|(_, said)| *said).collect();
-        prefer(&mut left, |endpoint| endpoint.ready);
-        prefer(&mut left, |endpoint| endpoint.serving);
-        prefer(&mut left, |endpoint| !endpoint.terminating);
-        (key, left[0].clone())
-    };
-    keys.into_iter().map(winner).collect()
-}
-
-/// Those that are `good`, if there are any.
-fn prefer(endpoints: &mut Vec<&Endpoint>, good: fn(&Endpoint) -> bool) {
-    if endpoints.iter().any(|endpoint| good(endpoint)) {
-        endpoints.retain(|endpoint| good(endpoint));
-    }
-}
-
-/// Who takes the traffic.
-fn takers(all: &Found, policy: TrafficPolicy, follow_hints: bool, here: &Surroundings) -> Found {
-    // The policy Local leaves the endpoints of this node.
-    let mut scope = all.clone();
-    if policy == TrafficPolicy::Local {
-        scope.retain(|(_, endpoint)| endpoint.node.as_deref() == Some(&*here.node));
-    }
-    let ready: Found = scope.iter().filter(|(_, endpoint)| endpoint.ready).cloned().collect();
-    // Without a ready one, those take it that terminate and still serve, and no hint counts.
-    if ready.is_empty() {
-        scope.retain(|(_, endpoint)| endpoint.serving && endpoint.terminating);
-        return scope;
-    }
-    // Hints are about the traffic of the whole cluster.
-    if policy == TrafficPolicy::Local || !follow_hints {
-        return ready;
-    }
-    let hints = |endpoint: &Endpoint| endpoint.hints.as_deref().cloned().unwrap_or_default();
-    // Nodes first: each endpoint names some, and one names this node.
-    let named: Found =
-        ready.iter().filter(|(_, endpoint)| hints(endpoint).nodes.contains(&here.node)).cloned().collect();
-    if !named.is_empty() && ready.iter().all(|(_, endpoint)| !hints(endpoint).nodes.is_empty()) {
-        return named;
-    }
-    // Zones then.
-    let Some(zone) = &here.zone else { return ready };
-    let named: Found = ready.iter().filter(|(_, endpoint)| hints(endpoint).zones.contains(zone)).cloned().collect();
-    if !named.is_empty() && ready.iter().all(|(_, endpoint)| !hints(endpoint).zones.is_empty()) {
-        return named;
-    }
-    ready
-}
 
 fn names(pool: &'static [&'static str]) -> impl Strategy<Value = Vec<Arc<str>>> {
     subsequence(pool.to_vec(), 0..=pool.len()).prop_map(|names| names.into_iter().map(Arc::from).collect())
@@ -154,8 +87,8 @@ proptest! {
         follow_hints in any::<bool>(),
         here in any_surroundings(),
     ) {
-        let reference = believed(&port, family, &slices);
         let slices: Vec<&Slice> = slices.iter().collect();
+        let reference = believed(&port, family, &slices);
         let found = of_port(&port, family, &slices);
         let all: Found = found.iter().map(|(key, endpoint)| (*key, (*endpoint).clone())).collect();
         prop_assert_eq!(&all, &reference);
@@ -202,11 +135,9 @@ proptest! {
         let slice = Slice { ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }], ..slice };
         let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
         let found = of_port(&port, slice.family, &[&slice]);
-        let by_zone = weighed(&found, &Weights::ByZone(Arc::new(zones.clone())));
-        for (endpoint, weight) in found.values().zip(by_zone) {
-            let named = zones.iter().find(|(zone, _)| Some(*zone) == endpoint.zone.as_ref());
-            prop_assert_eq!(weight, named.map_or(1, |(_, weight)| *weight));
+        let reference = believed(&port, slice.family, &[&slice]);
+        for wish in [Weights::Even, Weights::ZonesAlike, Weights::ByZone(Arc::new(zones))] {
+            prop_assert_eq!(weighed(&found, &wish), weights(&reference, &wish));
         }
-        prop_assert_eq!(weighed(&found, &Weights::Even), vec![1; found.len()]);
     }
 }

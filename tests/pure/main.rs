@@ -8,6 +8,7 @@ mod support;
 mod cases;
 mod choice;
 mod claims;
+mod conformance;
 mod contract;
 mod deploy;
 mod docs;

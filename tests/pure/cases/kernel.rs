@@ -39,7 +39,7 @@ fn case_27_virtual_servers_of_others_stay() {
     let node = beside(&[foreign, ours].concat());
     let mut site = Site::on(site(), node, &web());
     let mut gone = site.steps();
-    gone.retain(|step| !step.contains("elements"));
+    gone.retain(|step| !step.contains("nftables"));
     gone.sort();
     let mut expected = ours.map(|address| format!("delete virtual server {address}:57 TCP"));
     expected.sort();

@@ -1,5 +1,7 @@
 //! NodePorts: they are served on those of the node's addresses that the operator names.
 
+use vipcast::model::settings::{Announce, Range, Use};
+
 use crate::cases::{NODE_IPS, Site, service, site, slice};
 use crate::support::build::{ip, prefix};
 
@@ -107,4 +109,32 @@ fn case_13_a_node_port_with_the_policy_local_on_the_addresses_that_are_named() {
     );
     settings.dataplane.node_ports = None;
     assert_eq!(Site::with(settings, &objects).outcome(), [cluster_ip]);
+}
+
+/// The API server allocates from a range of its own, which the operator repeats here. A virtual server on another port of the
+/// node's address could not be told from somebody else's.
+#[test]
+fn a_node_port_outside_the_ports_that_are_ours_is_reported() {
+    let endpoint = slice("web-4", "web", "{name: p80, port: 80}", &["addresses: [10.180.0.1]"]);
+    let mut settings = site();
+    settings.dataplane.node_ports.as_mut().unwrap().ports = (30000, 32767);
+    assert_eq!(
+        Site::with(settings, &[service("web", WEB), endpoint]).outcome(),
+        [
+            "10.20.30.41:80 TCP -> 10.180.0.1:80",
+            "shop/web: NodePort 3001 is not among 30000-32767 (dataplane.nodePorts.ports); not served"
+        ]
+    );
+}
+
+/// A range of external IPs may hold the node's subnet. Its own address is no VIP all the same, and has its routes already.
+#[test]
+fn a_node_port_on_an_address_in_a_range_gets_no_routes() {
+    let endpoint = slice("web-4", "web", "{name: p80, port: 80}", &["addresses: [10.180.0.1]"]);
+    let mut settings = site();
+    settings.allowed.push(Range::new(prefix("100.101.102.0/24"), Use::ExternalIp, Announce::Host));
+    assert_eq!(
+        Site::with(settings, &[service("web", WEB), endpoint]).outcome(),
+        ["10.20.30.41:80 TCP -> 10.180.0.1:80", "100.101.102.103:3001 TCP -> 10.180.0.1:80; masquerade"]
+    );
 }

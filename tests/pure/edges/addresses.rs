@@ -39,8 +39,8 @@ fn edge_07_vips_that_are_addresses_of_something_else() {
         ("100.101.102.103", "it is an address of the node lb1"),
         ("100.101.102.9", "it is an address of the node other"),
         ("100.101.102.10", "it is an address of the node third"),
-        ("10.244.1.7", "it lies in the pod range 10.244.1.0/24"),
-        ("10.244.2.7", "it lies in the pod range 10.244.2.0/24"),
+        ("10.244.1.7", "it lies in the pod range 10.244.1.0/24 of the node lb1"),
+        ("10.244.2.7", "it lies in the pod range 10.244.2.0/24 of the node other"),
         ("10.0.1.1", "it is a BGP peer's"),
         ("9.9.9.9", "it is the router ID"),
     ];
