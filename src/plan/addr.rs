@@ -63,7 +63,7 @@ impl Planner {
     /// be looked at again.
     fn plan_own_route(&mut self, vip: IpAddr, now: Time, draft: &mut Draft) -> bool {
         let prefix = Prefix::host(vip);
-        if !self.ranges.has_own_route(vip) {
+        if !self.has_own_route(vip) {
             return false;
         }
         let (first, last) = bounds(prefix);
@@ -108,14 +108,19 @@ impl Planner {
             })
     }
 
-    /// The VIPs in `prefix` that somebody claims.
+    /// Does `address`, as a VIP, have a local route of its own? Where NodePorts are served the kernel has one already.
+    fn has_own_route(&self, address: IpAddr) -> bool {
+        self.ranges.has_own_route(address) && !self.here.addresses.contains(&address)
+    }
+
+    /// The VIPs in `prefix` that somebody claims, and that have a local route of their own.
     fn own_routes_in(&self, prefix: Prefix) -> impl Iterator<Item = IpAddr> {
-        self.ledger.servers_in(prefix).map(|key| key.address)
+        self.ledger.servers_in(prefix).map(|key| key.address).filter(|vip| self.has_own_route(*vip))
     }
 
     /// Notes that every VIP with a local route of its own has to be looked at, and which routes nobody has a use for.
     pub(super) fn touch_routes(&mut self) {
-        let of_vip = |prefix: &Prefix| prefix.is_host() && self.ranges.has_own_route(prefix.address());
+        let of_vip = |prefix: &Prefix| prefix.is_host() && self.has_own_route(prefix.address());
         let whole = self.ranges.whole();
         let routes = || self.actual.addr.routes.keys().copied();
         let lingering = routes().filter(|prefix| !whole.contains(prefix) && !of_vip(prefix)).collect();

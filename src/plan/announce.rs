@@ -156,6 +156,9 @@ impl Planner {
         if !wanted {
             return Err(format!("range {} is not announced in this way", range.prefix));
         }
+        if prefix.is_host() && self.here.addresses.contains(&prefix.address()) {
+            return Err("it is an address of this node".into());
+        }
         let (first, last) = bounds(prefix);
         let wanted = || {
             let mut left = self.actual.ipvs.range(first..=last).map(|(key, _)| key);

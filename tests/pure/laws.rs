@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::support::world::{Setup, any_setup};
 
 /// So many cases; more are run with `PROPTEST_CASES`.
-fn cases(count: u32) -> ProptestConfig {
+pub(crate) fn cases(count: u32) -> ProptestConfig {
     let more = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     ProptestConfig {
         cases: count.max(more),

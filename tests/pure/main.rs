@@ -5,10 +5,14 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod cases;
+mod choice;
 mod claims;
+mod conformance;
 mod contract;
 mod deploy;
 mod docs;
+mod edges;
 mod gobgpd;
 mod laws;
 mod monitoring;

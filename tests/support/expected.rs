@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vipcast::model::addr::{Addr, Link, LocalRoute};
-use vipcast::model::ipvs::{DestinationKey, ServerKey, VirtualServer};
-use vipcast::model::nft::{Nft, Table};
-use vipcast::model::service::{Service, Slice};
-use vipcast::model::settings::{Announce, Range, Snat};
+use vipcast::model::ipvs::{Destination, Forwarding, ServerKey, VirtualServer};
+use vipcast::model::nft::{Elements, Nft, Table};
+use vipcast::model::service::{Service, ServicePort, Slice, TrafficPolicy};
+use vipcast::model::settings::{Announce, Range, Snat, Use};
 use vipcast::model::{Family, Object, Prefix, ServiceKey, Settings, State};
+use vipcast::plan::surroundings::Surroundings;
 use vipcast::plan::{ipvs, sysctl};
 
-use super::build::{DESTINATION, ip};
+use super::build::{host, ip};
+use super::choice::{believed, takers, weights};
 use super::world::World;
 
 /// The ranges in force.
@@ -33,48 +35,134 @@ pub(crate) fn ranges(settings: &Settings, world: &World) -> Vec<Range> {
         announce: if range.node_selector.matches(&labels) { range.announce } else { Announce::None },
         ..range
     };
-    outermost.into_values().map(here).collect()
+    outermost.into_values().chain(settings.allowed.iter().cloned()).map(here).collect()
+}
+
+/// A virtual server, and what the packet filter has to do for it.
+#[derive(Debug, Clone)]
+struct Served {
+    server: VirtualServer,
+    keep: bool,
+    masquerade: bool,
+    sources: Option<BTreeSet<Prefix>>,
 }
 
 /// The virtual servers, each with the endpoints of the oldest Service that has any for it.
 pub(crate) fn servers(settings: &Settings, world: &World) -> BTreeMap<ServerKey, VirtualServer> {
-    let ranges = ranges(settings, world);
-    let in_range = |address: IpAddr| ranges.iter().any(|range| range.prefix.contains(address));
+    served(settings, world).into_iter().map(|(key, served)| (key, served.server)).collect()
+}
+
+fn served(settings: &Settings, world: &World) -> BTreeMap<ServerKey, Served> {
     let mut services: Vec<(&ServiceKey, &Service)> = Vec::new();
-    let mut slices: Vec<&Slice> = Vec::new();
     for object in world.objects.values() {
-        match object {
-            Object::Service(key, service) => services.push((key, service)),
-            Object::Slice(_, slice) => slices.push(slice),
-            Object::Node(_) | Object::OtherNode(..) | Object::ServiceCidr(..) => {}
+        if let Object::Service(key, service) = object {
+            services.push((key, service));
         }
     }
     services.sort_by_key(|(key, service)| (service.created, (*key).clone()));
-    let mut servers = BTreeMap::new();
+    let mut all = BTreeMap::new();
     for (name, service) in services {
-        for &address in service.cluster_ips.iter().filter(|address| in_range(**address)) {
-            for port in &service.ports {
-                let mut destinations = BTreeMap::new();
-                for slice in slices.iter().filter(|slice| slice.service == *name && slice.family == Family::of(address))
-                {
-                    for target in slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol) {
-                        for pod in slice.endpoints.iter().filter(|pod| pod.ready && !in_range(pod.address)) {
-                            let key = DestinationKey { address: pod.address, port: target.port };
-                            destinations.insert(key, DESTINATION);
-                        }
-                    }
-                }
-                if !destinations.is_empty() {
-                    let key = ServerKey { address, protocol: port.protocol, port: port.port };
-                    servers.entry(key).or_insert(VirtualServer {
-                        settings: ipvs::settings(&settings.dataplane, service).0,
-                        destinations,
-                    });
-                }
+        for (key, served) in of_service(settings, world, name, service) {
+            all.entry(key).or_insert(served);
+        }
+    }
+    all
+}
+
+/// What one Service would have if it was alone.
+fn of_service(settings: &Settings, world: &World, name: &ServiceKey, service: &Service) -> BTreeMap<ServerKey, Served> {
+    let mut all = BTreeMap::new();
+    let mut serve = |address: IpAddr, number: u16, port: &ServicePort, policy: TrafficPolicy, filters: bool| {
+        let destinations = destinations(settings, world, name, service, port, Family::of(address), policy);
+        if destinations.is_empty() {
+            return;
+        }
+        let family = Family::of(address);
+        let sources = service.source_ranges.iter().copied().filter(|prefix| prefix.family() == family).collect();
+        let served = Served {
+            server: VirtualServer { settings: ipvs::settings(&settings.dataplane, service).0, destinations },
+            keep: policy == TrafficPolicy::Local,
+            masquerade: !is_whole(settings, world, address),
+            sources: Some(sources).filter(|_| filters),
+        };
+        all.insert(ServerKey { address, protocol: port.protocol, port: number }, served);
+    };
+    for port in &service.ports {
+        for (usage, addresses) in [
+            (Use::ClusterIp, &service.cluster_ips),
+            (Use::ExternalIp, &service.external_ips),
+            (Use::LoadBalancerIp, &service.load_balancer_ips),
+        ] {
+            let policy = if usage == Use::ClusterIp { service.internal_policy } else { service.external_policy };
+            let filters = usage == Use::LoadBalancerIp && !service.source_ranges.is_empty();
+            for address in addresses.iter().copied().filter(|address| is_allowed(settings, world, *address, usage)) {
+                serve(address, port.port, port, policy, filters);
+            }
+        }
+        let Some((number, node_ports)) = port.node_port.zip(settings.dataplane.node_ports.as_ref()) else { continue };
+        let has_family =
+            |address: &IpAddr| service.cluster_ips.iter().any(|vip| Family::of(*vip) == Family::of(*address));
+        let named = |address: &IpAddr| node_ports.addresses.iter().any(|prefix| prefix.contains(*address));
+        for address in host().addresses.into_iter().filter(has_family).filter(named) {
+            if number >= node_ports.ports.0 && number <= node_ports.ports.1 {
+                serve(address, number, port, service.external_policy, false);
             }
         }
     }
-    servers
+    all
+}
+
+/// May a Service have this VIP? One that is somebody's address must not become one.
+fn is_allowed(settings: &Settings, world: &World, address: IpAddr, usage: Use) -> bool {
+    let in_range =
+        ranges(settings, world).iter().any(|range| range.prefix.contains(address) && range.uses.contains(&usage));
+    let of_node = |object: &Object| match object {
+        Object::Node(node) => {
+            node.addresses.contains(&address) || node.pod_cidrs.iter().any(|pods| pods.contains(address))
+        }
+        Object::OtherNode(_, node) => {
+            node.addresses.contains(&address) || node.pod_cidrs.iter().any(|pods| pods.contains(address))
+        }
+        _ => false,
+    };
+    let is_peer = settings.bgp.iter().flat_map(|bgp| &bgp.peers).any(|peer| peer.address == address);
+    let taken = own_addresses(settings).contains(&address) || is_peer || world.objects.values().any(of_node);
+    in_range && (usage == Use::ClusterIp || !taken)
+}
+
+/// The addresses that this node has or is said to have by its configuration.
+fn own_addresses(settings: &Settings) -> BTreeSet<IpAddr> {
+    host().addresses.into_iter().chain(settings.node_ips.iter().copied()).collect()
+}
+
+/// Does the address lie in a range that is wholly local?
+fn is_whole(settings: &Settings, world: &World, address: IpAddr) -> bool {
+    ranges(settings, world).iter().any(|range| range.is_whole() && range.prefix.contains(address))
+}
+
+fn destinations(
+    settings: &Settings,
+    world: &World,
+    name: &ServiceKey,
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    policy: TrafficPolicy,
+) -> BTreeMap<vipcast::model::ipvs::DestinationKey, Destination> {
+    let slices = world.objects.values().filter_map(|object| match object {
+        Object::Slice(_, slice) if slice.service == *name => Some(slice),
+        _ => None,
+    });
+    let slices: Vec<&Slice> = slices.collect();
+    let mut found = believed(port, family, &slices);
+    found.retain(|(key, _)| !is_whole(settings, world, key.address));
+    let zone = world.labels().get("topology.kubernetes.io/zone").map(|zone| zone.as_str().into());
+    let here = Surroundings { node: settings.node.as_str().into(), zone, ..Surroundings::default() };
+    let hints = service.wishes.topology_hints.unwrap_or(settings.dataplane.topology_hints);
+    let takers = takers(&found, policy, hints, &here);
+    let weights = weights(&takers, &service.wishes.weights);
+    let destination = |weight| Destination { weight, forwarding: Forwarding::Masquerade };
+    takers.into_iter().map(|(key, _)| key).zip(weights.into_iter().map(destination)).collect()
 }
 
 /// The paths that should be out.
@@ -89,8 +177,10 @@ pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeSet<Prefix> {
                 paths.insert(range.prefix);
             }
             Announce::Host => {
+                // A NodePort is reached by the node's own address, which somebody else announces.
+                let own = host().addresses;
                 let vips = servers.keys().map(|key| key.address).filter(|vip| range.prefix.contains(*vip));
-                paths.extend(vips.map(Prefix::host));
+                paths.extend(vips.filter(|vip| !own.contains(vip)).map(Prefix::host));
             }
             Announce::None => {}
         }
@@ -101,32 +191,61 @@ pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeSet<Prefix> {
 /// All in the kernel that is ours.
 pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
     let ranges = ranges(settings, world);
+    let served = served(settings, world);
     let prefixes: BTreeSet<Prefix> = ranges.iter().map(|range| range.prefix).collect();
     let families: BTreeSet<Family> = prefixes.iter().map(|prefix| prefix.family()).collect();
-    let route = |prefix: &Prefix| {
+    let route = |prefix: Prefix| {
         let source = match prefix.family() {
             Family::Ipv4 => ip("10.0.1.2"),
             Family::Ipv6 => ip("fd01::2"),
         };
-        (*prefix, LocalRoute { source: Some(source), on_link: true })
+        (prefix, LocalRoute { source: Some(source), on_link: true })
     };
-    let masquerade = if settings.dataplane.snat == Snat::Nftables { prefixes.clone() } else { BTreeSet::new() };
-    let pods = world.node().filter(|_| settings.dataplane.snat == Snat::Nftables && !prefixes.is_empty());
-    let pods = pods.into_iter().flat_map(|node| node.pod_cidrs.iter().copied()).collect();
-    let table = Table { masquerade, guard: prefixes.clone(), pods, ..Table::default() };
+    let whole: BTreeSet<Prefix> = ranges.iter().filter(|range| range.is_whole()).map(|range| range.prefix).collect();
+    let in_range = |vip: &IpAddr| prefixes.iter().any(|prefix| prefix.contains(*vip));
+    let on_their_own = |vip: &IpAddr| in_range(vip) && !whole.iter().any(|prefix| prefix.contains(*vip));
+    let vips = served.keys().map(|key| key.address).filter(|vip| on_their_own(vip) && !host().addresses.contains(vip));
+    let routes = whole.iter().copied().chain(vips.map(Prefix::host)).map(route).collect();
     State {
         sysctls: sysctl::desired(&families),
-        addr: Addr {
-            link: (!prefixes.is_empty()).then_some(Link::DESIRED),
-            routes: prefixes.iter().map(route).collect(),
-        },
+        addr: Addr { link: (!prefixes.is_empty()).then_some(Link::DESIRED), routes },
         nft: Nft {
-            table: (!prefixes.is_empty()).then_some(table),
+            table: Some(table(settings, world, &ranges, &served)).filter(|table| *table != Table::default()),
             classic: if settings.dataplane.snat == Snat::IpvsMatch { families } else { BTreeSet::new() },
             classic_broken: BTreeSet::new(),
         },
         ipvs: servers(settings, world),
         timeouts: Some(settings.dataplane.timeouts),
         bgp: None,
+    }
+}
+
+fn table(settings: &Settings, world: &World, ranges: &[Range], served: &BTreeMap<ServerKey, Served>) -> Table {
+    let rewrites = settings.dataplane.snat == Snat::Nftables;
+    let whole = ranges.iter().filter(|range| range.is_whole()).map(|range| range.prefix);
+    // In a range of which just single VIPs are local, the node's own addresses stay as they are.
+    let mut own = own_addresses(settings);
+    if settings.node_ips.is_empty() {
+        own.extend(world.node().iter().flat_map(|node| node.addresses.iter().copied()));
+    }
+    let pieces = |range: &Range| if range.is_whole() { vec![range.prefix] } else { range.prefix.without(&own) };
+    let those = |wanted: fn(&Served) -> bool| {
+        let those = served.iter().filter(|(_, served)| rewrites && wanted(served));
+        those.map(|(key, _)| *key).collect()
+    };
+    let elements = Elements {
+        keep: those(|served| served.keep),
+        masquerade: those(|served| served.masquerade),
+        draining: BTreeSet::new(),
+        sources: served.iter().filter_map(|(key, served)| Some((*key, served.sources.clone()?))).collect(),
+    };
+    let is_used = !ranges.is_empty() || elements != Elements::default();
+    let pods = world.node().filter(|_| rewrites && is_used);
+    Table {
+        masquerade: whole.filter(|_| rewrites).collect(),
+        guard: ranges.iter().flat_map(pieces).collect(),
+        pods: pods.into_iter().flat_map(|node| node.pod_cidrs.iter().copied()).collect(),
+        elements,
+        ..Table::default()
     }
 }

@@ -260,7 +260,15 @@ impl Sim {
     fn note_strays(&mut self) {
         let state = &self.node.model.state;
         let local = local(&self.settings, state, &self.world);
-        self.strays.extend(state.ipvs.keys().filter(|key| !holds(&local, key.address)));
+        let own = host().addresses;
+        let is_ours = |key: &ServerKey| {
+            if own.contains(&key.address) {
+                is_node_port(&self.settings, state, key)
+            } else {
+                holds(&local, key.address)
+            }
+        };
+        self.strays.extend(state.ipvs.keys().filter(|key| !is_ours(key)));
         if self.settings.bgp.as_ref().is_some_and(|bgp| !bgp.exclusive) {
             let ours = |path: &&Prefix| holds(&local, path.address()) && holds(&local, path.last());
             let paths = state.bgp.iter().flat_map(|bgp| bgp.paths.keys());
@@ -470,8 +478,12 @@ impl Sim {
         assert!(state.ipvs.contains_key(&FOREIGN), "somebody else's virtual server is gone");
         let mut ours = State { bgp: None, ..state.clone() };
         let in_force = expected::ranges(&self.settings, &self.world);
-        let in_range = |key: &ServerKey| in_force.iter().any(|range| range.prefix.contains(key.address));
-        ours.ipvs.retain(|key, _| in_range(key) || !self.strays.contains(key) && *key != LEFT_BEHIND);
+        let own = host().addresses;
+        let in_range = |key: &ServerKey| {
+            !own.contains(&key.address) && in_force.iter().any(|range| range.prefix.contains(key.address))
+        };
+        let wants = |key: &ServerKey| in_range(key) || wanted.ipvs.contains_key(key);
+        ours.ipvs.retain(|key, _| wants(key) || !self.strays.contains(key) && *key != LEFT_BEHIND);
         assert_eq!(ours.ipvs, wanted.ipvs);
         assert_eq!(self.planner.desired_servers(), wanted.ipvs);
         if wanted.addr.link.is_none() {
@@ -668,6 +680,15 @@ fn while_so_often(count: usize, mut act: impl FnMut() -> bool) {
 fn local(settings: &Settings, state: &State, world: &World) -> Vec<Prefix> {
     let in_force = expected::ranges(settings, world).into_iter().map(|range| range.prefix);
     in_force.chain(state.addr.routes.keys().copied()).collect()
+}
+
+/// By what it can tell a NodePort on the node's own address: the configuration, and what the packet filter has for it.
+fn is_node_port(settings: &Settings, state: &State, key: &ServerKey) -> bool {
+    let configured = settings.dataplane.node_ports.as_ref().is_some_and(|ports| {
+        let (first, last) = ports.ports;
+        (first..=last).contains(&key.port) && ports.addresses.iter().any(|prefix| prefix.contains(key.address))
+    });
+    configured || state.nft.table.as_ref().is_some_and(|table| table.elements.masquerade.contains(key))
 }
 
 fn holds(prefixes: &[Prefix], address: IpAddr) -> bool {

@@ -2,6 +2,7 @@
 //! watchman who looks at every single step. They serve tests and nothing else.
 
 pub(crate) mod build;
+pub(crate) mod choice;
 pub(crate) mod expected;
 pub(crate) mod node;
 pub(crate) mod rig;

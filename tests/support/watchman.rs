@@ -14,7 +14,7 @@ use vipcast::plan::change::Leave;
 use vipcast::plan::step::Target;
 use vipcast::plan::{Outcome, Planner, Status, Step, sysctl};
 
-use super::build::ip;
+use super::build::{host, ip};
 
 /// What he has seen.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +129,7 @@ impl Watchman {
         }
         let ranges = Ranges::of(&moment.planner.status());
         let wanted = |key, name| desired.get(&key).and_then(|server: &VirtualServer| server.destinations.get(name));
+        let nothing = BTreeSet::new();
         for step in steps.iter().filter(|step| !step.is_read()) {
             if let Some(key) = server_of(step) {
                 assert_ne!(key, FOREIGN, "{step}: it is somebody else's");
@@ -163,10 +164,11 @@ impl Watchman {
                     assert!(key.protocol == Protocol::Udp && !there, "{step}: it may still answer");
                 }
                 Step::SetRoute(prefix, _) => self.becomes_local(*prefix, moment, step),
-                Step::DeleteRoute(prefix) => self.infrastructure_goes(*prefix, &ranges, moment, step),
+                Step::DeleteRoute(prefix) => self.infrastructure_goes(*prefix, &nothing, &ranges, moment, step),
                 Step::DeleteLink => {
                     let routes: Vec<Prefix> = moment.truth.addr.routes.keys().copied().collect();
-                    routes.iter().for_each(|prefix| self.infrastructure_goes(*prefix, &ranges, moment, step));
+                    let goes = |prefix: &Prefix| self.infrastructure_goes(*prefix, &nothing, &ranges, moment, step);
+                    routes.iter().for_each(goes);
                 }
                 Step::ReplaceTable(table) => self.table_shrinks(table, &ranges, moment, step),
                 Step::DeleteTable => self.table_shrinks(&Table::default(), &ranges, moment, step),
@@ -218,7 +220,9 @@ impl Watchman {
             return;
         }
         let what = format!("announce {prefix}");
-        let (range, _) = ranges.covering(prefix.address()).unwrap_or_else(|| panic!("{what}: in no range"));
+        let (range, announce) = ranges.covering(prefix.address()).unwrap_or_else(|| panic!("{what}: in no range"));
+        let whole = is_whole(range, announce, moment);
+        let local = if whole { range } else { prefix };
         let truth = moment.truth;
         assert_eq!(truth.addr.link, Some(Link::DESIRED), "{what}: link");
         let source = match prefix.family() {
@@ -226,10 +230,11 @@ impl Watchman {
             Family::Ipv6 => ip("fd01::2"),
         };
         let route = LocalRoute { source: Some(source), on_link: true };
-        assert_eq!(truth.addr.routes.get(&range), Some(&route), "{what}: local route");
+        assert_eq!(truth.addr.routes.get(&local), Some(&route), "{what}: local route");
         let table = truth.nft.table.as_ref();
-        assert!(table.is_some_and(|table| covers(&table.guard, range) && table.stray.is_empty()), "{what}: guard");
+        assert!(table.is_some_and(|table| covers(&table.guard, local) && table.stray.is_empty()), "{what}: guard");
         match moment.settings.dataplane.snat {
+            Snat::Nftables if !whole => {}
             Snat::Nftables => assert!(table.is_some_and(|table| covers(&table.masquerade, range)), "{what}: SNAT"),
             Snat::IpvsMatch => assert!(truth.nft.classic.contains(&range.family()), "{what}: classic SNAT"),
             Snat::None => {}
@@ -262,6 +267,9 @@ impl Watchman {
                 there.iter_mut().for_each(|server| server.destinations.retain(|name, it| !drains(name, it.weight)));
                 assert_eq!(there.as_ref(), Some(wanted), "{what}: {key}");
             }
+            let alone = !whole && moment.settings.dataplane.snat == Snat::Nftables;
+            let masqueraded = table.is_some_and(|table| table.elements.masquerade.contains(key));
+            assert!(!alone || masqueraded, "{what}: no SNAT for {key}");
             proven += 1;
         }
         assert!(!prefix.is_host() || proven > 0 || !failures.is_empty(), "{what}: nothing behind it");
@@ -276,7 +284,14 @@ impl Watchman {
         let table = known.nft.table.clone().unwrap_or_default();
         assert!(covers(&table.guard, prefix), "{step}: no guard");
         let classic = known.nft.classic.contains(&prefix.family());
-        let masquerade = covers(&table.masquerade, prefix);
+        let range = Ranges::of(&moment.planner.status()).covering(prefix.address());
+        let whole = range.is_none_or(|(range, announce)| is_whole(range, announce, moment));
+        let mut there = known.ipvs.keys().filter(|key| prefix.contains(key.address));
+        let masquerade = if whole {
+            covers(&table.masquerade, prefix)
+        } else {
+            there.all(|key| table.elements.masquerade.contains(key))
+        };
         match moment.settings.dataplane.snat {
             Snat::Nftables => assert!(masquerade, "{step}: no SNAT"),
             Snat::IpvsMatch => assert!(classic, "{step}: no classic SNAT"),
@@ -284,8 +299,10 @@ impl Watchman {
         }
         let failures = moment.planner.status().failures;
         for key in moment.planner.desired_servers().keys().filter(|key| prefix.contains(key.address)) {
+            // A NodePort needs no route of ours.
             let failed = failures.iter().any(|failure| failure.what.ends_with(&format!(" {key}")));
-            assert!(failed || known.ipvs.contains_key(key), "{step}: {key} is missing");
+            let is_own = host().addresses.contains(&key.address);
+            assert!(failed || is_own || known.ipvs.contains_key(key), "{step}: {key} is missing");
         }
     }
 
@@ -307,12 +324,19 @@ impl Watchman {
         self.released(&*promises, moment, step);
     }
 
-    /// What a local route, or rules for a range, stand for is to be removed.
-    fn infrastructure_goes(&self, prefix: Prefix, ranges: &Ranges, moment: &Moment<'_>, step: &Step) {
+    /// What a local route, or rules for a range, stand for is to be removed; what is `kept` stays.
+    fn infrastructure_goes(
+        &self,
+        prefix: Prefix,
+        kept: &BTreeSet<Prefix>,
+        ranges: &Ranges,
+        moment: &Moment<'_>,
+        step: &Step,
+    ) {
         // What lies in a range in force stands on that range's own route and rules.
         let local = |range: Prefix| moment.planner.actual().addr.routes.contains_key(&range);
         let stands = |path: Prefix| ranges.prefixes().any(|range| range.covers(path) && local(range));
-        self.released(&|path| path.overlaps(prefix) && !stands(path), moment, step);
+        self.released(&|path| path.overlaps(prefix) && !stands(path) && !covers(kept, path), moment, step);
     }
 
     /// The table is to be replaced: what it covers no more, no route may promise.
@@ -325,14 +349,14 @@ impl Watchman {
             assert!(drained || table.elements.draining.contains(key), "{step}: {key} still drains");
         }
         for prefix in there.guard.iter().filter(|prefix| !covers(&table.guard, **prefix)) {
-            self.infrastructure_goes(*prefix, ranges, moment, step);
+            self.infrastructure_goes(*prefix, &table.guard, ranges, moment, step);
         }
         let classic = |prefix: &Prefix| moment.planner.actual().nft.classic.contains(&prefix.family());
         if moment.settings.dataplane.snat == Snat::None {
             return;
         }
         for prefix in there.masquerade.iter().filter(|p| !covers(&table.masquerade, **p) && !classic(p)) {
-            self.infrastructure_goes(*prefix, ranges, moment, step);
+            self.infrastructure_goes(*prefix, &table.masquerade, ranges, moment, step);
         }
     }
 
@@ -385,6 +409,11 @@ fn refused(state: &State) -> BTreeSet<ServerKey> {
 /// Does all that is ours go?
 fn removing(planner: &Planner) -> bool {
     planner.leaving() == Some(Leave::Remove) || planner.status().role == "standing by"
+}
+
+/// Is all of the range local, whether a Service has an address or not?
+fn is_whole(range: Prefix, announce: Announce, moment: &Moment<'_>) -> bool {
+    announce == Announce::Aggregate || moment.settings.allowed.iter().all(|allowed| allowed.prefix != range)
 }
 
 fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {
