@@ -5,6 +5,7 @@
 //! from elsewhere (the kubelet's probes, a scraper) has a listener of its own, without them; of names, the metrics have
 //! only the peers' addresses.
 
+pub mod health;
 pub mod metrics;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

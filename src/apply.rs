@@ -2,9 +2,11 @@
 
 pub mod addr;
 pub mod bgp;
+pub mod conntrack;
 pub mod events;
 pub mod ipvs;
 pub mod kernel;
+pub mod load;
 pub mod modules;
 pub mod monitor;
 pub mod netlink;

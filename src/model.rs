@@ -6,6 +6,7 @@ pub mod bgp;
 pub mod cluster;
 pub mod ipvs;
 pub mod labels;
+pub mod load;
 pub mod nft;
 pub mod node;
 pub mod prefix;

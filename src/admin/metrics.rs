@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::plan::capacity::{CapacityStatus, SnatStatus};
 use crate::plan::role::Role;
 use crate::plan::step::Target;
 use crate::plan::{Report, Status};
@@ -73,10 +75,15 @@ struct Gauges {
     source_troubles: Gauge,
     virtual_servers: Gauge,
     destinations: Gauge,
+    draining: Gauge,
     vips: Gauge,
     routes: Gauge,
     peers: Family<PeerLabels, Gauge>,
     failures: Gauge,
+    snat_ports_used: Gauge<f64, AtomicU64>,
+    conntrack_entries: Gauge,
+    conntrack_limit: Gauge,
+    conntrack_insert_failed: Counter,
 }
 
 impl Default for Metrics {
@@ -127,9 +134,18 @@ impl Gauges {
         registry.register("source_troubles", "Files or watches in trouble", self.source_troubles.clone());
         registry.register("virtual_servers", "Virtual servers in the kernel", self.virtual_servers.clone());
         registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
+        let help = "Destinations that nobody wants any more and that have connections, or may have";
+        registry.register("draining_destinations", help, self.draining.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
         registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
+        let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
+        registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
+        registry.register("conntrack_entries", "Connections that conntrack knows", self.conntrack_entries.clone());
+        let help = "Connections that conntrack can know; 0: no limit";
+        registry.register("conntrack_limit", help, self.conntrack_limit.clone());
+        let help = "Packets that conntrack had no place for, since the machine started";
+        registry.register("conntrack_insert_failed", help, self.conntrack_insert_failed.clone());
         registry.register("failures", "Steps that fail and are tried again", self.failures.clone());
     }
 
@@ -146,14 +162,29 @@ impl Gauges {
         self.source_troubles.set(number(status.source.troubles.len()));
         self.virtual_servers.set(number(status.ipvs.virtual_servers));
         self.destinations.set(number(status.ipvs.destinations));
+        self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
         self.failures.set(number(status.failures.len()));
         self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
+        self.set_capacity(&status.capacity);
         self.peers.clear();
         for peer in status.bgp.iter().flat_map(|bgp| &bgp.peers) {
             let labels = PeerLabels { peer: peer.address.clone(), state: peer.state.clone() };
             self.peers.get_or_create(&labels).set(1);
         }
+    }
+
+    fn set_capacity(&self, capacity: &CapacityStatus) {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits than an f64 has")]
+        let ratio = |snat: &SnatStatus| snat.connections as f64 / snat.ports as f64;
+        self.snat_ports_used.set(capacity.snat.as_ref().map_or(0.0, ratio));
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let conntrack = capacity.conntrack.as_ref();
+        self.conntrack_entries.set(number(conntrack.map_or(0, |conntrack| conntrack.entries)));
+        self.conntrack_limit.set(number(conntrack.map_or(0, |conntrack| conntrack.limit)));
+        let failed = conntrack.and_then(|conntrack| conntrack.insert_failed).unwrap_or(0);
+        // The kernel counts, so the value is taken over and not added to.
+        self.conntrack_insert_failed.inner().store(failed, Ordering::Relaxed);
     }
 }
 

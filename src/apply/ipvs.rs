@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 
-use crate::model::ipvs::{ServerKey, ServerSettings, VirtualServer};
+use crate::model::ipvs::{Connections, ServerKey, ServerSettings, Timeouts, VirtualServer};
 use crate::plan::step::{Observation, Outcome, Report, Step};
 
 use super::netlink::{Attributes, Batch, Load, NetlinkError, Socket, Verdict};
@@ -84,8 +84,8 @@ impl Ipvs {
         })
     }
 
-    /// One virtual server with its destinations; none if it is not there.
-    pub fn get(&mut self, key: &ServerKey) -> Result<Option<VirtualServer>, IpvsError> {
+    /// One virtual server with its destinations, and the connections that they have; none if it is not there.
+    pub fn get(&mut self, key: &ServerKey) -> Result<Option<(VirtualServer, Connections)>, IpvsError> {
         self.reading(|connection| {
             let family = connection.family;
             // First the server: the list of destinations is empty without an error where there is no server.
@@ -93,19 +93,32 @@ impl Ipvs {
                 Err(IpvsError::Netlink(NetlinkError::Refused(Errno::SRCH))) => return Ok(None),
                 servers => servers?,
             };
-            let destinations = connection.objects(codec::list_destinations(family, key), codec::parse_destination)?;
-            Ok(servers
-                .into_iter()
-                .flatten()
-                .next()
-                .map(|(_, settings)| VirtualServer { settings, destinations: destinations.into_iter().collect() }))
+            let parse =
+                |object: &Attributes<'_>| Ok((codec::parse_destination(object)?, codec::parse_connections(object)?));
+            let destinations = connection.objects(codec::list_destinations(family, key), parse)?;
+            let connections = destinations.iter().map(|((name, _), count)| (*name, *count)).collect();
+            let destinations = destinations.into_iter().map(|(destination, _)| destination).collect();
+            let server = servers.into_iter().flatten().next();
+            Ok(server.map(|(_, settings)| (VirtualServer { settings, destinations }, connections)))
+        })
+    }
+
+    /// After how long idle connections are forgotten.
+    pub fn timeouts(&mut self) -> Result<Timeouts, IpvsError> {
+        self.reading(|connection| {
+            let family = connection.family;
+            let found = connection.objects(codec::get_timeouts(family), codec::parse_timeouts)?;
+            found.into_iter().next().ok_or(IpvsError::Malformed(codec::NO_TIMEOUTS))
         })
     }
 
     fn read(&mut self, step: &Step) -> Outcome {
         let observation = match step {
             Step::ListServers => self.list().map(Observation::Servers),
-            Step::ReadServer(key) => self.get(key).map(Observation::Server),
+            Step::ReadServer(key) => self.get(key).map(|found| {
+                let (server, connections) = found.unzip();
+                Observation::Server(server, connections.unwrap_or_default())
+            }),
             other => return Outcome::Refused(codec::Unfit::NotOurs(other.target()).to_string()),
         };
         observation.map_or_else(|error| outcome::unreadable(&error), Outcome::Read)

@@ -7,6 +7,7 @@
 use std::io;
 
 use super::addr::Links;
+use super::conntrack::Conntrack;
 use super::ipvs::{Ipvs, IpvsError};
 use super::netlink::Load;
 use super::nft::Rules;
@@ -20,6 +21,7 @@ pub struct Kernel {
     rules: Rules,
     /// None until IPVS could be reached; each use tries again.
     ipvs: Option<Ipvs>,
+    conntrack: Conntrack,
     load: Load,
 }
 
@@ -50,7 +52,8 @@ impl Kernel {
     }
 
     fn with(load: Load) -> Result<Kernel, KernelError> {
-        let mut kernel = Kernel { links: Links::connect()?, rules: Rules::new(load), ipvs: None, load };
+        let (links, conntrack) = (Links::connect()?, Conntrack::default());
+        let mut kernel = Kernel { links, rules: Rules::new(load), ipvs: None, conntrack, load };
         // A failure is told by the first step that needs it.
         let _ = kernel.ipvs();
         Ok(kernel)
@@ -78,6 +81,8 @@ impl Kernel {
         let outcomes = match (&run[..], run[0].target()) {
             ([Step::ReadHost], _) => vec![Outcome::Read(Observation::Host(Box::new(self.read_host().await)))],
             (_, Target::Ipvs) => return self.perform_ipvs(run),
+            ([Step::SetTimeouts(_), ..], _) => return self.perform_ipvs(run),
+            (_, Target::Connections) => self.conntrack.perform(&run),
             (_, Target::Sysctl) => run.iter().map(sysctl::perform).collect(),
             (_, Target::Addr) => self.links.perform(&run).await,
             (_, Target::Nft) => self.rules.perform(&run).await,
@@ -90,11 +95,16 @@ impl Kernel {
 
     async fn read_host(&mut self) -> HostReading {
         // With IPVS its parameters appear; without it they are absent.
-        let _ = self.ipvs();
+        let timeouts = match self.ipvs() {
+            Ok(ipvs) => ipvs.timeouts().map(Some).map_err(|error| error.to_string()),
+            Err(IpvsError::Absent) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
         HostReading {
             sysctls: sysctl::read(),
             addr: self.links.read().await,
             nft: self.rules.read().await,
+            timeouts,
             host: self.links.read_host().await,
         }
     }
@@ -117,6 +127,7 @@ impl Executor for Kernel {
 
 /// Are the two steps for the same target, which then can do better than one at a time?
 fn is_run(first: &Step, next: &Step) -> bool {
+    let alike = matches!(first, Step::SetTimeouts(_)) == matches!(next, Step::SetTimeouts(_));
     // Reading the host asks several targets.
-    first.target() == next.target() && ![first, next].contains(&&Step::ReadHost)
+    first.target() == next.target() && alike && ![first, next].contains(&&Step::ReadHost)
 }

@@ -81,6 +81,10 @@ pub struct Conntrack {
     pub count: u64,
     /// How many it can know.
     pub max: u64,
+    /// After how many seconds it forgets an idle TCP connection.
+    pub tcp: Option<u32>,
+    /// The same for UDP where packets went both ways.
+    pub udp: Option<u32>,
 }
 
 /// A packet filter chain.

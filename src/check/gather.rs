@@ -88,7 +88,12 @@ fn parameter(name: Sysctl) -> Option<(Sysctl, Parameter)> {
 
 fn conntrack() -> Option<Conntrack> {
     let count = number("/proc/sys/net/netfilter/nf_conntrack_count")?;
-    Some(Conntrack { count, max: number("/proc/sys/net/netfilter/nf_conntrack_max")? })
+    Some(Conntrack {
+        count,
+        max: number("/proc/sys/net/netfilter/nf_conntrack_max")?,
+        tcp: number("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established"),
+        udp: number("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"),
+    })
 }
 
 /// Compares with the number that the initial user namespace always has: PROC_USER_INIT_INO

@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use crate::config::Config;
 use crate::daemon::{bystander, observe};
 use crate::plan::Status;
-use crate::plan::status::Problem;
+use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
+use crate::plan::status::{Problem, TimeoutsStatus};
 use crate::runtime::Lock;
 
 /// How long the agent may take for an answer.
@@ -103,6 +104,14 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
         "Services: {} known, {} served; {} VIPs, {} virtual servers (of {} desired), {} destinations",
         services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
     )?;
+    if ipvs.draining > 0 {
+        writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
+    }
+    if let Some(timeouts) = &ipvs.timeouts {
+        let TimeoutsStatus { tcp, tcp_fin, udp } = timeouts;
+        writeln!(text, "IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")?;
+    }
+    write_capacity(&status.capacity, text)?;
     let ranges = status.ranges.iter().map(|range| {
         let problem = range.problem.clone().unwrap_or_default();
         vec![range.prefix.clone(), range.announce.clone(), range.routes.to_string(), problem]
@@ -149,6 +158,18 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
     )?;
     let failures = status.failures.iter().map(|f| vec![f.what.clone(), f.count.to_string(), f.reason.clone()]);
     table(text, &["FAILING", "TRIES", "WHY"], failures)
+}
+
+/// How much room is left for connections, as far as it is known.
+fn write_capacity(capacity: &CapacityStatus, text: &mut String) -> fmt::Result {
+    if let Some(SnatStatus { endpoint, connections, ports }) = &capacity.snat {
+        writeln!(text, "SNAT: at most {connections} of {ports} connections to one endpoint ({endpoint})")?;
+    }
+    match &capacity.conntrack {
+        Some(ConntrackStatus { entries, limit: 0, .. }) => writeln!(text, "Conntrack: {entries} connections, no limit"),
+        Some(ConntrackStatus { entries, limit, .. }) => writeln!(text, "Conntrack: {entries} of {limit} connections"),
+        None => Ok(()),
+    }
 }
 
 /// A table with a blank line before it; nothing at all without rows.

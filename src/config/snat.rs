@@ -92,23 +92,13 @@ fn entry<'a>(item: &Item<'a>) -> Result<(Item<'a>, PoolEntry), Mistake> {
     if let Some(trouble) = [first, last].into_iter().find_map(|address| value::unreachable(address, false)) {
         return Err(item.conflict(trouble, ALLOWED));
     }
-    match count(first, last) {
-        None => return Err(item.conflict("whose last address comes before its first", "FIRST-LAST")),
-        Some(count) if count > LARGEST => {
-            return Err(item.conflict(format_args!("{count} addresses"), format_args!("at most {LARGEST} addresses")));
+    match PoolEntry::count(first, last) {
+        0 => Err(item.conflict("whose last address comes before its first", "FIRST-LAST")),
+        size if size > LARGEST => {
+            Err(item.conflict(format_args!("{size} addresses"), format_args!("at most {LARGEST} addresses")))
         }
-        Some(_) => {}
+        _ => Ok((item, PoolEntry { first, last, node_selector })),
     }
-    Ok((item, PoolEntry { first, last, node_selector }))
-}
-
-/// How many addresses there are from `first` to `last` of one family; `None` if `last` comes before.
-fn count(first: IpAddr, last: IpAddr) -> Option<u128> {
-    let number = |address: IpAddr| match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    };
-    number(last).checked_sub(number(first)).map(|distance| distance.saturating_add(1))
 }
 
 impl Source<'_> {

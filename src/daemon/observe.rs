@@ -48,6 +48,7 @@ pub async fn observe(config: &Config) -> anyhow::Result<Observed> {
                 state.sysctls = part(reading.sysctls, "kernel parameters", unread);
                 state.addr = part(reading.addr, "link and routes", unread);
                 state.nft = part(reading.nft, "packet filter", unread);
+                state.timeouts = part(reading.timeouts, "IPVS timeouts", unread);
                 observed.node.host = part(reading.host, "node addresses", unread);
             }
             Outcome::Read(Observation::Servers(found)) => readings.extend(found.into_keys().map(Step::ReadServer)),
@@ -56,7 +57,8 @@ pub async fn observe(config: &Config) -> anyhow::Result<Observed> {
     }
     for Report { step, outcome } in kernel.perform(readings).await {
         match (step, outcome) {
-            (Step::ReadServer(key), Outcome::Read(Observation::Server(found))) => {
+            (Step::ReadServer(key), Outcome::Read(Observation::Server(found, connections))) => {
+                observed.node.connections.insert(key, connections);
                 state.ipvs.extend(found.map(|server| (key, server)));
             }
             (step, other) => observed.unread.push(format!("{step}: {other}")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -15,12 +15,13 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::events;
+use crate::apply::{events, load};
 use crate::check;
 use crate::config::{Config, Gobgpd};
 use crate::model::Time;
 use crate::plan::Planner;
 use crate::plan::change::Leave;
+use crate::plan::health::Health;
 use crate::runtime::Lock;
 use crate::speaker;
 use crate::watch::Source;
@@ -52,8 +53,12 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     if let Some(outer) = outer {
         tasks.spawn(serve(outer, Face::Outer, ask.clone(), metrics.clone()));
     }
+    let (health, told) = watch::channel(Health::default());
+    wheel.health = Some(health);
+    tasks.spawn(admin::health::serve(told, ask.clone()));
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
+    tasks.spawn(load::watch(changes.clone()));
     let source = Source::new(&config, true);
     let reader = match &source {
         Source::Kubernetes(access) => {

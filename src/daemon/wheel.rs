@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -12,6 +12,7 @@ use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SessionState;
 use crate::plan::change::Leave;
+use crate::plan::health::Health;
 use crate::plan::{Change, Executor, News, Notice, Observation, Outcome, Plan, Planner, Step, pass};
 
 /// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
@@ -40,6 +41,8 @@ pub struct Wheel {
     /// What the owners of objects can mend; `None`: nobody tells them. Without a bound, since the loop never waits and
     /// whoever listens only takes note.
     pub notices: Option<mpsc::UnboundedSender<Notice>>,
+    /// The health check ports; `None`: nobody serves them.
+    pub health: Option<watch::Sender<Health>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -101,7 +104,7 @@ impl Wheel {
                     // A removal takes as long as there is something to remove, and goes on.
                     Change::Report(report) => {
                         planner.leaving() == Some(Leave::Remove)
-                            && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(_)))
+                            && matches!(report.outcome, Outcome::Done | Outcome::Read(Observation::Server(..)))
                     }
                     _ => false,
                 };
@@ -145,6 +148,9 @@ impl Wheel {
                 // Nobody listens any more only when the agent ends.
                 let _ = notices.send(notice);
             }
+        }
+        if let (Some(health), Some(changed)) = (&self.health, plan.health) {
+            health.send_replace(changed);
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

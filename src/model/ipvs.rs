@@ -185,6 +185,38 @@ pub struct Destination {
     pub forwarding: Forwarding,
 }
 
+/// How many connections the destinations of a virtual server have, active and inactive ones (`IPVS_DEST_ATTR_ACTIVE_CONNS`
+/// and `IPVS_DEST_ATTR_INACT_CONNS`). Only destinations with connections are in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connections(BTreeMap<DestinationKey, u64>);
+
+impl Connections {
+    /// How many `destination` has.
+    pub fn of(&self, destination: &DestinationKey) -> u64 {
+        self.0.get(destination).copied().unwrap_or_default()
+    }
+
+    /// `destination` has so many.
+    pub fn set(&mut self, destination: DestinationKey, count: u64) {
+        if count > 0 {
+            self.0.insert(destination, count);
+        } else {
+            self.0.remove(&destination);
+        }
+    }
+
+    /// The destinations that have connections, and how many.
+    pub fn iter(&self) -> impl Iterator<Item = (&DestinationKey, u64)> {
+        self.0.iter().map(|(destination, count)| (destination, *count))
+    }
+}
+
+impl FromIterator<(DestinationKey, u64)> for Connections {
+    fn from_iter<T: IntoIterator<Item = (DestinationKey, u64)>>(counts: T) -> Connections {
+        Connections(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+}
+
 /// After how long IPVS forgets idle connections, in seconds (`IPVS_CMD_SET_CONFIG`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {

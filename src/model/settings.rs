@@ -172,6 +172,17 @@ pub struct PoolEntry {
     pub node_selector: Selector,
 }
 
+impl PoolEntry {
+    /// How many addresses there are from `first` to `last`; 0 if `last` comes before.
+    pub fn count(first: IpAddr, last: IpAddr) -> u128 {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        number(last).checked_sub(number(first)).map_or(0, |distance| distance.saturating_add(1))
+    }
+}
+
 /// How a range is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Announce {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::addr::Addr;
 use super::bgp::Bgp;
-use super::ipvs::{ServerKey, VirtualServer};
+use super::ipvs::{ServerKey, Timeouts, VirtualServer};
 use super::nft::Nft;
 use super::sysctl::Sysctls;
 
@@ -19,6 +19,8 @@ pub struct State {
     pub nft: Nft,
     /// Virtual servers.
     pub ipvs: BTreeMap<ServerKey, VirtualServer>,
+    /// After how long IPVS forgets idle connections; `None` where the kernel has not loaded IPVS.
+    pub timeouts: Option<Timeouts>,
     /// gobgpd; `None` where BGP is not configured, or (as *actual*) while gobgpd has not been read.
     pub bgp: Option<Bgp>,
 }

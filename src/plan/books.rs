@@ -10,6 +10,7 @@ use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
 
 use super::change::Session;
+use super::drain::DrainBook;
 use super::memory::Key;
 use super::preconditions::Footing;
 use super::step::Step;
@@ -48,17 +49,19 @@ pub(super) enum Part {
     Sysctls,
     Addr,
     Nft,
+    Timeouts,
     Facts,
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 4] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Facts];
+    pub(super) const ALL: [Part; 5] = [Part::Sysctls, Part::Addr, Part::Nft, Part::Timeouts, Part::Facts];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Part::Sysctls => "kernel parameters",
             Part::Addr => "link and routes",
             Part::Nft => "packet filter",
+            Part::Timeouts => "IPVS timeouts",
             Part::Facts => "node addresses",
         }
     }
@@ -97,6 +100,10 @@ pub(super) struct ServerBook {
     /// Virtual servers that somebody has claimed since the start, with all destinations that were claimed for them,
     /// while that matters.
     pub(super) claimed: BTreeMap<ServerKey, BTreeSet<DestinationKey>>,
+    /// Destinations on their way out.
+    pub(super) drains: DrainBook,
+    /// UDP flows that the kernel has to forget.
+    pub(super) flows: BTreeSet<(ServerKey, DestinationKey)>,
 }
 
 /// What is known about gobgpd and its routes.

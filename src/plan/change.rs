@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::step::Report;
 use crate::model::Event;
 use crate::model::bgp::SessionState;
+use crate::model::load::Load;
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Change {
     SpeakerGone(String),
     /// Somebody else changed something in gobgpd (a path, a peer, its identity); what it holds has to be read.
     SpeakerMoved,
+    /// How full the kernel's tables are.
+    Load(Load),
     /// A session of ours or somebody else's changed its state.
     Session(IpAddr, Session),
     /// The agent is to leave in this way.

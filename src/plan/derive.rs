@@ -32,6 +32,7 @@ impl Planner {
         if ranges == self.ranges && here == self.here && self.derived {
             return;
         }
+        self.health_changed |= here != self.here;
         self.here = here;
         self.derived = true;
         for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
@@ -84,6 +85,7 @@ impl Planner {
         let mut concerned = self.ledger.rivals(service, &claim);
         concerned.insert(service.clone());
         let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
+        self.health_changed |= self.ledger.claim(service).and_then(|known| known.health) != claim.health;
         for key in self.ledger.put(service, claim) {
             self.memory.forget_server(&key);
             self.want_elements(key);

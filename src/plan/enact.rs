@@ -60,6 +60,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         Step::DeleteRoute(prefix) => {
             state.addr.routes.remove(prefix);
         }
+        Step::SetTimeouts(timeouts) => state.timeouts = Some(*timeouts),
         Step::AddServer(..)
         | Step::SetServer(..)
         | Step::DeleteServer(_)
@@ -73,7 +74,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         | Step::DeletePeer(_)
         | Step::Announce(..)
         | Step::Withdraw(_) => return enact_bgp(state, step),
-        Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
+        Step::Forget(..) | Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
     }
     Outcome::Done
 }
@@ -171,4 +172,57 @@ fn enact_bgp(state: &mut State, step: &Step) -> Outcome {
         _ => {}
     }
     Outcome::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ipvs::{Protocol, ServerKey};
+
+    fn key(port: u16) -> ServerKey {
+        ServerKey { address: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port }
+    }
+
+    fn keep(ports: &[u16]) -> Elements {
+        Elements { keep: ports.iter().copied().map(key).collect(), ..Elements::default() }
+    }
+
+    fn sources(texts: &[&str]) -> Elements {
+        let prefixes = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Elements { sources: [(key(80), prefixes)].into(), ..Elements::default() }
+    }
+
+    #[test]
+    fn an_edit_changes_elements_and_nothing_else() {
+        let mut state = State::default();
+        let edit = |add: Elements, remove: Elements| Step::EditTable { add, remove };
+        assert!(matches!(enact(&mut state, &edit(keep(&[1]), keep(&[]))), Outcome::Drifted(_)));
+        assert_eq!(state, State::default());
+
+        let guard = ["10.96.0.0/16".parse().unwrap()].into();
+        state.nft.table = Some(Table { guard, elements: keep(&[1, 2]), ..Table::default() });
+        let before = state.clone();
+        for (add, remove) in [(keep(&[1]), keep(&[])), (keep(&[3]), keep(&[4]))] {
+            assert!(matches!(enact(&mut state, &edit(add, remove)), Outcome::Drifted(_)));
+        }
+        let overlapping = edit(sources(&["192.0.2.0/24", "192.0.2.7/32"]), keep(&[1]));
+        assert!(matches!(enact(&mut state, &overlapping), Outcome::Refused(_)));
+        assert_eq!(state, before);
+
+        assert_eq!(enact(&mut state, &edit(keep(&[3]), keep(&[1]))), Outcome::Done);
+        assert_eq!(state.nft.table.map(|table| table.elements), Some(keep(&[2, 3])));
+    }
+
+    #[test]
+    fn an_edit_in_words() {
+        let step = Step::EditTable {
+            add: sources(&["192.0.2.0/24"]),
+            remove: Elements { keep: keep(&[1, 2]).keep, ..sources(&[]) },
+        };
+        assert_eq!(
+            step.to_string(),
+            "edit nftables table inet vipcast: add sources of 10.96.0.1:80 TCP 192.0.2.0/24 \
+             remove keep 10.96.0.1:1 TCP 10.96.0.1:2 TCP remove sources of 10.96.0.1:80 TCP none"
+        );
+    }
 }

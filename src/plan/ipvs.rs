@@ -25,7 +25,9 @@ pub fn settings(dataplane: &Dataplane, service: &Service) -> (ServerSettings, Op
         None if weighted => dataplane.scheduler.weighted(),
         None => dataplane.scheduler.clone(),
     };
-    let flags = wishes.flags.unwrap_or(match &*scheduler.0 {
+    // Flags of their own have only those that keep a table.
+    let asked = wishes.flags.filter(|_| scheduler.builds_table());
+    let flags = asked.unwrap_or(match &*scheduler.0 {
         // A client whose slot belongs to a destination of weight 0 would get none at all without the fallback, and hashing
         // the port too spreads the connections of one client.
         "mh" if service.affinity.is_none() => ServerFlags(ServerFlags::MH_FALLBACK | ServerFlags::MH_PORT),

@@ -18,6 +18,8 @@ use super::step::Step;
 pub enum Key {
     /// A kernel parameter.
     Sysctl(Sysctl),
+    /// The timeouts of IPVS.
+    Timeouts,
     /// The dummy link.
     Link,
     /// The nftables table.
@@ -30,6 +32,8 @@ pub enum Key {
     Server(ServerKey),
     /// A destination of a virtual server.
     Destination(ServerKey, DestinationKey),
+    /// UDP flows to a virtual server that a destination answers.
+    Flows(ServerKey, DestinationKey),
     /// gobgpd's identity.
     Global,
     /// The import policy.
@@ -53,6 +57,7 @@ impl Step {
     pub fn key(&self) -> Key {
         match self {
             Step::SetSysctl(name, _) => Key::Sysctl(name.clone()),
+            Step::SetTimeouts(_) => Key::Timeouts,
             Step::EnsureLink | Step::DeleteLink => Key::Link,
             Step::ReplaceTable(_) | Step::EditTable { .. } | Step::DeleteTable => Key::Table,
             Step::SetClassicSnat(family) | Step::DeleteClassicSnat(family) => Key::ClassicSnat(*family),
@@ -60,6 +65,7 @@ impl Step {
             Step::AddDestination(key, destination, _)
             | Step::SetDestination(key, destination, _)
             | Step::DeleteDestination(key, destination) => Key::Destination(*key, *destination),
+            Step::Forget(key, destination) => Key::Flows(*key, *destination),
             Step::SetRoute(prefix, _) | Step::DeleteRoute(prefix) => Key::Route(*prefix),
             Step::StartBgp(_) | Step::StopBgp => Key::Global,
             Step::RejectImports(_) => Key::Imports,
@@ -76,7 +82,8 @@ impl Step {
 impl Key {
     /// Is it something in the kernel that [`Step::ReadHost`] reads back?
     pub fn is_host(&self) -> bool {
-        matches!(self, Key::Sysctl(_) | Key::Link | Key::Table | Key::ClassicSnat(_) | Key::Route(_))
+        use Key::{ClassicSnat, Link, Route, Sysctl, Table, Timeouts};
+        matches!(self, Sysctl(_) | Timeouts | Link | Table | ClassicSnat(_) | Route(_))
     }
 
     /// Is it something in gobgpd?
@@ -89,11 +96,13 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Key::Sysctl(name) => write!(f, "kernel parameter {name}"),
+            Key::Timeouts => f.write_str("IPVS timeouts"),
             Key::Link => write!(f, "link {LINK}"),
             Key::Table => f.write_str("nftables table inet vipcast"),
             Key::ClassicSnat(family) => write!(f, "{family} iptables SNAT rule"),
             Key::Server(server) => write!(f, "virtual server {server}"),
             Key::Destination(server, name) => write!(f, "destination {name} of {server}"),
+            Key::Flows(server, name) => write!(f, "flows to {server} that {name} answers"),
             Key::Route(prefix) => write!(f, "local route {prefix}"),
             Key::Global => f.write_str("BGP identity"),
             Key::Imports => f.write_str("BGP import policy"),

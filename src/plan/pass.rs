@@ -12,6 +12,7 @@ use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
 use super::change::Leave;
+use super::health::Health;
 use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
@@ -32,6 +33,8 @@ pub struct Plan {
     pub latencies: Vec<Duration>,
     /// What the owners of objects can mend, for each object of which that changed.
     pub notices: Vec<Notice>,
+    /// The health check ports, where something about them changed.
+    pub health: Option<Health>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -71,6 +74,7 @@ impl Planner {
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
             self.plan_sysctls(now, &mut draft);
+            self.plan_timeouts(now, &mut draft);
             self.plan_snat(now, &mut draft);
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
@@ -78,14 +82,17 @@ impl Planner {
         }
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
+        self.plan_flows(now, &mut draft);
         self.forget_what_is_over(due);
         let held = self.servers.held_until.filter(|_| self.servers.adopted);
-        for next in [self.memory.next_alarm(), held, Some(self.next_resync)].into_iter().flatten() {
+        let drained = self.servers.drains.next_alarm().filter(|_| self.servers.adopted);
+        for next in [self.memory.next_alarm(), held, drained, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
         }
         let finished = self.is_finished(now, &mut draft);
+        let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, finished }
+        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, health, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -105,6 +112,8 @@ impl Planner {
 
     /// Notes what has to be looked at again after a failure, and answers with the keys whose time has come.
     fn take_alarms(&mut self, now: Time) -> Vec<Key> {
+        let drained = self.servers.drains.due(now);
+        self.servers.todo.extend(drained);
         let due = self.memory.due(now);
         for key in &due {
             match key {
@@ -113,6 +122,9 @@ impl Planner {
                 }
                 Key::ServerReading(server) => {
                     self.servers.to_read.insert(*server);
+                }
+                Key::Flows(server, name) => {
+                    self.servers.flows.insert((*server, *name));
                 }
                 Key::Path(prefix) | Key::Route(prefix) if prefix.is_host() => self.touch_vip(prefix.address()),
                 _ => {}
@@ -203,6 +215,14 @@ impl Planner {
         }
     }
 
+    fn plan_timeouts(&mut self, now: Time, draft: &mut Draft) {
+        let wanted = self.settings.dataplane.timeouts;
+        let serves = self.ranges.iter().next().is_some();
+        if serves && self.host.known.contains(&Part::Timeouts) && self.actual.timeouts != Some(wanted) {
+            self.send(Step::SetTimeouts(wanted), now, draft);
+        }
+    }
+
     fn plan_servers(&mut self, now: Time, draft: &mut Draft) {
         if !self.servers.adopted {
             return;
@@ -233,9 +253,12 @@ impl Planner {
             self.servers.held.insert(key);
             return 0;
         }
-        if surplus && let Err(until) = self.released(key.address, now) {
+        let released = if surplus { self.released(key.address, now) } else { Ok(()) };
+        if let Err(until) = released {
             self.servers.held_until = self.servers.held_until.into_iter().chain(until).min();
             self.servers.held.insert(key);
+        }
+        if released.is_err() && !self.may_refuse(&key) {
             return 0;
         }
         if self.memory.failure(&Key::Server(key)).is_some_and(|failure| failure.retry_at > now) {
@@ -254,6 +277,12 @@ impl Planner {
                 self.servers.held.insert(key);
             }
         }
+        if desired.is_some() {
+            self.servers.drains.own(key, self.ledger.owner(&key));
+        } else if !self.actual.ipvs.contains_key(&key) {
+            self.servers.drains.own(key, None);
+        }
+        let steps = if released.is_err() { self.refuse(key) } else { self.let_end(key, steps, now) };
         self.touch_vip(key.address);
         // Nobody gets in before the filter is there.
         if !steps.is_empty() && desired.is_some() && !self.is_filtered(&key) {

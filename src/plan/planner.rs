@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::bgp::{Peer, SessionState};
 use crate::model::ipvs::{ServerKey, VirtualServer};
+use crate::model::load::Load;
 use crate::model::{Cluster, Event, Family, Prefix, Settings, State, Time};
 
 use super::bgp;
@@ -42,6 +43,10 @@ pub struct Planner {
     pub(super) derived: bool,
     pub(super) leaving: Option<Leave>,
     pub(super) next_resync: Time,
+    /// How full the kernel's tables were found the last time.
+    pub(super) load: Load,
+    /// Something about health check ports changed since they were told.
+    pub(super) health_changed: bool,
     pub(super) news: Vec<News>,
     pub(super) notices: Vec<Notice>,
 }
@@ -73,6 +78,8 @@ impl Planner {
             derived: false,
             leaving: None,
             next_resync,
+            load: Load::default(),
+            health_changed: false,
             news: Vec::new(),
             notices: Vec::new(),
         };
@@ -104,6 +111,7 @@ impl Planner {
             Change::SpeakerDown(reason) => self.on_speaker_down(reason, false, now),
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
+            Change::Load(load) => self.load = load,
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
                 let leave = farewell(&self.settings, &self.cluster, configured);
@@ -222,6 +230,8 @@ impl Planner {
         }
         for service in touched.services {
             self.derive_claim(&service, now);
+            // Which slices list an address decides how long its connections may go on.
+            self.servers.todo.extend(self.servers.drains.of_service(&service));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::addr::LocalRoute;
-use crate::model::ipvs::{ServerKey, ServerSettings};
+use crate::model::ipvs::{Connections, ServerKey, ServerSettings};
 use crate::model::node::Host;
 use crate::model::{Family, State, Time};
 
@@ -23,6 +23,8 @@ pub struct ModelNode {
     pub state: State,
     /// Facts about it.
     pub host: Host,
+    /// The connections of its virtual servers. They do not end by themselves.
+    pub connections: BTreeMap<ServerKey, Connections>,
 }
 
 impl ModelNode {
@@ -30,16 +32,20 @@ impl ModelNode {
     pub fn perform_one(&mut self, step: &Step) -> Outcome {
         match step {
             Step::ReadHost => {
-                let State { sysctls, addr, nft, .. } = self.state.clone();
-                let reading =
-                    HostReading { sysctls: Ok(sysctls), addr: Ok(addr), nft: Ok(nft), host: Ok(self.host.clone()) };
+                let State { sysctls, addr, nft, timeouts, .. } = self.state.clone();
+                let (sysctls, addr, nft) = (Ok(sysctls), Ok(addr), Ok(nft));
+                let reading = HostReading { sysctls, addr, nft, timeouts: Ok(timeouts), host: Ok(self.host.clone()) };
                 Outcome::Read(Observation::Host(Box::new(reading)))
             }
             Step::ListServers => {
                 let servers = self.state.ipvs.iter().map(|(key, server)| (*key, server.settings.clone()));
                 Outcome::Read(Observation::Servers(servers.collect::<BTreeMap<ServerKey, ServerSettings>>()))
             }
-            Step::ReadServer(key) => Outcome::Read(Observation::Server(self.state.ipvs.get(key).cloned())),
+            Step::ReadServer(key) => {
+                let server = self.state.ipvs.get(key).cloned();
+                let known = self.connections.get(key).filter(|_| server.is_some());
+                Outcome::Read(Observation::Server(server, known.cloned().unwrap_or_default()))
+            }
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
             }
@@ -53,6 +59,14 @@ impl ModelNode {
                 if !self.host.addresses.contains(source) && self.takes_routes(prefix.family()) =>
             {
                 Outcome::Refused(format!("{source} is no address of this node"))
+            }
+            Step::DeleteServer(key) => {
+                self.connections.remove(key);
+                enact(&mut self.state, step)
+            }
+            Step::DeleteDestination(key, name) => {
+                self.connections.entry(*key).or_default().set(*name, 0);
+                enact(&mut self.state, step)
             }
             step => enact(&mut self.state, step),
         }

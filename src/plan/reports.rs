@@ -44,12 +44,22 @@ impl Planner {
                     self.look_again(&step, now);
                 }
                 self.fail(&step, reason, true, now);
+                // Stale flows end by themselves, later.
+                if let Key::Flows(..) = key {
+                    self.memory.forget(&key);
+                }
             }
             // It may have been done all the same.
             Outcome::Later(reason) => {
                 self.look_again(&step, now);
                 self.fail(&step, reason, false, now);
             }
+        }
+        if let Step::AddDestination(server, name, _)
+        | Step::SetDestination(server, name, _)
+        | Step::DeleteDestination(server, name) = &step
+        {
+            self.servers.drains.written(server, name);
         }
         if let Some(server) = server_of(&step) {
             self.settle(server);
@@ -91,14 +101,18 @@ impl Planner {
 
     fn on_done(&mut self, step: &Step, now: Time) {
         match step.target() {
-            Target::Sysctl | Target::Addr | Target::Nft => {
+            _ if step.key().is_host() => {
                 enact(&mut self.actual, step);
                 self.host.fresh = false;
                 self.host.wanted = true;
                 // Whether a failure is over, the reading tells.
                 self.host.done.insert(step.key(), step.clone());
+                if step.target() == Target::Nft {
+                    self.servers.todo.extend(&self.host.elements.draining);
+                }
             }
             Target::Ipvs => {
+                self.note_flows(step);
                 if !self.follows_failed_creation(step) {
                     enact(&mut self.actual, step);
                     self.memory.forget(&step.key());
@@ -110,6 +124,7 @@ impl Planner {
                     };
                 }
             }
+            Target::Sysctl | Target::Addr | Target::Nft | Target::Connections => self.memory.forget(&step.key()),
             Target::Bgp => {
                 self.memory.forget(&step.key());
                 // A report can come in after gobgpd went away: it tells nothing of the next one.
@@ -153,11 +168,13 @@ impl Planner {
                 self.speaker.wanted = true;
                 self.speaker.stale = false;
             }
+            _ if *step == Step::ReadHost || step.key().is_host() => {
+                self.host.wanted = true;
+                self.host.fresh = false;
+            }
             _ => match step.target() {
-                Target::Sysctl | Target::Addr | Target::Nft => {
-                    self.host.wanted = true;
-                    self.host.fresh = false;
-                }
+                // Flows are forgotten when their time comes.
+                Target::Sysctl | Target::Addr | Target::Nft | Target::Connections => {}
                 Target::Ipvs => self.servers.to_read.extend(server_of(step)),
                 Target::Bgp => self.lose_sight(now),
             },
@@ -174,8 +191,9 @@ impl Planner {
                 self.servers.to_read.extend(self.actual.ipvs.keys().copied());
                 self.servers.listed = true;
             }
-            Observation::Server(found) => {
+            Observation::Server(found, connections) => {
                 let Step::ReadServer(key) = step else { return };
+                self.servers.drains.counted(key, found.as_ref(), &connections, now);
                 self.servers.reading.remove(key);
                 if self.servers.unread.remove(key) && self.actual.ipvs.get(key) != found.as_ref() {
                     let reason = "what was written to it did not last".to_owned();
@@ -210,7 +228,7 @@ impl Planner {
     }
 
     fn on_host(&mut self, reading: HostReading, now: Time) {
-        let HostReading { sysctls, addr, nft, host } = reading;
+        let HostReading { sysctls, addr, nft, timeouts, host } = reading;
         let unread = std::mem::take(&mut self.host.unread);
         self.take(Part::Sysctls, sysctls, |planner, value| {
             if planner.host.found.is_empty() {
@@ -219,7 +237,15 @@ impl Planner {
             planner.actual.sysctls = value;
         });
         self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
+        let nft_known = self.host.known.contains(&Part::Nft);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
+        if !nft_known {
+            // An earlier run was in the middle of this.
+            let table = self.actual.nft.table.iter();
+            self.host.elements.draining.extend(table.flat_map(|table| &table.elements.draining));
+        }
+        self.servers.todo.extend(&self.host.elements.draining);
+        self.take(Part::Timeouts, timeouts, |planner, value| planner.actual.timeouts = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
         // What was told while the reading was under way is not in it.
         self.host.fresh = self.host.unread.is_empty() && !self.host.wanted;

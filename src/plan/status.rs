@@ -1,7 +1,7 @@
 //! The planner's view of itself, for operators: what `/status`, `/readyz`, `/metrics` and `vipcast status` show. The
 //! field names are a contract.
 
-use std::net::IpAddr;
+mod ipvs;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,12 +9,14 @@ use crate::model::bgp::{NextHop, SessionState};
 use crate::model::settings::Announce;
 use crate::model::{Family, Kind, Prefix};
 
+use super::capacity::CapacityStatus;
 use super::memory::Key;
 use super::planner::Planner;
 use super::preconditions::Footing;
 use super::role::{Role, labels};
 use super::standing::rivalry;
 use super::sysctl;
+pub use ipvs::{IpvsStatus, TimeoutsStatus};
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,8 @@ pub struct Status {
     pub services: ServicesStatus,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
+    /// Room for connections.
+    pub capacity: CapacityStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
     /// Kernel parameters that vipcast needs.
@@ -92,20 +96,6 @@ pub struct ServicesStatus {
     pub served: usize,
     /// What is wrong with some.
     pub problems: Vec<Problem>,
-}
-
-/// Virtual servers in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IpvsStatus {
-    /// Virtual servers in the kernel that are ours.
-    pub virtual_servers: usize,
-    /// Their destinations.
-    pub destinations: usize,
-    /// Distinct VIPs.
-    pub vips: usize,
-    /// Virtual servers that should be there.
-    pub desired: usize,
 }
 
 /// BGP.
@@ -192,6 +182,7 @@ impl Planner {
             ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
             ipvs: self.ipvs_status(),
+            capacity: self.capacity_status(),
             bgp: self.bgp_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
@@ -309,17 +300,6 @@ impl Planner {
         }
         let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| !c.servers.is_empty()));
         ServicesStatus { total: self.cluster.service_count(), served: served.count(), problems }
-    }
-
-    fn ipvs_status(&self) -> IpvsStatus {
-        let mut vips: Vec<IpAddr> = self.actual.ipvs.keys().map(|key| key.address).collect();
-        vips.dedup();
-        IpvsStatus {
-            virtual_servers: self.actual.ipvs.len(),
-            destinations: self.actual.ipvs.values().map(|server| server.destinations.len()).sum(),
-            vips: vips.len(),
-            desired: self.ledger.servers().count(),
-        }
     }
 
     fn bgp_status(&self) -> Option<BgpStatus> {

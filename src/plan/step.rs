@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use crate::model::addr::{Addr, LINK, LocalRoute};
 use crate::model::bgp::{Bgp, Global, Path, Peer};
-use crate::model::ipvs::{Destination, DestinationKey, ServerKey, ServerSettings, VirtualServer};
+use crate::model::ipvs::{
+    Connections, Destination, DestinationKey, ServerKey, ServerSettings, Timeouts, VirtualServer,
+};
 use crate::model::nft::{Elements, Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
@@ -50,6 +52,12 @@ pub enum Step {
     SetDestination(ServerKey, DestinationKey, Destination),
     /// Delete a destination.
     DeleteDestination(ServerKey, DestinationKey),
+    /// Set after how long IPVS forgets idle connections.
+    SetTimeouts(Timeouts),
+    /// Delete the conntrack entries of UDP flows that were sent to the virtual server and that the destination answers, and
+    /// no others. With the virtual server's own address and port for a destination, they are those that passed by before
+    /// it was there.
+    Forget(ServerKey, DestinationKey),
     /// Add a local route, or replace the one of our protocol that is there.
     SetRoute(Prefix, LocalRoute),
     /// Delete a local route of our protocol.
@@ -90,13 +98,16 @@ pub enum Target {
     Nft,
     /// Virtual servers.
     Ipvs,
+    /// Connections of virtual servers: after how long they are forgotten, and which at once.
+    Connections,
     /// gobgpd.
     Bgp,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 5] = [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Bgp];
+    pub const ALL: [Target; 6] =
+        [Target::Sysctl, Target::Addr, Target::Nft, Target::Ipvs, Target::Connections, Target::Bgp];
 
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
@@ -105,6 +116,7 @@ impl Target {
             Target::Addr => "addr",
             Target::Nft => "nft",
             Target::Ipvs => "ipvs",
+            Target::Connections => "connections",
             Target::Bgp => "bgp",
         }
     }
@@ -131,6 +143,7 @@ impl Step {
             | Step::DeleteDestination(..)
             | Step::ListServers
             | Step::ReadServer(_) => Target::Ipvs,
+            Step::SetTimeouts(_) | Step::Forget(..) => Target::Connections,
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)
@@ -178,6 +191,10 @@ impl fmt::Display for Step {
                 write!(f, "set destination {name} weight {} of {key}", value.weight)
             }
             Step::DeleteDestination(key, name) => write!(f, "delete destination {name} of {key}"),
+            Step::SetTimeouts(Timeouts { tcp, tcp_fin, udp }) => {
+                write!(f, "set IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")
+            }
+            Step::Forget(key, name) => write!(f, "forget flows to {key} that {name} answers"),
             Step::SetRoute(prefix, route) => {
                 write!(f, "set local route {prefix}")?;
                 route.source.iter().try_for_each(|source| write!(f, " src {source}"))
@@ -270,8 +287,8 @@ pub enum Observation {
     /// Answer to [`Step::ListServers`]: all virtual servers of the network namespace, whoever made them; those by
     /// firewall mark are left out.
     Servers(BTreeMap<ServerKey, ServerSettings>),
-    /// Answer to [`Step::ReadServer`].
-    Server(Option<VirtualServer>),
+    /// Answer to [`Step::ReadServer`], with the connections that its destinations have.
+    Server(Option<VirtualServer>, Connections),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
 }
@@ -285,6 +302,8 @@ pub struct HostReading {
     pub addr: Result<Addr, String>,
     /// Packet filter rules.
     pub nft: Result<Nft, String>,
+    /// After how long IPVS forgets idle connections; none where the kernel has not loaded IPVS.
+    pub timeouts: Result<Option<Timeouts>, String>,
     /// Facts about the node.
     pub host: Result<Host, String>,
 }

@@ -97,6 +97,7 @@ impl Agent {
             // No gobgpd: nobody serves its queue.
             speaker: mpsc::channel(1).0,
             notices: Some(notices),
+            health: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

@@ -5,6 +5,7 @@ mod cleanup;
 mod commands;
 mod container;
 mod damage;
+mod drain;
 mod plane;
 mod restart;
 mod role;

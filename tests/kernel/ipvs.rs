@@ -9,7 +9,8 @@ use std::process::Command;
 
 use vipcast::apply::ipvs::{BATCH, Ipvs};
 use vipcast::model::ipvs::{
-    Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
+    Connections, Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings,
+    Timeouts, VirtualServer,
 };
 use vipcast::plan::step::{Observation, Outcome, Step};
 
@@ -58,7 +59,7 @@ fn done(ipvs: &mut Ipvs, steps: Vec<Step>) {
 
 fn read(ipvs: &mut Ipvs, key: ServerKey) -> Option<VirtualServer> {
     match &perform(ipvs, vec![Step::ReadServer(key)])[..] {
-        [Outcome::Read(Observation::Server(server))] => server.clone(),
+        [Outcome::Read(Observation::Server(server, _))] => server.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -249,7 +250,10 @@ fn a_reading_step_sees_the_changes_before_it_and_none_after_it() {
         );
         let reading = |destinations: &[(DestinationKey, Destination)]| {
             let destinations = destinations.iter().copied().collect();
-            Outcome::Read(Observation::Server(Some(VirtualServer { settings: settings("rr"), destinations })))
+            Outcome::Read(Observation::Server(
+                Some(VirtualServer { settings: settings("rr"), destinations }),
+                Connections::default(),
+            ))
         };
         assert_eq!(
             outcomes,
@@ -260,7 +264,7 @@ fn a_reading_step_sees_the_changes_before_it_and_none_after_it() {
                 Outcome::Done,
                 reading(&[(nth_pod(1), weight(1))]),
                 Outcome::Done,
-                Outcome::Read(Observation::Server(None)),
+                Outcome::Read(Observation::Server(None, Connections::default())),
             ]
         );
     });
@@ -310,5 +314,30 @@ fn without_virtual_servers_the_list_is_empty_and_nothing_is_found() {
         assert_eq!(list(&mut ipvs), BTreeMap::new());
         assert_eq!(read(&mut ipvs, web()), None);
         assert_eq!(read(&mut ipvs, server("fd96::1", Protocol::Sctp, 1)), None);
+    });
+}
+
+/// They hold for the network namespace.
+#[test]
+fn timeouts_read_back_as_set() {
+    in_namespace(|| {
+        let mut ipvs = Ipvs::connect().unwrap();
+        let kernel = Timeouts { tcp: 900, tcp_fin: 120, udp: 300 };
+        assert_eq!(ipvs.timeouts().unwrap(), kernel);
+        let wanted = Timeouts { tcp: 7500, tcp_fin: 30, udp: 1 };
+        done(&mut ipvs, vec![Step::SetTimeouts(wanted)]);
+        assert_eq!(ipvs.timeouts().unwrap(), wanted);
+    });
+}
+
+#[test]
+fn connections_are_counted_by_destination() {
+    in_namespace(|| {
+        let mut ipvs = Ipvs::connect().unwrap();
+        let server = VirtualServer { settings: settings("rr"), destinations: [(nth_pod(1), weight(1))].into() };
+        done(&mut ipvs, creation(web(), &server));
+        let (_, connections) = ipvs.get(&web()).unwrap().unwrap();
+        assert_eq!(connections, Connections::default());
+        assert_eq!(ipvs.get(&ServerKey { port: 81, ..web() }).unwrap(), None);
     });
 }

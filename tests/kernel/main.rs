@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds something else than it expects has failed")]
 
 mod agent;
+mod conntrack;
 mod host;
 mod ipvs;
 mod model;

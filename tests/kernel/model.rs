@@ -140,7 +140,8 @@ async fn observed(kernel: &mut Kernel) -> ModelNode {
     };
     let mut ipvs = BTreeMap::new();
     for report in kernel.perform(servers.into_keys().map(Step::ReadServer).collect()).await {
-        let Report { step: Step::ReadServer(key), outcome: Outcome::Read(Observation::Server(Some(found))) } = report
+        let Report { step: Step::ReadServer(key), outcome: Outcome::Read(Observation::Server(Some(found), _)) } =
+            report
         else {
             panic!("{report:?}")
         };
@@ -153,7 +154,7 @@ async fn observed(kernel: &mut Kernel) -> ModelNode {
         nft: host.nft.unwrap(),
         ..State::default()
     };
-    ModelNode { state, host: host.host.unwrap() }
+    ModelNode { state, host: host.host.unwrap(), ..ModelNode::default() }
 }
 
 /// Performs `steps` on both; they have to agree on each of them and on what is there afterwards.

@@ -7,7 +7,10 @@ use std::path::Path;
 use serde_json::Value;
 use vipcast::admin::metrics::Metrics;
 use vipcast::plan::Status;
-use vipcast::plan::status::{BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus};
+use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
+use vipcast::plan::status::{
+    BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus, TimeoutsStatus,
+};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -42,6 +45,9 @@ fn status() -> Status {
     status.ranges.push(RangeStatus { prefix: text(), announce: text(), routes: 0, problem: None });
     status.sysctls.push(SysctlStatus { name: text(), found: None, now: None, wanted: text() });
     status.failures.push(FailureStatus { what: text(), reason: text(), count: 0 });
+    status.ipvs.timeouts = Some(TimeoutsStatus { tcp: 0, tcp_fin: 0, udp: 0 });
+    status.capacity.snat = Some(SnatStatus { endpoint: text(), connections: 0, ports: 1 });
+    status.capacity.conntrack = Some(ConntrackStatus { entries: 0, limit: 0, insert_failed: None });
     let peer = PeerStatus { address: text(), asn: 0, state: "Idle".into(), reason: None, problem: None };
     let route = RouteStatus { prefix: text(), next_hop: text(), communities: Vec::new() };
     status.bgp = Some(BgpStatus { peers: vec![peer], routes: vec![route], ..BgpStatus::default() });

@@ -1,5 +1,6 @@
 //! The planner against the model node: the main job, its order, and what must not happen.
 
+mod drain;
 mod failures;
 mod gobgpd;
 mod notices;
@@ -74,7 +75,7 @@ fn the_last_endpoint_takes_the_virtual_server_with_it_and_the_aggregate_stays() 
 }
 
 #[test]
-fn destinations_are_added_before_others_are_deleted() {
+fn destinations_are_added_before_others_take_no_more_connections_and_are_deleted() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
     rig.tell(slice("web-4", "web", &[("http", 8080)], &["10.244.1.2", "10.244.3.2"]));
@@ -82,6 +83,7 @@ fn destinations_are_added_before_others_are_deleted() {
         rig.steps(),
         [
             "add destination 10.244.3.2:8080 weight 1 to 10.96.0.10:80 TCP",
+            "set destination 10.244.2.2:8080 weight 0 of 10.96.0.10:80 TCP",
             "delete destination 10.244.2.2:8080 of 10.96.0.10:80 TCP"
         ]
     );

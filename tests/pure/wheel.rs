@@ -107,6 +107,7 @@ impl Rig {
             let mut planner = Planner::new(settings, vipcast::model::Time::ZERO);
             let mut wheel = Wheel {
                 notices: None,
+                health: None,
                 changes: receiver,
                 questions: asked,
                 kernel: kernel_queue,
@@ -350,6 +351,7 @@ async fn without_sources_the_loop_ends() {
     let (speaker, _speaker_steps) = mpsc::channel(8);
     let mut wheel = Wheel {
         notices: None,
+        health: None,
         changes: receiver,
         questions: asked,
         kernel,
@@ -373,6 +375,7 @@ async fn without_bgp_the_loop_needs_no_gobgpd() {
     let kernel = start_executor("kernel", async move || side, changes.clone()).unwrap();
     let mut wheel = Wheel {
         notices: None,
+        health: None,
         changes: receiver,
         questions: asked,
         kernel,

@@ -213,6 +213,7 @@ pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
             classic_broken: BTreeSet::new(),
         },
         ipvs: servers(settings, world),
+        timeouts: Some(settings.dataplane.timeouts),
         bgp: None,
     }
 }

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use vipcast::model::addr::Link;
 use vipcast::model::bgp::{NextHop, Path};
-use vipcast::model::ipvs::{Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer};
+use vipcast::model::ipvs::{
+    DestinationKey, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
+};
 use vipcast::model::{Event, Prefix, Settings, State, Time};
 use vipcast::plan::change::Leave;
 use vipcast::plan::pass::is_for_speaker;
@@ -82,6 +84,8 @@ pub(crate) enum Act {
     Fail(Side, Vec<Fault>),
     /// Somebody else changes the node.
     Meddle(Meddling),
+    /// A client connects to one of the destinations that take connections, for so many milliseconds.
+    Connect(usize, u64),
     /// gobgpd cannot be reached any more; it lost all if it died.
     SpeakerDown { died: bool },
     /// gobgpd can be reached again.
@@ -107,6 +111,8 @@ pub(crate) struct Sim {
     pub(crate) latencies: usize,
     /// Virtual servers that nothing on the node told apart from somebody else's when an agent began.
     strays: BTreeSet<ServerKey>,
+    /// When connections end.
+    ends: Vec<(Time, ServerKey, DestinationKey)>,
     kernel: Lane,
     speaker: Lane,
     watchman: Watchman,
@@ -143,6 +149,7 @@ impl Sim {
             writes: Vec::new(),
             latencies: 0,
             strays: [FOREIGN].into(),
+            ends: Vec::new(),
             kernel: Lane::default(),
             speaker: Lane::default(),
             watchman,
@@ -195,6 +202,7 @@ impl Sim {
             Act::Fail(Side::Kernel, faults) => self.node.kernel_faults.extend(faults),
             Act::Fail(Side::Speaker, faults) => self.node.speaker_faults.extend(faults),
             Act::Meddle(meddling) => self.meddle(meddling),
+            Act::Connect(n, milliseconds) => self.connect(n, Duration::from_millis(milliseconds)),
             Act::SpeakerDown { died } => self.speaker_down(died),
             Act::SpeakerUp => self.speaker_up(),
             Act::SpeakerBlinks => {
@@ -202,6 +210,33 @@ impl Sim {
                 self.speaker_up();
             }
             Act::Kill(setup) => self.kill(setup.0),
+        }
+    }
+
+    /// A client connects for so long, to a destination that the kernel gives new connections to.
+    fn connect(&mut self, n: usize, duration: Duration) {
+        let state = &self.node.model.state;
+        let refuses = |key| state.nft.table.as_ref().is_some_and(|table| table.elements.draining.contains(key));
+        let servers = state.ipvs.iter().filter(|(key, _)| **key != FOREIGN && !refuses(*key));
+        let open =
+            servers.flat_map(|(key, server)| server.destinations.iter().map(move |(name, value)| (key, name, value)));
+        let open: Vec<_> = open.filter(|(.., value)| value.weight > 0).map(|(key, name, _)| (*key, *name)).collect();
+        if open.is_empty() {
+            return;
+        }
+        let (key, name) = open[n % open.len()];
+        let connections = self.node.model.connections.entry(key).or_default();
+        connections.set(name, connections.of(&name) + 1);
+        self.ends.push((self.now + duration, key, name));
+        self.watchman.connected(key, name);
+    }
+
+    /// Connections whose time has come end.
+    fn end_connections(&mut self) {
+        let over: Vec<_> = self.ends.extract_if(.., |(at, ..)| *at <= self.now).collect();
+        for (_, key, name) in over {
+            let connections = self.node.model.connections.entry(key).or_default();
+            connections.set(name, connections.of(&name).saturating_sub(1));
         }
     }
 
@@ -263,6 +298,7 @@ impl Sim {
 
     /// One pass. Its steps wait for their executors.
     pub(crate) fn plan(&mut self) -> Vec<Step> {
+        self.end_connections();
         let plan = self.planner.plan(self.now);
         let (kernel, speaker) = (&self.kernel.steps, &self.speaker.steps);
         let pending = || kernel.iter().chain(speaker).cloned().collect::<Vec<_>>();
@@ -270,6 +306,7 @@ impl Sim {
             settings: &self.settings,
             planner: &self.planner,
             truth: &self.node.model.state,
+            connections: &self.node.model.connections,
             pending: &pending,
             now: self.now,
         };
@@ -308,18 +345,14 @@ impl Sim {
             Side::Speaker => &mut self.speaker,
         };
         let Some(step) = lane.steps.pop_front() else { return false };
-        let pending = Vec::new;
-        let before = self.node.model.state.clone();
-        let moment = |truth| Moment {
-            settings: &self.settings,
-            planner: &self.planner,
-            truth,
-            pending: &pending,
-            now: self.now,
-        };
-        self.watchman.performing(&step, self.node.silent, &moment(&before));
+        self.end_connections();
+        self.watchman.performing(&step, self.node.silent, &self.node.model.state);
         let outcome = self.node.perform(&step);
-        self.watchman.performed(&step, &outcome, &moment(&self.node.model.state));
+        self.watchman.performed(&step, &outcome, &self.node.model.state, self.now);
+        let lane = match side {
+            Side::Kernel => &mut self.kernel,
+            Side::Speaker => &mut self.speaker,
+        };
         lane.reports.push_back(Report { step, outcome });
         true
     }
@@ -454,6 +487,7 @@ impl Sim {
         }
         assert_eq!(ours.addr, wanted.addr);
         assert_eq!(ours.nft, wanted.nft);
+        assert!(in_force.is_empty() || ours.timeouts == wanted.timeouts, "{:?}", ours.timeouts);
         for (name, value) in &wanted.sysctls {
             assert_eq!(ours.sysctls.get(name), Some(value), "{name}");
         }
@@ -712,6 +746,7 @@ pub(crate) fn any_act() -> impl Strategy<Value = Act> {
         16 => any_happening().prop_map(Act::Happen),
         3 => (any_side(), faults).prop_map(|(side, faults)| Act::Fail(side, faults)),
         3 => any_meddling().prop_map(Act::Meddle),
+        6 => any_connection(),
         1 => any::<bool>().prop_map(|died| Act::SpeakerDown { died }),
         1 => Just(Act::SpeakerUp),
         1 => Just(Act::SpeakerBlinks),
@@ -729,5 +764,11 @@ pub(crate) fn any_calm_act() -> impl Strategy<Value = Act> {
         1 => (1..3000_u64).prop_map(Act::Wait),
         1 => Just(Act::Sleep),
         6 => any_happening().prop_map(Act::Happen),
+        3 => any_connection(),
     ]
+}
+
+/// A connection, short or longer than connections may drain.
+fn any_connection() -> impl Strategy<Value = Act> {
+    (0..100_usize, prop_oneof![1..3000_u64, 1000..200_000_u64]).prop_map(|(n, length)| Act::Connect(n, length))
 }

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipcast::model::addr::{Link, LocalRoute};
-use vipcast::model::ipvs::{Protocol, ServerKey};
+use vipcast::model::ipvs::{Connections, DestinationKey, Protocol, ServerKey, VirtualServer};
 use vipcast::model::nft::Table;
 use vipcast::model::settings::{Announce, Snat};
 use vipcast::model::{Family, Prefix, Settings, State, Time};
+use vipcast::plan::change::Leave;
 use vipcast::plan::step::Target;
 use vipcast::plan::{Outcome, Planner, Status, Step, sysctl};
 
@@ -28,6 +29,10 @@ pub(crate) struct Watchman {
     written: BTreeMap<ServerKey, u64>,
     read: BTreeMap<ServerKey, u64>,
     meddled: BTreeMap<ServerKey, u64>,
+    /// When a client connected to a destination the last time.
+    connected: BTreeMap<(ServerKey, DestinationKey), u64>,
+    /// Since when a destination is there and not wanted, as far as the agent knows.
+    unwanted: BTreeMap<(ServerKey, DestinationKey), (u64, Time)>,
     /// When a path that was out went away, whoever took it.
     gone: BTreeMap<Prefix, Time>,
     /// What was out when he last looked.
@@ -41,6 +46,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) planner: &'a Planner,
     pub(crate) truth: &'a State,
+    pub(crate) connections: &'a BTreeMap<ServerKey, Connections>,
     /// Steps that were planned and not performed yet.
     pub(crate) pending: &'a dyn Fn() -> Vec<Step>,
     pub(crate) now: Time,
@@ -55,6 +61,13 @@ impl Watchman {
     /// A new agent began: it knows only what it reads itself.
     pub(crate) fn restart(&mut self) {
         self.began = self.tick();
+        self.unwanted.clear();
+    }
+
+    /// A client connected.
+    pub(crate) fn connected(&mut self, key: ServerKey, name: DestinationKey) {
+        let at = self.tick();
+        self.connected.insert((key, name), at);
     }
 
     /// Somebody else changed virtual servers or kernel parameters, which the kernel does not tell.
@@ -73,7 +86,7 @@ impl Watchman {
     }
 
     /// A step was performed.
-    pub(crate) fn performed(&mut self, step: &Step, outcome: &Outcome, moment: &Moment<'_>) {
+    pub(crate) fn performed(&mut self, step: &Step, outcome: &Outcome, truth: &State, now: Time) {
         let at = self.tick();
         let touched = matches!(outcome, Outcome::Done | Outcome::Later(_));
         match (step, step.target()) {
@@ -94,27 +107,29 @@ impl Watchman {
             }
             _ => {}
         }
-        self.look_at_paths(moment.truth, moment.now);
+        self.look_at_paths(truth, now);
     }
 
     /// A step is about to be performed, with its effect.
-    pub(crate) fn performing(&self, step: &Step, silent: bool, moment: &Moment<'_>) {
+    pub(crate) fn performing(&self, step: &Step, silent: bool, truth: &State) {
         if let Step::StartBgp(_) = step
             && !silent
         {
-            let running = moment.truth.bgp.as_ref().and_then(|bgp| bgp.global);
+            let running = truth.bgp.as_ref().and_then(|bgp| bgp.global);
             assert_eq!(running, None, "StartBgp on a gobgpd that runs BGP");
         }
     }
 
     /// A plan was made; its steps are not under way yet.
-    pub(crate) fn planned(&self, steps: &[Step], moment: &Moment<'_>) {
+    pub(crate) fn planned(&mut self, steps: &[Step], moment: &Moment<'_>) {
+        let desired = moment.planner.desired_servers();
+        self.note_unwanted(&desired, moment);
         if steps.iter().all(Step::is_read) {
             return;
         }
-        let desired = moment.planner.desired_servers();
         let ranges = Ranges::of(&moment.planner.status());
         let nothing = BTreeSet::new();
+        let wanted = |key, name| desired.get(&key).and_then(|server: &VirtualServer| server.destinations.get(name));
         for step in steps.iter().filter(|step| !step.is_read()) {
             if let Some(key) = server_of(step) {
                 assert_ne!(key, FOREIGN, "{step}: it is somebody else's");
@@ -125,10 +140,28 @@ impl Watchman {
                     assert!(!desired.contains_key(key), "{step}: it is wanted");
                     let others = desired.keys().any(|other| other.address == key.address);
                     self.server_goes(key.address, others, &ranges, moment, step);
+                    self.connections_end(*key, moment, step);
                 }
                 Step::DeleteDestination(key, name) => {
-                    let wanted = desired.get(key).is_some_and(|server| server.destinations.contains_key(name));
-                    assert!(!wanted, "{step}: it is wanted");
+                    assert_eq!(wanted(*key, name), None, "{step}: it is wanted");
+                    self.connection_ends(*key, *name, false, moment, step);
+                }
+                Step::AddDestination(key, name, value) => assert_eq!(wanted(*key, name), Some(value), "{step}"),
+                Step::SetDestination(key, name, value) => match wanted(*key, name) {
+                    Some(wanted) => assert_eq!(value, wanted, "{step}"),
+                    None => {
+                        assert_eq!(value.weight, 0, "{step}: it drains");
+                        // IPVS alone would refuse new connections slowly.
+                        let known = moment.planner.actual();
+                        let nothing_local = ranges.prefixes().next().is_none() && known.addr.routes.is_empty();
+                        let refused = refused(known).contains(key) || nothing_local;
+                        assert!(desired.contains_key(key) || refused, "{step}: nothing refuses new connections");
+                    }
+                },
+                Step::Forget(key, name) => {
+                    let there = moment.planner.actual().ipvs.get(key);
+                    let there = there.is_some_and(|server| server.destinations.contains_key(name));
+                    assert!(key.protocol == Protocol::Udp && !there, "{step}: it may still answer");
                 }
                 Step::SetRoute(prefix, _) => self.becomes_local(*prefix, moment, step),
                 Step::DeleteRoute(prefix) => self.infrastructure_goes(*prefix, &nothing, &ranges, moment, step),
@@ -142,6 +175,42 @@ impl Watchman {
                 _ => {}
             }
         }
+    }
+
+    /// Notes what the agent knows to be there and does not want.
+    fn note_unwanted(&mut self, desired: &BTreeMap<ServerKey, VirtualServer>, moment: &Moment<'_>) {
+        let at = self.tick();
+        let wanted = |key: &ServerKey, name: &DestinationKey| {
+            desired.get(key).is_some_and(|server| server.destinations.contains_key(name))
+        };
+        let there = moment.planner.actual().ipvs.iter();
+        let there = there.flat_map(|(key, server)| server.destinations.keys().map(move |name| (*key, *name)));
+        let unwanted: BTreeSet<_> = there.filter(|(key, name)| !wanted(key, name)).collect();
+        self.unwanted.retain(|destination, _| unwanted.contains(destination));
+        for destination in unwanted {
+            self.unwanted.entry(destination).or_insert((at, moment.now));
+        }
+    }
+
+    /// A virtual server is to be deleted, and with it the connections that its destinations have.
+    fn connections_end(&self, key: ServerKey, moment: &Moment<'_>, step: &Step) {
+        let destinations = moment.truth.ipvs.get(&key).into_iter().flat_map(|server| server.destinations.keys());
+        destinations.for_each(|name| self.connection_ends(key, *name, true, moment, step));
+    }
+
+    /// A destination is to be deleted: without connections, or after their time. Of one that goes with its virtual server,
+    /// they may have begun since it was read.
+    fn connection_ends(&self, key: ServerKey, name: DestinationKey, whole: bool, moment: &Moment<'_>, step: &Step) {
+        let count = moment.connections.get(&key).map_or(0, |connections| connections.of(&name));
+        if key.protocol == Protocol::Udp || removing(moment.planner) || count == 0 {
+            return;
+        }
+        // What somebody else has added is not known to the agent before it reads the virtual server.
+        let Some((noticed, since)) = self.unwanted.get(&(key, name)) else { return };
+        let over = moment.now.since(*since) >= moment.settings.dataplane.drain;
+        let read = self.read.get(&key).copied().unwrap_or_default();
+        let late = whole && read > *noticed && self.connected.get(&(key, name)).is_some_and(|at| *at > read);
+        assert!(over || late, "{step}: {name} has {count} connections");
     }
 
     /// A route is to be announced: the node must hold what it promises, and that must have been read back.
@@ -193,7 +262,10 @@ impl Watchman {
             }
             assert!(read > self.began && self.written.get(key).is_none_or(|at| read > *at), "{what}: {key} not read");
             if meddled < read {
-                assert_eq!(truth.ipvs.get(key), Some(wanted), "{what}: {key}");
+                let mut there = truth.ipvs.get(key).cloned();
+                let drains = |name: &DestinationKey, weight| weight == 0 && !wanted.destinations.contains_key(name);
+                there.iter_mut().for_each(|server| server.destinations.retain(|name, it| !drains(name, it.weight)));
+                assert_eq!(there.as_ref(), Some(wanted), "{what}: {key}");
             }
             let alone = !whole && moment.settings.dataplane.snat == Snat::Nftables;
             let masqueraded = table.is_some_and(|table| table.elements.masquerade.contains(key));
@@ -267,6 +339,12 @@ impl Watchman {
     /// The table is to be replaced: what it covers no more, no route may promise.
     fn table_shrinks(&self, table: &Table, ranges: &Ranges, moment: &Moment<'_>, step: &Step) {
         let there = moment.truth.nft.table.clone().unwrap_or_default();
+        let desired = moment.planner.desired_servers();
+        let known = moment.planner.actual();
+        for key in known.nft.table.iter().flat_map(|table| &table.elements.draining) {
+            let drained = desired.contains_key(key) || !known.ipvs.contains_key(key) || removing(moment.planner);
+            assert!(drained || table.elements.draining.contains(key), "{step}: {key} still drains");
+        }
         for prefix in there.guard.iter().filter(|prefix| !covers(&table.guard, **prefix)) {
             self.infrastructure_goes(*prefix, &table.guard, ranges, moment, step);
         }
@@ -323,6 +401,16 @@ impl Ranges {
 /// Is all of the range local, whether a Service has an address or not?
 fn is_whole(range: Prefix, announce: Announce, moment: &Moment<'_>) -> bool {
     announce == Announce::Aggregate || moment.settings.allowed.iter().all(|allowed| allowed.prefix != range)
+}
+
+/// Virtual servers to which new connections are refused.
+fn refused(state: &State) -> BTreeSet<ServerKey> {
+    state.nft.table.iter().flat_map(|table| table.elements.draining.iter().copied()).collect()
+}
+
+/// Does all that is ours go?
+fn removing(planner: &Planner) -> bool {
+    planner.leaving() == Some(Leave::Remove) || planner.status().role == "standing by"
 }
 
 fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {

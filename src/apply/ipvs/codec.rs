@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::apply::netlink::{Attributes, Batch, Request, Writer};
 use crate::model::ipvs::{
-    Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings,
+    Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, Timeouts,
 };
 use crate::plan::step::{Step, Target};
 
@@ -36,12 +36,17 @@ enum Command {
     SetDestination = 6,
     DeleteDestination = 7,
     GetDestination = 8,
+    SetConfiguration = 12,
+    GetConfiguration = 13,
 }
 
 /// `IPVS_CMD_ATTR_*`: what a message is about.
 mod about {
     pub(super) const SERVICE: u16 = 1;
     pub(super) const DESTINATION: u16 = 2;
+    pub(super) const TIMEOUT_TCP: u16 = 4;
+    pub(super) const TIMEOUT_TCP_FIN: u16 = 5;
+    pub(super) const TIMEOUT_UDP: u16 = 6;
 }
 
 /// `IPVS_SVC_ATTR_*`.
@@ -65,6 +70,8 @@ mod destination {
     pub(super) const WEIGHT: u16 = 4;
     pub(super) const UPPER_THRESHOLD: u16 = 5;
     pub(super) const LOWER_THRESHOLD: u16 = 6;
+    pub(super) const ACTIVE: u16 = 7;
+    pub(super) const INACTIVE: u16 = 8;
     pub(super) const FAMILY: u16 = 11;
 }
 
@@ -77,6 +84,9 @@ pub struct Malformed {
     /// What is missing in it, or cannot be understood.
     pub attribute: &'static str,
 }
+
+/// An answer that has no timeouts.
+pub const NO_TIMEOUTS: Malformed = Malformed { object: "configuration", attribute: "timeouts" };
 
 /// A step that no request can be made of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +124,11 @@ pub fn push(batch: &mut Batch, family: u16, step: &Step) -> Result<(), Unfit> {
             server(w, key, None);
             destination(w, name, None);
         }),
+        Step::SetTimeouts(timeouts) => add(Command::SetConfiguration, &|w| {
+            w.u32(about::TIMEOUT_TCP, timeouts.tcp);
+            w.u32(about::TIMEOUT_TCP_FIN, timeouts.tcp_fin);
+            w.u32(about::TIMEOUT_UDP, timeouts.udp);
+        }),
         other => return Err(Unfit::NotOurs(other.target())),
     }
     Ok(())
@@ -133,6 +148,18 @@ pub fn get_server(family: u16, key: &ServerKey) -> Batch {
 /// virtual server.
 pub fn list_destinations(family: u16, key: &ServerKey) -> Batch {
     Batch::of(request(family, Command::GetDestination, true), |w| server(w, key, None))
+}
+
+/// Asks after how long idle connections are forgotten.
+pub fn get_timeouts(family: u16) -> Batch {
+    Batch::of(request(family, Command::GetConfiguration, false), |_| {})
+}
+
+/// The timeouts of a message.
+pub fn parse_timeouts(message: &Attributes<'_>) -> Result<Timeouts, Malformed> {
+    let seconds = |kind| message.get(kind).and_then(|a| a.u32()).ok_or(NO_TIMEOUTS);
+    let (tcp, tcp_fin) = (seconds(about::TIMEOUT_TCP)?, seconds(about::TIMEOUT_TCP_FIN)?);
+    Ok(Timeouts { tcp, tcp_fin, udp: seconds(about::TIMEOUT_UDP)? })
 }
 
 /// The virtual server of a message; none where it is one that no [`ServerKey`] names: by firewall mark, or of another
@@ -171,6 +198,14 @@ pub fn parse_destination(message: &Attributes<'_>) -> Result<(DestinationKey, De
     let forwarding = forwarding(method).ok_or(missing("forwarding method"))?;
     let weight = nest.get(destination::WEIGHT).and_then(|a| a.u32()).ok_or(missing("weight"))?;
     Ok((DestinationKey { address, port }, Destination { weight, forwarding }))
+}
+
+/// How many connections the destination of a message has, active and inactive ones.
+pub fn parse_connections(message: &Attributes<'_>) -> Result<u64, Malformed> {
+    let missing = |attribute| Malformed { object: "destination", attribute };
+    let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
+    let count = |kind| nest.get(kind).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from);
+    Ok(count(destination::ACTIVE)? + count(destination::INACTIVE)?)
 }
 
 fn request(family: u16, command: Command, dump: bool) -> Request {

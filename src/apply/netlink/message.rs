@@ -2,10 +2,12 @@
 
 use super::{ALIGNMENT, ATTRIBUTE_HEADER, ATTRIBUTE_NESTED, FLAG_ACK, FLAG_DUMP, FLAG_REQUEST, GENERIC_HEADER, HEADER};
 
-/// What a request of generic netlink asks for (`struct genlmsghdr`).
+/// What a request of generic netlink asks for (`struct genlmsghdr`). Netfilter's header is as long (`struct nfgenmsg`): it has
+/// the address family where the command is here, and nothing of use in the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// The number of the family, as [`Socket::resolve`](super::Socket::resolve) found it.
+    /// The number of the family, as [`Socket::resolve`](super::Socket::resolve) found it; for netfilter the subsystem and
+    /// its message.
     pub family: u16,
     /// The family's command.
     pub command: u8,

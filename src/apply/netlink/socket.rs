@@ -58,7 +58,7 @@ pub enum Load {
     Never,
 }
 
-/// A socket of generic netlink, in the network namespace of the thread that opened it.
+/// A socket of generic netlink or of netfilter, in the network namespace of the thread that opened it.
 ///
 /// The kernel puts its answers into the socket's queue before the call that sends a request returns, and the next part
 /// of a dump while the one before is received. So nothing here ever waits: an empty queue before the end of an answer
@@ -72,7 +72,16 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket.
     pub fn open() -> Result<Socket, NetlinkError> {
-        let socket = NlSocket::connect(NlFamily::Generic, None, Groups::empty()).map_err(NetlinkError::Open)?;
+        Socket::of(NlFamily::Generic)
+    }
+
+    /// Opens a socket of netfilter, which is used in the same way; its subsystems have fixed numbers.
+    pub fn netfilter() -> Result<Socket, NetlinkError> {
+        Socket::of(NlFamily::Netfilter)
+    }
+
+    fn of(family: NlFamily) -> Result<Socket, NetlinkError> {
+        let socket = NlSocket::connect(family, None, Groups::empty()).map_err(NetlinkError::Open)?;
         socket.set_recv_buffer_size(QUEUE).map_err(NetlinkError::Open)?;
         Ok(Socket { socket, sequence: 1, buffer: vec![0; RECEIVE_BUFFER] })
     }

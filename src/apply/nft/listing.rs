@@ -275,6 +275,10 @@ fn flatten(flags: &[Value]) -> Vec<Value> {
 }
 
 fn field(key: &str, value: &Value) -> (String, Value) {
+    // Whose header a field is of, rather than a number in one.
+    if key == "protocol" {
+        return (key.to_owned(), value.clone());
+    }
     let mut value = canonical(value);
     match (key, &mut value) {
         ("set", Value::Array(members)) => members.sort_by_key(Value::as_u64),

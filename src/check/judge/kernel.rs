@@ -145,6 +145,7 @@ fn judge_rights(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 pub(super) fn judge_parameters(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     judge_settings(config, facts, findings);
     judge_conntrack(facts, findings);
+    judge_timeouts(config, facts, findings);
     table::judge(config, facts, findings);
 }
 
@@ -195,6 +196,25 @@ fn judge_conntrack(facts: &Facts, findings: &mut Vec<Finding>) {
         } else if conntrack.max < CONNTRACK_MIN {
             let wanted = format!("{CONNTRACK_MIN} or more: every connection through this node takes one");
             findings.push(warning(subject, conntrack.max.to_string(), wanted, raise));
+        }
+    }
+}
+
+/// What conntrack forgets before IPVS does gets another source port with its next packet, which its endpoint does not know.
+fn judge_timeouts(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
+    let (Some(conntrack), wanted) = (facts.conntrack, config.settings.dataplane.timeouts) else { return };
+    for (name, found, key, wanted) in [
+        ("tcp_timeout_established", conntrack.tcp, "tcp", wanted.tcp),
+        ("udp_timeout_stream", conntrack.udp, "udp", wanted.udp),
+    ] {
+        if let Some(found) = found.filter(|found| *found < wanted) {
+            let name = format!("net/netfilter/nf_conntrack_{name}");
+            findings.push(warning(
+                format!("kernel parameter {name}"),
+                format!("{found} seconds, so conntrack forgets idle connections before IPVS does"),
+                format!("{wanted} or more, as dataplane.timeouts.{key} says"),
+                format!("sysctl -w {name}={wanted}, or a smaller dataplane.timeouts.{key}"),
+            ));
         }
     }
 }

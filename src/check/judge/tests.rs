@@ -39,7 +39,7 @@ fn ready(config: &Config) -> Facts {
             .map(|(name, value)| (name, Parameter { value, writable: true }))
             .collect(),
         sysctls_locked: false,
-        conntrack: Some(Conntrack { count: 1000, max: 262_144 }),
+        conntrack: Some(Conntrack { count: 1000, max: 262_144, tcp: Some(432_000), udp: Some(120) }),
         ipv6: true,
         addresses,
         links: ["lo", "eth0", "vipcast0"].map(str::to_owned).into(),
@@ -256,7 +256,8 @@ fn kernel_parameters() {
             "W: kernel parameters: found /proc/sys, which this process cannot write, without those of modules that are not loaded yet; wanted: net/ipv4/vs/conntrack=1; run `vipcast prepare` in a privileged container, or on the host: modprobe ip_vs; sysctl -w net/ipv4/vs/conntrack=1",
         ],
     );
-    let conntrack = |count, max| move |facts: &mut Facts| facts.conntrack = Some(Conntrack { count, max });
+    let conntrack =
+        |count, max| move |facts: &mut Facts| facts.conntrack = Some(Conntrack { count, max, tcp: None, udp: None });
     assert_findings(
         BASE,
         conntrack(10, 65536),
@@ -360,6 +361,30 @@ fn allowed_ranges_and_node_ports() {
         |facts| assert!(facts.virtual_servers.insert(http)),
         &[
             "W: virtual servers: found 1 outside of our ranges, the first 10.0.1.2:30080 TCP; wanted: no other user of IPVS, whose kernel parameters would become ours; look at ipvsadm -Ln; vipcast leaves them alone",
+        ],
+    );
+}
+
+#[test]
+fn conntrack_remembers_for_as_long_as_ipvs() {
+    let idle = |tcp, udp| {
+        move |facts: &mut Facts| {
+            facts.conntrack = Some(Conntrack { count: 1000, max: 262_144, tcp: Some(tcp), udp: Some(udp) });
+        }
+    };
+    assert_findings(BASE, idle(7500, 120), &[]);
+    assert_findings(
+        BASE,
+        idle(3600, 120),
+        &[
+            "W: kernel parameter net/netfilter/nf_conntrack_tcp_timeout_established: found 3600 seconds, so conntrack forgets idle connections before IPVS does; wanted: 7500 or more, as dataplane.timeouts.tcp says; sysctl -w net/netfilter/nf_conntrack_tcp_timeout_established=7500, or a smaller dataplane.timeouts.tcp",
+        ],
+    );
+    assert_findings(
+        &format!("{BASE}dataplane: {{timeouts: {{tcp: 15m, udp: 5m}}}}"),
+        idle(900, 120),
+        &[
+            "W: kernel parameter net/netfilter/nf_conntrack_udp_timeout_stream: found 120 seconds, so conntrack forgets idle connections before IPVS does; wanted: 300 or more, as dataplane.timeouts.udp says; sysctl -w net/netfilter/nf_conntrack_udp_timeout_stream=300, or a smaller dataplane.timeouts.udp",
         ],
     );
 }

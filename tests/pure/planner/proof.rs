@@ -38,7 +38,7 @@ fn the_plan_as_lb_node_is_the_one_of_a_node_with_the_label() {
     let mut differing = agreeing.clone();
     let server = differing.state.ipvs.values_mut().next().unwrap();
     server.destinations.insert(endpoint("192.0.2.99", 99), DESTINATION);
-    for (node, ipvs) in [(agreeing, 0), (differing, 1)] {
+    for (node, ipvs) in [(agreeing, 0), (differing, 2)] {
         let document = plan(labelled().as_lb_node(), node.clone(), "role=worker");
         assert_eq!(document.summary["ipvs"], ipvs, "{document:#?}");
         assert!(document.summary["addr"] > 0 && document.remaining.is_empty(), "{document:#?}");

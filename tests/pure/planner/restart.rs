@@ -27,11 +27,20 @@ fn the_endpoints_of_a_slice_that_is_bad_stay() {
     rig.tell(slice("web-4", "web", &[("http", 8080)], &["10.244.1.2"]));
     assert_eq!(
         rig.steps(),
-        ["delete destination 10.244.2.2:8080 of 10.96.0.10:80 TCP"],
+        [
+            "set destination 10.244.2.2:8080 weight 0 of 10.96.0.10:80 TCP",
+            "delete destination 10.244.2.2:8080 of 10.96.0.10:80 TCP"
+        ],
         "what was told goes as always"
     );
     rig.tell(Event::Gone(reference(Kind::EndpointSlice, "shop/more")));
-    assert_eq!(rig.steps(), ["delete destination 10.244.7.7:8080 of 10.96.0.10:80 TCP"]);
+    assert_eq!(
+        rig.steps(),
+        [
+            "set destination 10.244.7.7:8080 weight 0 of 10.96.0.10:80 TCP",
+            "delete destination 10.244.7.7:8080 of 10.96.0.10:80 TCP"
+        ]
+    );
 }
 
 #[test]

@@ -211,6 +211,21 @@ proptest! {
     }
 
     #[test]
+    fn connections_are_the_active_and_the_inactive_ones(active in any::<u32>(), inactive in any::<u32>()) {
+        let mut w = Writer::default();
+        w.nest(about::DESTINATION, |w| {
+            w.u32(destination::ACTIVE, active);
+            w.u32(destination::INACTIVE, inactive);
+        });
+        let count = parse_connections(&Attributes::new(w.as_bytes()));
+        prop_assert_eq!(count, Ok(u64::from(active) + u64::from(inactive)));
+        let missing = Malformed { object: "destination", attribute: "count of connections" };
+        let server = server_key("10.0.0.1", Protocol::Tcp, 80);
+        let request = request_of(Step::DeleteDestination(server, destination_key("10.1.2.3", 8080)));
+        prop_assert_eq!(parsed(request, parse_connections), Err(missing));
+    }
+
+    #[test]
     fn flags_that_the_kernel_owns_are_neither_sent_nor_seen(key in any_server_key(), flags in any::<u32>()) {
         let step = Step::AddServer(key, settings("rr", flags, 0));
         let sent = parsed(request_of(step), |message| {
@@ -237,7 +252,7 @@ proptest! {
             let mut w = Writer::default();
             w.bytes(kind, &bytes);
             let message = Attributes::new(w.as_bytes());
-            let _ = (parse_server(&message), parse_destination(&message));
+            let _ = (parse_server(&message), parse_destination(&message), parse_connections(&message));
         }
     }
 }

@@ -77,7 +77,8 @@ pub(super) fn with_rig(test: impl AsyncFnOnce(&mut Node, &Rig) + Send) {
                 sh(&format!("ip -n {there} route add default via {gateway}"));
             }
         };
-        let clients = ["192.0.2.2/24", "192.0.2.130/24", "fd02::2/64", "fd02::82/64"];
+        // Of several, IPv4 takes the first for itself, IPv6 the last.
+        let clients = ["192.0.2.2/24", "192.0.2.130/24", "fd02::82/64", "fd02::2/64"];
         link("client0", &rig.client, ["192.0.2.1/24", "fd02::1/64"], &clients, [IPV4.node, IPV6.node]);
         let pods = ["10.244.1.2/24", "fd00:244::2/64"];
         link("pod0", &rig.pod, ["10.244.1.1/24", "fd00:244::1/64"], &pods, [IPV4.node_at_pod, IPV6.node_at_pod]);
