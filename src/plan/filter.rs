@@ -44,12 +44,11 @@ impl Planner {
 
     fn elements_of(&self, key: ServerKey, ask: &Ask) -> Elements {
         let mut elements = Elements::default();
-        // The classic rule masquerades all that IPVS forwards, and no rule of ours can stop it.
-        if self.settings.dataplane.snat == Snat::Nftables {
-            elements.keep.extend(Some(key).filter(|_| ask.filter.keep));
-            let in_range = self.ranges.covering(key.address).is_some_and(|range| range.is_whole());
-            elements.masquerade.extend(Some(key).filter(|_| !in_range));
-        }
+        let snat = self.settings.dataplane.snat;
+        elements.keep.extend(Some(key).filter(|_| snat != Snat::None && ask.filter.keep));
+        // The classic rule masquerades all that IPVS forwards.
+        let in_range = self.ranges.covering(key.address).is_some_and(|range| range.is_whole());
+        elements.masquerade.extend(Some(key).filter(|_| snat == Snat::Nftables && !in_range));
         elements.sources.extend(ask.filter.sources.iter().map(|sources| (key, (**sources).clone())));
         elements
     }

@@ -113,7 +113,7 @@ impl Planner {
             masquerade: outermost(masquerade),
             guard,
             source: Some(source).filter(|_| rewrites).unwrap_or_default(),
-            pods: if rewrites { outermost(pods) } else { BTreeSet::new() },
+            pods: if is_used && dataplane.snat != Snat::None { outermost(pods) } else { BTreeSet::new() },
             mss: dataplane.mss.filter(|_| is_used),
             ..Table::default()
         }

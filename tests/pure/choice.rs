@@ -66,8 +66,12 @@ fn any_slice() -> impl Strategy<Value = Slice> {
 }
 
 fn any_port() -> impl Strategy<Value = ServicePort> {
-    select(PORTS.to_vec())
-        .prop_map(|(name, protocol)| ServicePort { name: name.into(), protocol, port: 80, node_port: None })
+    select(PORTS.to_vec()).prop_map(|(name, protocol)| ServicePort {
+        name: name.into(),
+        protocol,
+        port: 80,
+        node_port: None,
+    })
 }
 
 fn any_surroundings() -> impl Strategy<Value = Surroundings> {

@@ -11,7 +11,12 @@ fn read(name: &str) -> String {
 
 /// The tests named as `file.rs::test` in `text`.
 fn named(text: &str) -> Vec<(&str, &str)> {
-    text.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).filter(|(file, _)| file.ends_with(".rs")).collect()
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.split_once("::"))
+        .filter(|(file, _)| file.ends_with(".rs"))
+        .collect()
 }
 
 /// Is there a test of this name, which may stand in a macro, in the file?

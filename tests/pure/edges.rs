@@ -156,7 +156,8 @@ fn edge_08_local_vips_are_no_sources_and_answer_no_arp() {
 fn edge_10_unused_addresses_and_ports_of_a_range_are_refused() {
     let mut site = Site::new(&[web(), eps("a", &[ONE])]);
     assert_eq!(site.outcome(), [SERVED]);
-    let local = |address: &str| site.rig.node.state.addr.routes.keys().any(|route| route.contains(address.parse().unwrap()));
+    let local =
+        |address: &str| site.rig.node.state.addr.routes.keys().any(|route| route.contains(address.parse().unwrap()));
     for address in ["10.20.30.41", "10.20.255.254", "172.16.0.9", "fd00:172:16::9"] {
         assert!(local(address) && site.is_guarded(address), "{address}");
     }
@@ -177,7 +178,10 @@ fn edge_11_mh_is_filled_in_one_order_on_every_node() {
     let right = fills(&[eps("c", &[two, ONE]), eps("d", &[three, two]), web()]);
     assert_eq!(left, right);
     assert_eq!(left.len(), 5, "{left:#?}");
-    assert!(left[0].contains("none") && left[4].starts_with("set virtual server") && left[4].contains("mh"), "{left:#?}");
+    assert!(
+        left[0].contains("none") && left[4].starts_with("set virtual server") && left[4].contains("mh"),
+        "{left:#?}"
+    );
 }
 
 #[test]
@@ -308,10 +312,7 @@ fn edge_22_labels_that_give_a_service_to_another_proxy() {
 fn edge_28_a_range_is_one_route() {
     let objects = (1..200).flat_map(|n| {
         let name = format!("s{n}");
-        [
-            service(&name, &format!("clusterIPs: [10.20.0.{n}], {PORTS}")),
-            slice(&name, &name, P80, &[ONE]),
-        ]
+        [service(&name, &format!("clusterIPs: [10.20.0.{n}], {PORTS}")), slice(&name, &name, P80, &[ONE])]
     });
     let mut site = Site::new(&objects.collect::<Vec<_>>());
     site.rig.run();

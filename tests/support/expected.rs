@@ -100,7 +100,8 @@ fn of_service(settings: &Settings, world: &World, name: &ServiceKey, service: &S
             }
         }
         let Some((number, node_ports)) = port.node_port.zip(settings.dataplane.node_ports.as_ref()) else { continue };
-        let has_family = |address: &IpAddr| service.cluster_ips.iter().any(|vip| Family::of(*vip) == Family::of(*address));
+        let has_family =
+            |address: &IpAddr| service.cluster_ips.iter().any(|vip| Family::of(*vip) == Family::of(*address));
         let named = |address: &IpAddr| node_ports.addresses.iter().any(|prefix| prefix.contains(*address));
         for address in host().addresses.into_iter().filter(has_family).filter(named) {
             if number >= node_ports.ports.0 && number <= node_ports.ports.1 {
@@ -113,7 +114,8 @@ fn of_service(settings: &Settings, world: &World, name: &ServiceKey, service: &S
 
 /// May a Service have this VIP? One that is somebody's address must not become one.
 fn is_allowed(settings: &Settings, world: &World, address: IpAddr, usage: Use) -> bool {
-    let in_range = ranges(settings, world).iter().any(|range| range.prefix.contains(address) && range.uses.contains(&usage));
+    let in_range =
+        ranges(settings, world).iter().any(|range| range.prefix.contains(address) && range.uses.contains(&usage));
     let of_node = |object: &Object| match object {
         Object::Node(node) => {
             node.addresses.contains(&address) || node.pod_cidrs.iter().any(|pods| pods.contains(address))

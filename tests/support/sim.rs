@@ -262,7 +262,11 @@ impl Sim {
         let local = local(&self.settings, state, &self.world);
         let own = host().addresses;
         let is_ours = |key: &ServerKey| {
-            if own.contains(&key.address) { is_node_port(&self.settings, state, key) } else { holds(&local, key.address) }
+            if own.contains(&key.address) {
+                is_node_port(&self.settings, state, key)
+            } else {
+                holds(&local, key.address)
+            }
         };
         self.strays.extend(state.ipvs.keys().filter(|key| !is_ours(key)));
         if self.settings.bgp.as_ref().is_some_and(|bgp| !bgp.exclusive) {

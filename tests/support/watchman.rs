@@ -128,8 +128,8 @@ impl Watchman {
             return;
         }
         let ranges = Ranges::of(&moment.planner.status());
-        let nothing = BTreeSet::new();
         let wanted = |key, name| desired.get(&key).and_then(|server: &VirtualServer| server.destinations.get(name));
+        let nothing = BTreeSet::new();
         for step in steps.iter().filter(|step| !step.is_read()) {
             if let Some(key) = server_of(step) {
                 assert_ne!(key, FOREIGN, "{step}: it is somebody else's");
@@ -287,8 +287,11 @@ impl Watchman {
         let range = Ranges::of(&moment.planner.status()).covering(prefix.address());
         let whole = range.is_none_or(|(range, announce)| is_whole(range, announce, moment));
         let mut there = known.ipvs.keys().filter(|key| prefix.contains(key.address));
-        let masquerade =
-            if whole { covers(&table.masquerade, prefix) } else { there.all(|key| table.elements.masquerade.contains(key)) };
+        let masquerade = if whole {
+            covers(&table.masquerade, prefix)
+        } else {
+            there.all(|key| table.elements.masquerade.contains(key))
+        };
         match moment.settings.dataplane.snat {
             Snat::Nftables => assert!(masquerade, "{step}: no SNAT"),
             Snat::IpvsMatch => assert!(classic, "{step}: no classic SNAT"),
@@ -398,11 +401,6 @@ impl Ranges {
     }
 }
 
-/// Is all of the range local, whether a Service has an address or not?
-fn is_whole(range: Prefix, announce: Announce, moment: &Moment<'_>) -> bool {
-    announce == Announce::Aggregate || moment.settings.allowed.iter().all(|allowed| allowed.prefix != range)
-}
-
 /// Virtual servers to which new connections are refused.
 fn refused(state: &State) -> BTreeSet<ServerKey> {
     state.nft.table.iter().flat_map(|table| table.elements.draining.iter().copied()).collect()
@@ -411,6 +409,11 @@ fn refused(state: &State) -> BTreeSet<ServerKey> {
 /// Does all that is ours go?
 fn removing(planner: &Planner) -> bool {
     planner.leaving() == Some(Leave::Remove) || planner.status().role == "standing by"
+}
+
+/// Is all of the range local, whether a Service has an address or not?
+fn is_whole(range: Prefix, announce: Announce, moment: &Moment<'_>) -> bool {
+    announce == Announce::Aggregate || moment.settings.allowed.iter().all(|allowed| allowed.prefix != range)
 }
 
 fn covers(set: &BTreeSet<Prefix>, prefix: Prefix) -> bool {

@@ -143,4 +143,3 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
         World { objects }
     })
 }
-

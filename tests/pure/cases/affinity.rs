@@ -38,7 +38,8 @@ fn checked(name: &str, port: u16, policy: &str) -> String {
 /// Without the policy Local each node is as good as another, and the port has no meaning.
 #[test]
 fn case_15_health_check_ports() {
-    let mut site = Site::new(&[checked("a", 30000, "Local"), checked("b", 30001, "Local"), checked("c", 30002, "Cluster")]);
+    let mut site =
+        Site::new(&[checked("a", 30000, "Local"), checked("b", 30001, "Local"), checked("c", 30002, "Cluster")]);
     assert_eq!(
         site.outcome(),
         ["health check port 30000 of shop/a: 0 ready here", "health check port 30001 of shop/b: 0 ready here"]

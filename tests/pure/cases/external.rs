@@ -46,10 +46,8 @@ fn case_09_endpoints_of_another_protocol() {
 #[test]
 fn case_10_external_ips_with_the_policy_local() {
     let spec = "clusterIPs: [10.20.30.41], externalIPs: [50.60.70.81, 50.60.70.82], externalTrafficPolicy: Local";
-    let mut site = Site::new(&[
-        service("web", &format!("{spec}, {PORTS}")),
-        slice("web-4", "web", P80, &[HERE, THERE]),
-    ]);
+    let mut site =
+        Site::new(&[service("web", &format!("{spec}, {PORTS}")), slice("web-4", "web", P80, &[HERE, THERE])]);
     assert_eq!(
         site.outcome(),
         [
@@ -68,28 +66,18 @@ fn case_10_external_ips_with_the_policy_local() {
 #[test]
 fn case_11_a_load_balancer_ip() {
     let spec = format!("type: LoadBalancer, clusterIPs: [10.20.30.41], {PORTS}");
-    let mut site =
-        Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
+    let mut site = Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
     assert_eq!(
         site.outcome(),
-        [
-            "1.2.3.4:80 TCP -> 10.180.0.1:80 10.180.1.1:80; masquerade",
-            CLUSTER_IP,
-            "routes: 1.2.3.4"
-        ]
+        ["1.2.3.4:80 TCP -> 10.180.0.1:80 10.180.1.1:80; masquerade", CLUSTER_IP, "routes: 1.2.3.4"]
     );
 }
 
 #[test]
 fn case_12_a_load_balancer_ip_with_the_policy_local() {
-    let spec =
-        format!("type: LoadBalancer, clusterIPs: [10.20.30.41], externalTrafficPolicy: Local, {PORTS}");
-    let mut site =
-        Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
-    assert_eq!(
-        site.outcome(),
-        ["1.2.3.4:80 TCP -> 10.180.0.1:80; masquerade; keep", CLUSTER_IP, "routes: 1.2.3.4"]
-    );
+    let spec = format!("type: LoadBalancer, clusterIPs: [10.20.30.41], externalTrafficPolicy: Local, {PORTS}");
+    let mut site = Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
+    assert_eq!(site.outcome(), ["1.2.3.4:80 TCP -> 10.180.0.1:80; masquerade; keep", CLUSTER_IP, "routes: 1.2.3.4"]);
 }
 
 /// Source ranges are about load-balancer IPs, not about the ClusterIP. Ranges of the other family only let nobody through.
@@ -102,8 +90,7 @@ fn case_14_source_ranges() {
         ("'fd00::/8'", ""),
     ] {
         let spec = format!("{spec}, loadBalancerSourceRanges: [{ranges}]");
-        let mut site =
-            Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
+        let mut site = Site::new(&[ingress("web", &spec, "{ip: 1.2.3.4}"), slice("web-4", "web", P80, &[HERE, THERE])]);
         assert_eq!(
             site.outcome(),
             [

@@ -24,7 +24,8 @@ fn case_01_a_node_port() {
 /// UDP, and a family that has no ClusterIP: nothing at all is there for it, on the node's address neither.
 #[test]
 fn case_02_a_node_port_of_udp() {
-    let spec = "type: NodePort, clusterIPs: [10.20.30.41], ports: [{name: dns, port: 80, protocol: UDP, nodePort: 3001}]";
+    let spec =
+        "type: NodePort, clusterIPs: [10.20.30.41], ports: [{name: dns, port: 80, protocol: UDP, nodePort: 3001}]";
     let endpoints = |name, address| slice(name, "dns", "{name: dns, port: 80, protocol: UDP}", &[address]);
     let mut site = Site::new(&[service("dns", spec), endpoints("dns-4", "addresses: [10.180.0.1]")]);
     assert_eq!(

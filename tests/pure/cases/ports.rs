@@ -53,8 +53,12 @@ fn case_30_ports_of_one_vip_come_and_go() {
     assert_eq!(site.outcome().last().unwrap(), "routes: 1.2.3.4");
     for ports in [vec![80], vec![80, 443, 8080]] {
         let steps = site.put(&with_ports(&ports)).steps();
-        assert!(steps.iter().all(|step| step.contains("1.2.3.4:") || step.contains("10.20.30.41:")
-            || step.contains("nftables")), "no route changes: {steps:#?}");
+        assert!(
+            steps
+                .iter()
+                .all(|step| step.contains("1.2.3.4:") || step.contains("10.20.30.41:") || step.contains("nftables")),
+            "no route changes: {steps:#?}"
+        );
         let lines = site.outcome();
         assert_eq!(lines.len(), 2 * ports.len() + 1, "{lines:#?}");
         assert_eq!(lines.last().unwrap(), "routes: 1.2.3.4");

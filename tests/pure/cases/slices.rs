@@ -16,11 +16,7 @@ fn case_37_slices_add_up() {
     let (one, two) = ("addresses: [10.0.1.1]", "addresses: [10.0.1.2]");
     let gone = "addresses: [10.0.1.1], conditions: {ready: false}";
     let cases: Vec<(&str, Vec<String>, Vec<&str>)> = vec![
-        (
-            "disjoint",
-            vec![eps("a", &[one]), eps("b", &[two])],
-            vec!["172.16.30.41:80 TCP -> 10.0.1.1:80 10.0.1.2:80"],
-        ),
+        ("disjoint", vec![eps("a", &[one]), eps("b", &[two])], vec!["172.16.30.41:80 TCP -> 10.0.1.1:80 10.0.1.2:80"]),
         (
             "overlapping",
             vec![eps("a", &[one, two]), eps("b", &[two])],
@@ -78,7 +74,8 @@ fn chosen(zone: &str, policies: &str, endpoints: &[Hinted]) -> Vec<String> {
     let spec = format!("clusterIPs: [172.16.30.41], ports: [{{name: p80, port: 80}}], {policies}");
     let mut settings = site();
     settings.dataplane.topology_hints = true;
-    let objects = [service("web", &spec), slice("web-4", "web", P80, &endpoints), node("lb1", zone, &["100.101.102.103"])];
+    let objects =
+        [service("web", &spec), slice("web-4", "web", P80, &endpoints), node("lb1", zone, &["100.101.102.103"])];
     let mut site = Site::with(settings, &objects);
     site.outcome();
     let servers = site.rig.node.state.ipvs.values();

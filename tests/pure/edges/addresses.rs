@@ -17,7 +17,10 @@ fn as_vip(vip: &str) -> Vec<String> {
     let wide = |text, usage| vipcast::model::settings::Range::new(prefix(text), usage, Announce::Host);
     use vipcast::model::settings::Use::{ExternalIp, LoadBalancerIp};
     settings.allowed = ["100.101.102.0/24", "10.0.1.0/24", "10.244.0.0/16", "9.9.9.0/24"]
-        .map(|text| vipcast::model::settings::Range { uses: [ExternalIp, LoadBalancerIp].into(), ..wide(text, ExternalIp) })
+        .map(|text| vipcast::model::settings::Range {
+            uses: [ExternalIp, LoadBalancerIp].into(),
+            ..wide(text, ExternalIp)
+        })
         .into();
     settings.bgp.as_mut().unwrap().router_id = Some(Ipv4Addr::new(9, 9, 9, 9));
     let spec = format!("type: LoadBalancer, clusterIPs: [10.20.30.41], externalIPs: [{vip}], {PORTS}");

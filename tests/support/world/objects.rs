@@ -91,7 +91,8 @@ pub(super) fn any_service() -> impl Strategy<Value = Object> {
         ports.into_iter().zip(numbers).map(port).collect::<Vec<_>>()
     });
     let uid = prop::option::of(select(vec!["a", "b"])).prop_map(|uid| uid.map(Arc::from));
-    let sources = prop_oneof![3 => Just(vec![]), 1 => Just(vec!["10.0.0.0/8"]), 1 => Just(vec!["10.0.0.0/8", "fd00::/8"])];
+    let sources =
+        prop_oneof![3 => Just(vec![]), 1 => Just(vec!["10.0.0.0/8"]), 1 => Just(vec!["10.0.0.0/8", "fd00::/8"])];
     let outside = (some_of(&EXTERNAL), some_of(&BALANCED), sources);
     let affinity = prop::option::weighted(0.2, select(vec![100, 10800]));
     let how = (policy(), policy(), affinity, any_wishes());
@@ -123,7 +124,8 @@ fn any_endpoint(pool: &'static [&'static str]) -> impl Strategy<Value = Endpoint
     let names = |pool: &'static [&'static str]| {
         btree_set(select(pool).prop_map(Arc::from), 0..3).prop_map(|names| names.into_iter().collect::<Vec<_>>())
     };
-    let hints = (names(&["lb1", OTHER_NODE]), names(&ZONES)).prop_map(|(nodes, zones)| Arc::new(Hints { nodes, zones }));
+    let hints =
+        (names(&["lb1", OTHER_NODE]), names(&ZONES)).prop_map(|(nodes, zones)| Arc::new(Hints { nodes, zones }));
     let conditions = prop_oneof![
         8 => Just((true, true, false)),
         1 => Just((false, true, true)),
@@ -132,14 +134,8 @@ fn any_endpoint(pool: &'static [&'static str]) -> impl Strategy<Value = Endpoint
         1 => Just((false, true, false)),
     ];
     let place = (name(&["lb1", "lb1", OTHER_NODE]), name(&ZONES), prop::option::weighted(0.8, hints));
-    (select(pool), conditions, place).prop_map(|(address, (ready, serving, terminating), (node, zone, hints))| Endpoint {
-        address: ip(address),
-        ready,
-        serving,
-        terminating,
-        node,
-        zone,
-        hints,
+    (select(pool), conditions, place).prop_map(|(address, (ready, serving, terminating), (node, zone, hints))| {
+        Endpoint { address: ip(address), ready, serving, terminating, node, zone, hints }
     })
 }
 
@@ -177,7 +173,10 @@ pub(super) fn any_node() -> impl Strategy<Value = Object> {
 /// Another node, whose address and pods lie where external IPs may.
 pub(super) fn any_other_node() -> impl Strategy<Value = Object> {
     let pods: [Prefix; 2] = [prefix("10.244.7.0/24"), prefix("192.0.2.8/30")];
-    (btree_set(select(vec!["192.0.2.5", "10.0.1.9", "10.0.7.7"]).prop_map(ip), 0..3), btree_set(select(pods.to_vec()), 0..3))
+    (
+        btree_set(select(vec!["192.0.2.5", "10.0.1.9", "10.0.7.7"]).prop_map(ip), 0..3),
+        btree_set(select(pods.to_vec()), 0..3),
+    )
         .prop_map(|(addresses, pod_cidrs)| Object::OtherNode(OTHER_NODE.into(), Footprint { addresses, pod_cidrs }))
 }
 
