@@ -4,6 +4,8 @@
 //! An element is in force before its virtual server is made or filled, since a client must not get through before the filter
 //! is there, nor a reply go astray; it stays until the virtual server is gone.
 
+use std::collections::BTreeSet;
+
 use crate::model::ipvs::ServerKey;
 use crate::model::nft::Elements;
 use crate::model::settings::Snat;
@@ -14,7 +16,8 @@ use super::planner::Planner;
 impl Planner {
     /// Brings the wanted elements of `key` up to date with what is asked of it.
     pub(super) fn want_elements(&mut self, key: ServerKey) {
-        let is_there = self.actual.ipvs.contains_key(&key);
+        // What an earlier run left may be there as long as not all was read.
+        let is_there = !self.servers.adopted || self.actual.ipvs.contains_key(&key);
         let Some(ask) = self.ledger.ask(&key) else {
             if !is_there {
                 self.host.elements.forget(&key);
@@ -24,6 +27,19 @@ impl Planner {
         let wanted = self.elements_of(key, ask);
         self.host.elements.forget(&key);
         self.host.elements.merge(wanted);
+    }
+
+    /// The table was read for the first time: what an earlier run put there for a virtual server stays as long as that one,
+    /// unless somebody asks for something else.
+    pub(super) fn adopt_elements(&mut self) {
+        let Some(found) = self.actual.nft.table.as_ref().map(|table| table.elements.clone()) else { return };
+        let keys: BTreeSet<ServerKey> =
+            [&found.keep, &found.masquerade].into_iter().flatten().chain(found.sources.keys()).copied().collect();
+        self.host.elements.merge(found);
+        for key in keys {
+            self.want_elements(key);
+            self.servers.todo.insert(key);
+        }
     }
 
     fn elements_of(&self, key: ServerKey, ask: &Ask) -> Elements {

@@ -19,8 +19,11 @@ impl Planner {
     fn covered(&self, now: Time, draft: &mut Draft) -> BTreeSet<Prefix> {
         let mut covered = self.ranges.prefixes();
         covered.extend(&self.host.lingering);
-        let table = self.actual.nft.table.iter().flat_map(|table| table.guard.union(&table.masquerade));
-        for prefix in table.copied().filter(|prefix| !covered.contains(prefix)).collect::<Vec<_>>() {
+        let table = || self.actual.nft.table.iter();
+        // The guard has ranges in pieces, around the node's own addresses.
+        let guard = table().flat_map(|table| &table.guard).filter(|prefix| !covers(&covered, **prefix));
+        let masquerade = table().flat_map(|table| &table.masquerade).filter(|prefix| !covered.contains(prefix));
+        for prefix in guard.chain(masquerade).copied().collect::<Vec<_>>() {
             if let Err(until) = self.outlived(prefix, now) {
                 covered.insert(prefix);
                 until.into_iter().for_each(|until| draft.wake(until));
@@ -85,7 +88,11 @@ impl Planner {
         let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
         // In a range of which just single VIPs are local, single virtual servers are masqueraded.
         let whole = covered.iter().copied().filter(|prefix| {
-            self.ranges.covering(prefix.address()).is_none_or(|range| range.is_whole() || range.prefix != *prefix)
+            match self.ranges.covering(prefix.address()).filter(|range| range.prefix == *prefix) {
+                Some(range) => range.is_whole(),
+                // What is left of earlier ranges is masqueraded as it was.
+                None => there(prefix) || self.host.lingering.contains(prefix) && !prefix.is_host(),
+            }
         });
         let masquerade = match dataplane.snat {
             Snat::Nftables => whole.collect(),

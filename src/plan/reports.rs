@@ -240,9 +240,7 @@ impl Planner {
         let nft_known = self.host.known.contains(&Part::Nft);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
         if !nft_known {
-            // An earlier run was in the middle of this.
-            let table = self.actual.nft.table.iter();
-            self.host.elements.draining.extend(table.flat_map(|table| &table.elements.draining));
+            self.adopt_elements();
         }
         self.servers.todo.extend(&self.host.elements.draining);
         self.take(Part::Timeouts, timeouts, |planner, value| planner.actual.timeouts = value);

@@ -9,6 +9,7 @@
 //! their own while they have a virtual server.
 
 mod affinity;
+mod ending;
 mod external;
 mod kernel;
 mod nodeport;
@@ -162,7 +163,7 @@ impl Site {
         for (key, server) in self.rig.planner.desired_servers() {
             assert_eq!(state.ipvs.get(&key), Some(&server), "{key}");
         }
-        let mut lines: Vec<String> = state.ipvs.iter().map(|(key, server)| self.line(key, server)).collect();
+        let mut lines = self.servers();
         let elements = state.nft.table.clone().unwrap_or_default().elements;
         let named = [&elements.keep, &elements.masquerade, &elements.draining].into_iter().flatten();
         let useless = named.chain(elements.sources.keys()).find(|key| !state.ipvs.contains_key(key));
@@ -173,6 +174,11 @@ impl Site {
         let problems = status.source.bad_objects.into_iter().chain(status.services.problems);
         lines.extend(problems.map(|problem| format!("{}: {}", problem.subject, problem.problem)));
         lines
+    }
+
+    /// The virtual servers that the node holds, wanted or not, in words.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        self.rig.node.state.ipvs.iter().map(|(key, server)| self.line(key, server)).collect()
     }
 
     fn line(&self, key: &ServerKey, server: &VirtualServer) -> String {

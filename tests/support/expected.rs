@@ -229,18 +229,19 @@ fn table(settings: &Settings, world: &World, ranges: &[Range], served: &BTreeMap
         own.extend(world.node().iter().flat_map(|node| node.addresses.iter().copied()));
     }
     let pieces = |range: &Range| if range.is_whole() { vec![range.prefix] } else { range.prefix.without(&own) };
-    let those = |wanted: fn(&Served) -> bool| {
-        let those = served.iter().filter(|(_, served)| rewrites && wanted(served));
+    let any = settings.dataplane.snat != Snat::None;
+    let those = |counts: bool, wanted: fn(&Served) -> bool| {
+        let those = served.iter().filter(|(_, served)| counts && wanted(served));
         those.map(|(key, _)| *key).collect()
     };
     let elements = Elements {
-        keep: those(|served| served.keep),
-        masquerade: those(|served| served.masquerade),
+        keep: those(any, |served| served.keep),
+        masquerade: those(rewrites, |served| served.masquerade),
         draining: BTreeSet::new(),
         sources: served.iter().filter_map(|(key, served)| Some((*key, served.sources.clone()?))).collect(),
     };
     let is_used = !ranges.is_empty() || elements != Elements::default();
-    let pods = world.node().filter(|_| rewrites && is_used);
+    let pods = world.node().filter(|_| any && is_used);
     Table {
         masquerade: whole.filter(|_| rewrites).collect(),
         guard: ranges.iter().flat_map(pieces).collect(),

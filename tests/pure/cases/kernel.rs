@@ -1,10 +1,11 @@
 //! What is found on the node: virtual servers of others, of an earlier run, and in another form than they should be.
 
 use vipcast::model::ipvs::{Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer};
+use vipcast::model::settings::{Announce, Range, Use};
 use vipcast::plan::ModelNode;
 
 use crate::cases::{Site, service, site, slice};
-use crate::support::build::{DESTINATION, endpoint, ip, tcp};
+use crate::support::build::{DESTINATION, endpoint, ip, prefix, tcp};
 
 const NOTHING: [&str; 0] = [];
 
@@ -112,4 +113,32 @@ fn case_32_settings_change_in_place() {
             assert_eq!(after.rig.node.state.ipvs[&key].settings, ServerSettings::default());
         }
     }
+}
+
+/// The Service of a virtual server may be among what is not understood. What the packet filter does for it stays as long as
+/// it stays itself: else its replies would go astray.
+#[test]
+fn what_the_packet_filter_does_for_a_virtual_server_stays_as_long_as_it() {
+    let served = |vip: &str| {
+        service("web", &format!("clusterIPs: [{vip}], externalIPs: [50.60.70.81], ports: [{{name: p80, port: 80}}]"))
+    };
+    let pods = || slice("web-4", "web", "{name: p80, port: 80}", &["addresses: [10.180.0.1]"]);
+    let mut before = Site::new(&[served("10.20.30.41"), pods()]);
+    let lines = before.outcome();
+    assert!(lines.contains(&"50.60.70.81:80 TCP -> 10.180.0.1:80; masquerade".to_owned()), "{lines:#?}");
+    let mut after = before.restarted(&[served("nonsense"), pods()]);
+    assert_eq!(after.steps(), NOTHING);
+    assert_eq!(after.put(&[served("10.20.30.41")]).steps(), NOTHING);
+    assert_eq!(after.outcome(), lines);
+}
+
+/// The guard goes around the node's own addresses, in pieces of the range.
+#[test]
+fn a_range_that_holds_the_nodes_subnet_is_at_rest() {
+    let mut settings = site();
+    settings.allowed.push(Range::new(prefix("100.101.102.0/24"), Use::ExternalIp, Announce::Host));
+    let mut before = Site::with(settings, &web());
+    before.outcome();
+    assert!(before.is_guarded("100.101.102.7") && !before.is_guarded("100.101.102.103"));
+    assert_eq!(before.restarted(&web()).steps(), NOTHING);
 }
