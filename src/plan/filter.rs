@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::Time;
 use crate::model::ipvs::ServerKey;
 use crate::model::nft::Elements;
 use crate::model::settings::Snat;
 
 use super::claims::Ask;
+use super::memory::Key;
 use super::planner::Planner;
 
 impl Planner {
@@ -51,6 +53,20 @@ impl Planner {
         elements.masquerade.extend(Some(key).filter(|_| snat == Snat::Nftables && !in_range));
         elements.sources.extend(ask.filter.sources.iter().map(|sources| (key, (**sources).clone())));
         elements
+    }
+
+    /// The virtual server `key` has to wait until the packet filter was written. Where that fails, it is reported as failed
+    /// itself, so that nothing else waits for it.
+    pub(super) fn wait_for_filter(&mut self, key: ServerKey, now: Time) {
+        match self.memory.failure(&Key::Table) {
+            Some(failure) => {
+                let reason = format!("it waits for the packet filter: {}", failure.reason);
+                self.memory.failed(Key::Server(key), reason, false, now);
+            }
+            None => {
+                self.servers.unfiltered.insert(key);
+            }
+        }
     }
 
     /// Is what is wanted of the packet filter for `key` in force?

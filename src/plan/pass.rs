@@ -286,7 +286,7 @@ impl Planner {
         self.touch_vip(key.address);
         // Nobody gets in before the filter is there.
         if !steps.is_empty() && desired.is_some() && !self.is_filtered(&key) {
-            self.servers.unfiltered.insert(key);
+            self.wait_for_filter(key, now);
             return 0;
         }
         if steps.is_empty() {

@@ -136,6 +136,7 @@ impl Planner {
         self.servers.adopted
             && self.servers.todo.range(first..=last).next().is_none()
             && self.servers.busy.range(first..=last).next().is_none()
+            && self.servers.unfiltered.range(first..=last).next().is_none()
     }
 
     /// Virtual servers in `prefix` that were written since they were last read, but for those that the kernel refuses

@@ -64,6 +64,9 @@ impl Planner {
         if let Some(server) = server_of(&step) {
             self.settle(server);
         }
+        if matches!(step, Step::ReplaceTable(_) | Step::EditTable { .. }) {
+            self.servers.todo.append(&mut self.servers.unfiltered);
+        }
         if let Step::Announce(prefix, _) | Step::Withdraw(prefix) | Step::SetRoute(prefix, _) = step
             && prefix.is_host()
         {
@@ -134,7 +137,6 @@ impl Planner {
             }
         }
         match step {
-            Step::ReplaceTable(_) | Step::EditTable { .. } => self.servers.todo.append(&mut self.servers.unfiltered),
             Step::DeleteRoute(prefix) => {
                 self.host.lingering.remove(prefix);
             }

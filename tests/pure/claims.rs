@@ -243,9 +243,9 @@ fn services_come_and_go_and_change() {
             vec![gone(Kind::Service, "shop/web"), recreated("web", 10, "newer", "10.96.0.11", "http:80")],
             vec!["10.96.0.11:80 TCP -> 10.244.1.2:8080"],
             vec![
-                "delete virtual server 10.96.0.10:80 TCP",
                 "add virtual server 10.96.0.11:80 TCP rr",
                 "add destination 10.244.1.2:8080 weight 1 to 10.96.0.11:80 TCP",
+                "delete virtual server 10.96.0.10:80 TCP",
             ],
         ),
         (
@@ -259,6 +259,7 @@ fn services_come_and_go_and_change() {
             vec!["10.96.0.11:80 TCP -> 10.244.2.2:9090"],
             vec![
                 "add destination 10.244.2.2:9090 weight 1 to 10.96.0.11:80 TCP",
+                "set destination 10.244.1.2:8080 weight 0 of 10.96.0.11:80 TCP",
                 "delete destination 10.244.1.2:8080 of 10.96.0.11:80 TCP",
             ],
         ),
@@ -273,6 +274,7 @@ fn services_come_and_go_and_change() {
             vec!["10.96.0.11:80 TCP -> 10.244.3.2:7070"],
             vec![
                 "add destination 10.244.3.2:7070 weight 1 to 10.96.0.11:80 TCP",
+                "set destination 10.244.2.2:9090 weight 0 of 10.96.0.11:80 TCP",
                 "delete destination 10.244.2.2:9090 of 10.96.0.11:80 TCP",
             ],
         ),
@@ -287,9 +289,9 @@ fn services_come_and_go_and_change() {
             vec![svc("new", "10.96.0.12", "http:80"), eps("d", "new", "http:7070", "10.244.3.2")],
             vec!["10.96.0.12:80 TCP -> 10.244.3.2:7070"],
             vec![
-                "delete virtual server 10.96.0.11:80 TCP",
                 "add virtual server 10.96.0.12:80 TCP rr",
                 "add destination 10.244.3.2:7070 weight 1 to 10.96.0.12:80 TCP",
+                "delete virtual server 10.96.0.11:80 TCP",
             ],
         ),
         (

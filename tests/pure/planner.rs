@@ -177,9 +177,15 @@ fn host_routes_follow_their_vips() {
     assert_eq!(
         steps,
         [
-            (Duration::ZERO, "withdraw 10.96.0.10/32".to_owned()),
-            (Duration::from_secs(2), "delete virtual server 10.96.0.10:80 TCP".to_owned())
+            // Nobody waits for the route to be gone: new connections are refused at once.
+            (0, "edit nftables table inet vipcast: add draining 10.96.0.10:80 TCP"),
+            (0, "withdraw 10.96.0.10/32"),
+            (0, "set destination 10.244.1.2:8080 weight 0 of 10.96.0.10:80 TCP"),
+            (0, "set destination 10.244.2.2:8080 weight 0 of 10.96.0.10:80 TCP"),
+            (2, "delete virtual server 10.96.0.10:80 TCP"),
+            (2, "edit nftables table inet vipcast: remove draining 10.96.0.10:80 TCP"),
         ]
+        .map(|(seconds, step)| (Duration::from_secs(seconds), step.to_owned()))
     );
     rig.tell(slice("web-4", "web", &[("http", 8080)], &["10.244.1.2"])).run();
     assert_eq!(out(&rig), [vip]);

@@ -177,9 +177,12 @@ fn a_host_route_goes_before_its_virtual_server_drains() {
     let mut rig = serving(host_routes());
     connections(&mut rig, "10.244.2.2", 2);
     rig.tell(gone(Kind::Service, "shop/web"));
-    assert_eq!(after(&mut rig, 1), ["withdraw 10.96.0.10/32"]);
     let steps = after(&mut rig, 1);
-    assert!(steps[0].contains("nftables") && steps[1].contains("weight 0"), "{steps:#?}");
+    assert!(steps[0].contains("add draining") && steps[1].starts_with("withdraw"), "{steps:#?}");
+    assert!(steps[2..].iter().all(|step| step.contains("weight 0")), "{steps:#?}");
+    assert_eq!(after(&mut rig, 25), [format!("delete destination 10.244.1.2:8080 of {WEB}")]);
+    let steps = after(&mut rig, 10);
+    assert_eq!(steps[0], format!("delete virtual server {WEB}"), "{steps:#?}");
 }
 
 #[test]

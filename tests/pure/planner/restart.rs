@@ -62,5 +62,15 @@ fn the_host_route_of_a_service_that_is_bad_stays() {
     let mut rig = restarted(host_routes(), &[], told);
     assert_eq!(rig.steps(), Vec::<String>::new());
     rig.tell(Event::Gone(reference(Kind::Service, "shop/web")));
-    assert_eq!(rig.steps(), ["withdraw 10.96.0.10/32", "delete virtual server 10.96.0.10:80 TCP"]);
+    assert_eq!(
+        rig.steps(),
+        [
+            "edit nftables table inet vipcast: add draining 10.96.0.10:80 TCP",
+            "withdraw 10.96.0.10/32",
+            "set destination 10.244.1.2:8080 weight 0 of 10.96.0.10:80 TCP",
+            "set destination 10.244.2.2:8080 weight 0 of 10.96.0.10:80 TCP",
+            "delete virtual server 10.96.0.10:80 TCP",
+            "edit nftables table inet vipcast: remove draining 10.96.0.10:80 TCP",
+        ]
+    );
 }
