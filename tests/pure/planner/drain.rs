@@ -181,6 +181,7 @@ fn a_host_route_goes_before_its_virtual_server_drains() {
     assert!(steps[0].contains("add draining") && steps[1].starts_with("withdraw"), "{steps:#?}");
     assert!(steps[2..].iter().all(|step| step.contains("weight 0")), "{steps:#?}");
     assert_eq!(after(&mut rig, 25), [format!("delete destination 10.244.1.2:8080 of {WEB}")]);
+    connections(&mut rig, "10.244.2.2", 0);
     let steps = after(&mut rig, 10);
     assert_eq!(steps[0], format!("delete virtual server {WEB}"), "{steps:#?}");
 }
