@@ -40,7 +40,8 @@ fn case_27_virtual_servers_of_others_stay() {
     let node = beside(&[foreign, ours].concat());
     let mut site = Site::on(site(), node, &web());
     let mut gone = site.steps();
-    gone.retain(|step| step.starts_with("delete") && !step.contains("nftables"));
+    // Until the routes of VIPs are known to be gone, their virtual servers stay and take nothing.
+    gone.retain(|step| !step.contains("nftables") && !step.contains("weight 0"));
     gone.sort();
     let mut expected = ours.map(|address| format!("delete virtual server {address}:57 TCP"));
     expected.sort();
