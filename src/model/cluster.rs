@@ -92,11 +92,22 @@ impl Cluster {
         Kind::ALL.iter().all(|kind| self.listed.contains(kind))
     }
 
-    /// Is there nothing that could not be understood: no bad object, and no file or watch in trouble? Bad Nodes of
-    /// others do not count, since nothing that is served follows from them.
+    /// Is there nothing unknown: no bad object of which nothing is in force, and no file or watch in trouble? An object
+    /// that is bad in part is known: whoever left that part out before made nothing of it. Bad Nodes of others do not
+    /// count, since nothing that is served follows from them.
     pub fn is_understood(&self) -> bool {
         let is_others = |object: &ObjectRef| object.kind == Kind::Node && object.name != self.own;
-        self.bad.keys().all(is_others) && self.troubles.is_empty()
+        self.bad.keys().all(|object| is_others(object) || self.is_known(object)) && self.troubles.is_empty()
+    }
+
+    /// Is something of the object in force?
+    fn is_known(&self, object: &ObjectRef) -> bool {
+        match object.kind {
+            Kind::Service => self.services.contains_key(&ServiceKey::from(object.name.clone())),
+            Kind::EndpointSlice => self.slices.contains_key(&object.name),
+            Kind::Node => self.node.is_some(),
+            Kind::ServiceCidr => self.cidrs.contains_key(&object.name),
+        }
     }
 
     /// Has `kind` been listed completely at least once?

@@ -32,15 +32,17 @@ impl Planner {
     }
 
     /// The table was read for the first time: what an earlier run put there for a virtual server stays as long as that one,
-    /// unless somebody asks for something else.
+    /// unless somebody asks for something else. It is read, whoever it belongs to by the configuration of today.
     pub(super) fn adopt_elements(&mut self) {
         let Some(found) = self.actual.nft.table.as_ref().map(|table| table.elements.clone()) else { return };
         let keys: BTreeSet<ServerKey> =
             [&found.keep, &found.masquerade].into_iter().flatten().chain(found.sources.keys()).copied().collect();
         self.host.elements.merge(found);
         for key in keys {
-            self.want_elements(key);
-            self.servers.todo.insert(key);
+            if self.ledger.ask(&key).is_some() {
+                self.want_elements(key);
+            }
+            self.servers.to_read.insert(key);
         }
     }
 

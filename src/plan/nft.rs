@@ -19,11 +19,10 @@ impl Planner {
     fn covered(&self, now: Time, draft: &mut Draft) -> BTreeSet<Prefix> {
         let mut covered = self.ranges.prefixes();
         covered.extend(&self.host.lingering);
-        let table = || self.actual.nft.table.iter();
-        // The guard has ranges in pieces, around the node's own addresses.
-        let guard = table().flat_map(|table| &table.guard).filter(|prefix| !covers(&covered, **prefix));
-        let masquerade = table().flat_map(|table| &table.masquerade).filter(|prefix| !covered.contains(prefix));
-        for prefix in guard.chain(masquerade).copied().collect::<Vec<_>>() {
+        let table = self.actual.nft.table.iter();
+        let found = table.flat_map(|table| table.guard.union(&table.masquerade)).copied();
+        let left = found.filter(|prefix| !covered.contains(prefix) && !self.is_piece(*prefix));
+        for prefix in left.collect::<Vec<_>>() {
             if let Err(until) = self.outlived(prefix, now) {
                 covered.insert(prefix);
                 until.into_iter().for_each(|until| draft.wake(until));
@@ -65,12 +64,21 @@ impl Planner {
             return;
         }
         let local = |prefix: &Prefix| self.actual.addr.routes.contains_key(prefix);
-        let ready = |prefix: &Prefix| self.guarded(*prefix) || local(prefix) || self.settled(*prefix);
+        let there = || self.actual.nft.table.iter().flat_map(|table| &table.guard);
+        let begun = |range: Prefix| there().any(|piece| self.is_piece(*piece) && range.covers(*piece));
+        let ready = |range: &Prefix| self.guarded(*range) || begun(*range) || local(range) || self.settled(*range);
         let covered = self.covered(now, draft);
         let guard = covered.iter().copied().filter(|prefix| !self.ranges.contains(*prefix) || ready(prefix));
         let guard = guard.flat_map(|prefix| self.to_guard(prefix)).collect();
         let table = self.rules(&covered, guard);
         self.send_table(table, now, draft);
+    }
+
+    /// Is `prefix` a piece of a range in force in which just single VIPs are local? The guard has such a range in pieces,
+    /// around the node's own addresses, and other pieces when these change.
+    fn is_piece(&self, prefix: Prefix) -> bool {
+        let range = self.ranges.covering(prefix.address());
+        range.is_some_and(|range| !range.is_whole() && range.prefix.covers(prefix))
     }
 
     /// What the guard has to cover of `prefix`: all of it, but not the node's own addresses in a range of which just single

@@ -143,3 +143,20 @@ fn a_range_that_holds_the_nodes_subnet_is_at_rest() {
     assert!(before.is_guarded("100.101.102.7") && !before.is_guarded("100.101.102.103"));
     assert_eq!(before.restarted(&web()).steps(), NOTHING);
 }
+
+/// A tenant's slip of the pen is told, and keeps nothing of other Services from being removed after a restart.
+#[test]
+fn a_service_that_is_understood_in_part_holds_up_nobody() {
+    let odd = service("odd", "clusterIPs: [10.20.30.42], externalIPs: [127.0.0.1], ports: [{name: p80, port: 80}]");
+    let told = [&web()[..], &[odd.clone()]].concat();
+    let mut before = Site::new(&told);
+    before.outcome();
+    let one = slice("web-4", "web", "{name: p80, port: 80}", &["addresses: [10.180.0.1]"]);
+    let mut after = before.restarted(&[web()[0].clone(), one, odd]);
+    let lines = after.outcome();
+    assert_eq!(lines[0], "10.20.30.41:80 TCP -> 10.180.0.1:80");
+    assert!(
+        lines.len() == 2 && lines[1].starts_with("Service shop/odd: spec.externalIPs[0] is 127.0.0.1"),
+        "{lines:#?}"
+    );
+}
