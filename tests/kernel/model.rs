@@ -134,7 +134,7 @@ async fn observed(kernel: &mut Kernel) -> ModelNode {
         nft: host.nft.unwrap(),
         ..State::default()
     };
-    ModelNode { state, host: host.host.unwrap() }
+    ModelNode { state, host: host.host.unwrap(), ..ModelNode::default() }
 }
 
 /// Performs `steps` on both; they have to agree on each of them and on what is there afterwards.
