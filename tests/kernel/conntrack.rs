@@ -20,11 +20,10 @@ type Flow = (u16, &'static str, (&'static str, u16), (&'static str, u16));
 
 /// Makes `flow`, which the kernel then tracks. Its client's port is its number.
 fn track((number, protocol, (vip, port), (pod, pod_port)): Flow) {
-    let (family, client, node) =
-        if vip.contains(':') { ("ipv6", "fd99::1", "fd02::2") } else { ("ipv4", "192.0.2.1", "10.0.1.2") };
+    let (client, node) = if vip.contains(':') { ("fd99::1", "fd02::2") } else { ("192.0.2.1", "10.0.1.2") };
     let state = if protocol == "tcp" { "--state ESTABLISHED" } else { "" };
     conntrack(&format!(
-        "-I -f {family} -p {protocol} -t 600 {state} --orig-src {client} --orig-dst {vip} --reply-src {pod} \
+        "-I -p {protocol} -t 600 {state} --orig-src {client} --orig-dst {vip} --reply-src {pod} \
          --reply-dst {node} --orig-port-src {number} --orig-port-dst {port} --reply-port-src {pod_port} \
          --reply-port-dst {number}"
     ));
