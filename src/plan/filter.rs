@@ -27,7 +27,10 @@ impl Planner {
             return;
         };
         let wanted = self.elements_of(key, ask);
-        self.host.elements.forget(&key);
+        // Whom an earlier run made it for may be among what could not be understood.
+        if !self.is_blind() {
+            self.host.elements.forget(&key);
+        }
         self.host.elements.merge(wanted);
     }
 

@@ -212,6 +212,7 @@ impl Planner {
         } else if sees {
             self.servers.blind = false;
             self.servers.claimed.clear();
+            self.servers.todo.extend(self.ledger.servers());
             self.servers.held_until = Some(Time::ZERO);
             self.touch_all_vips();
         }
