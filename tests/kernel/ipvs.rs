@@ -4,7 +4,7 @@ mod errors;
 mod random;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use vipcast::apply::ipvs::{BATCH, Ipvs};
@@ -334,10 +334,18 @@ fn timeouts_read_back_as_set() {
 fn connections_are_counted_by_destination() {
     in_namespace(|| {
         let mut ipvs = Ipvs::connect().unwrap();
-        let server = VirtualServer { settings: settings("rr"), destinations: [(nth_pod(1), weight(1))].into() };
-        done(&mut ipvs, creation(web(), &server));
+        let [busy, idle] = [nth_pod(1), nth_pod(2)];
+        for address in [web().address, busy.address, idle.address] {
+            let output = Command::new("ip").args(["addr", "add", &address.to_string(), "dev", "lo"]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        let destinations = [(busy, weight(1)), (idle, weight(0))].into();
+        done(&mut ipvs, creation(web(), &VirtualServer { settings: settings("rr"), destinations }));
+        let listener = TcpListener::bind((busy.address, busy.port)).unwrap();
+        let clients = [(); 2].map(|()| TcpStream::connect((web().address, web().port)).unwrap());
         let (_, connections) = ipvs.get(&web()).unwrap().unwrap();
-        assert_eq!(connections, Connections::default());
+        assert_eq!(connections, [(busy, 2)].into_iter().collect());
+        drop((clients, listener));
         assert_eq!(ipvs.get(&ServerKey { port: 81, ..web() }).unwrap(), None);
     });
 }
