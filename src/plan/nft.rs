@@ -49,7 +49,7 @@ impl Planner {
             }
         }
         let guard = self.actual.nft.table.as_ref().map(|table| table.guard.clone()).unwrap_or_default();
-        self.send_table(self.rules(&covered, guard), now, draft);
+        self.send_table(self.rules(&covered, guard, now, draft), now, draft);
     }
 
     /// Is what replaces the classic SNAT rule of `family` in force already?
@@ -70,7 +70,7 @@ impl Planner {
         let covered = self.covered(now, draft);
         let guard = covered.iter().copied().filter(|prefix| !self.ranges.contains(*prefix) || ready(prefix));
         let guard = guard.flat_map(|prefix| self.to_guard(prefix)).collect();
-        let table = self.rules(&covered, guard);
+        let table = self.rules(&covered, guard, now, draft);
         self.send_table(table, now, draft);
     }
 
@@ -90,14 +90,20 @@ impl Planner {
 
     /// The table, its elements apart, with this guard and the masquerade that is due. The kernel's sets take no prefix
     /// inside another.
-    fn rules(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>) -> Table {
+    fn rules(&self, covered: &BTreeSet<Prefix>, guard: BTreeSet<Prefix>, now: Time, draft: &mut Draft) -> Table {
         let dataplane = &self.settings.dataplane;
         let classic_in_force = |prefix: &Prefix| self.actual.nft.classic.contains(&prefix.family());
         let there = |prefix: &Prefix| self.actual.nft.table.as_ref().is_some_and(|t| covers(&t.masquerade, *prefix));
         // In a range of which just single VIPs are local, single virtual servers are masqueraded.
+        let mut promised = |prefix: Prefix| {
+            let unheard = self.unheard(std::iter::once(prefix), now).err();
+            unheard.into_iter().flatten().for_each(|until| draft.wake(until));
+            unheard.is_some()
+        };
         let whole = covered.iter().copied().filter(|prefix| {
             match self.ranges.covering(prefix.address()).filter(|range| range.prefix == *prefix) {
-                Some(range) => range.is_whole(),
+                // One that was whole stays so until nobody follows its route any more.
+                Some(range) => range.is_whole() || there(prefix) && promised(*prefix),
                 // What is left of earlier ranges is masqueraded as it was.
                 None => there(prefix) || self.host.lingering.contains(prefix) && !prefix.is_host(),
             }

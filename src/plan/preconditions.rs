@@ -188,7 +188,7 @@ impl Planner {
     }
 
     /// Is one of `paths` out, or withdrawn less than the delay ago?
-    fn unheard(&self, paths: impl Iterator<Item = Prefix>, now: Time) -> Result<(), Option<Time>> {
+    pub(super) fn unheard(&self, paths: impl Iterator<Item = Prefix>, now: Time) -> Result<(), Option<Time>> {
         if self.settings.bgp.is_none() {
             return Ok(());
         }

@@ -355,8 +355,11 @@ impl Watchman {
         if moment.settings.dataplane.snat == Snat::None {
             return;
         }
+        // Virtual servers can be masqueraded one by one.
+        let alone = table.elements.masquerade.iter().map(|key| Prefix::host(key.address));
+        let masqueraded: BTreeSet<Prefix> = table.masquerade.iter().copied().chain(alone).collect();
         for prefix in there.masquerade.iter().filter(|p| !covers(&table.masquerade, **p) && !classic(p)) {
-            self.infrastructure_goes(*prefix, &table.masquerade, ranges, moment, step);
+            self.infrastructure_goes(*prefix, &masqueraded, ranges, moment, step);
         }
     }
 
