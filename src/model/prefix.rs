@@ -147,6 +147,12 @@ impl Prefix {
         left
     }
 
+    /// Each of its addresses as a prefix of its own, in order.
+    pub fn hosts(self) -> impl Iterator<Item = Prefix> {
+        let addresses = std::iter::successors(Some(self.address), |address| after(*address));
+        addresses.take_while(move |address| self.contains(*address)).map(Prefix::host)
+    }
+
     /// Is it a single address?
     pub fn is_host(self) -> bool {
         self == Prefix::host(self.address)
@@ -249,6 +255,13 @@ mod tests {
         ];
         for (first, last, expected) in spans {
             assert_eq!(words(Prefix::spanning(ip(first), ip(last))), expected, "{first} to {last}");
+        }
+        for (prefix, expected) in [
+            ("192.0.2.9/32", "192.0.2.9/32"),
+            ("255.255.255.254/31", "255.255.255.254/32 255.255.255.255/32"),
+            ("fd00::/127", "fd00::/128 fd00::1/128"),
+        ] {
+            assert_eq!(words(prefix.parse::<Prefix>().unwrap().hosts().collect()), expected, "{prefix}");
         }
         let holes: [(&str, &[&str], &str); 6] = [
             ("192.0.2.0/30", &[], "192.0.2.0/30"),

@@ -120,12 +120,13 @@ fn aggregate(prefix: Prefix) -> Range {
 }
 
 /// The part of the SNAT pool that this node does not have as its own addresses: replies to it have to find this node, so it
-/// is announced, and what IPVS does not take of it is refused, as with a range that nobody has a VIP in.
+/// is announced, and what IPVS does not take of it is refused, as with a range that nobody has a VIP in. Each address by
+/// itself: switches let in host routes only, and where a pool begins is nobody's prefix.
 fn pool(settings: &Settings, labels: &Labels, node_ips: &[IpAddr]) -> Vec<Range> {
     let own: BTreeSet<IpAddr> = node_ips.iter().copied().collect();
     let pools = Family::ALL.into_iter().filter_map(|family| settings.dataplane.pool(family, labels));
     let prefixes = pools.flat_map(|(first, last)| Prefix::spanning(first, last));
-    let ours = prefixes.flat_map(|prefix| prefix.without(&own));
+    let ours = prefixes.flat_map(Prefix::hosts).filter(|host| !own.contains(&host.address()));
     ours.map(|prefix| Range { uses: BTreeSet::new(), ..aggregate(prefix) }).collect()
 }
 

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 mod death;
+mod endings;
 mod main_job;
+mod objects;
+mod policies;
 mod rack;
 mod switches;
 mod trouble;
+mod vips;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vipcast_lab::lab::{Daemon, Lab, Node, Options};
-use vipcast_lab::traffic::{Port, Server};
+use vipcast_lab::traffic::{Port, Server, lacks_sctp};
 use vipcast_lab::{Netns, vm, wait_for};
 
 /// The agent under test.
@@ -17,6 +17,12 @@ pub(crate) const VIPCAST: &str = env!("CARGO_BIN_EXE_vipcast");
 const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack.clab.yml");
 /// The same with BIRD as its ToR.
 const WITH_BIRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack-bird.clab.yml");
+
+/// VIPs of every kind, pods on the LB nodes, and a client behind a narrow link.
+const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/services/services.clab.yml");
+
+/// What a pod serves.
+pub(crate) const PORTS: [Port; 2] = [Port::Tcp(8080), Port::Udp(5353)];
 
 /// The ranges that the LB nodes announce.
 pub(crate) const RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
@@ -30,7 +36,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(90);
 /// The lab, its pods and its agents.
 pub(crate) struct Rack {
     pub(crate) lab: Lab,
-    _pods: Vec<Server>,
+    /// The servers of all pods. Dropped, one closes its port and its connections.
+    pub(crate) pods: Vec<Server>,
     /// The agents of lb1 and lb2. Dropped, an agent is killed; its speaker goes on.
     pub(crate) agents: Vec<Daemon>,
 }
@@ -38,10 +45,16 @@ pub(crate) struct Rack {
 impl Rack {
     /// Deploys the lab and starts its pods; no agent runs yet. None where this kernel will not do, which is said.
     pub(crate) fn bare() -> Result<Option<Rack>> {
-        Rack::deploy(TOPOLOGY)
+        Rack::deploy(TOPOLOGY, &PORTS)
     }
 
-    fn deploy(topology: &str) -> Result<Option<Rack>> {
+    /// As [`bare`](Rack::bare), the lab `services`. Its pods serve SCTP too, where the kernel has it.
+    pub(crate) fn services() -> Result<Option<Rack>> {
+        let sctp = if lacks_sctp().is_none() { &[Port::Sctp(9905)][..] } else { &[] };
+        Rack::deploy(SERVICES, &[&PORTS, sctp].concat())
+    }
+
+    fn deploy(topology: &str, ports: &[Port]) -> Result<Option<Rack>> {
         if let Err(why) = vm::probe() {
             // The virtual machine was made for this: there it is a failure.
             ensure!(std::env::var_os("VIPCAST_IN_VM").is_none(), "the virtual machine cannot run labs: {why}");
@@ -50,8 +63,8 @@ impl Rack {
             return Ok(None);
         }
         let lab = Lab::deploy(topology, Options::default())?;
-        let pods = lab.start_pods(&[Port::Tcp(8080), Port::Udp(5353)])?;
-        Ok(Some(Rack { lab, _pods: pods, agents: Vec::new() }))
+        let pods = lab.start_pods(ports)?;
+        Ok(Some(Rack { lab, pods, agents: Vec::new() }))
     }
 
     /// Deploys the lab and starts both agents; they are ready and the ToR has both next hops.
@@ -63,7 +76,7 @@ impl Rack {
 
     /// As [`up`](Rack::up), with BIRD as the ToR.
     pub(crate) fn up_with_bird() -> Result<Option<Rack>> {
-        let Some(mut rack) = Rack::deploy(WITH_BIRD)? else { return Ok(None) };
+        let Some(mut rack) = Rack::deploy(WITH_BIRD, &PORTS)? else { return Ok(None) };
         rack.start_agents()?;
         Ok(Some(rack))
     }
@@ -74,6 +87,18 @@ impl Rack {
             self.agents.push(self.lab.node(name).start_agent(VIPCAST)?);
         }
         self.wait_for_next_hops(2)
+    }
+
+    /// Kills both agents, changes a line of their configurations, and starts them again.
+    pub(crate) fn restart_agents(&mut self, change: impl Fn(&Rack, &str) -> Result<()>) -> Result<()> {
+        for agent in self.agents.drain(..) {
+            agent.kill()?;
+        }
+        for name in ["lb1", "lb2"] {
+            change(self, name)?;
+        }
+        self.start_agents()?;
+        ["lb1", "lb2"].iter().try_for_each(|name| wait_until_ready(self.lab.node(name)))
     }
 
     /// The client's namespace.
@@ -112,13 +137,15 @@ impl Rack {
 
     /// Waits until the ToR has this many next hops for both ranges.
     pub(crate) fn wait_for_next_hops(&self, count: usize) -> Result<()> {
-        for range in RANGES {
-            wait_for(LONG, &format!("{count} next hops for {range}"), || {
-                let hops = self.next_hops(range)?;
-                Ok(if hops.len() == count { Ok(()) } else { Err(hops) })
-            })?;
-        }
-        Ok(())
+        RANGES.iter().try_for_each(|range| self.wait_for_hops(range, count).map(drop))
+    }
+
+    /// Waits until the ToR has this many next hops for a prefix, and returns them.
+    pub(crate) fn wait_for_hops(&self, prefix: &str, count: usize) -> Result<BTreeSet<String>> {
+        wait_for(LONG, &format!("{count} next hops for {prefix}"), || {
+            let hops = self.next_hops(prefix)?;
+            Ok(if hops.len() == count { Ok(hops) } else { Err(hops) })
+        })
     }
 
     /// Changes a line of an LB node's configuration before its agent starts.

@@ -1,4 +1,4 @@
-//! `deploy/switches` and the routers of the lab are what `vipcast switch-config` prints for the lab `rack`.
+//! `deploy/switches` and the routers of the labs are what `vipcast switch-config` prints, the former for the lab `rack`.
 //!
 //! `VIPCAST_REGENERATE=1 cargo test --test pure switches` writes them again, after a change that was meant.
 
@@ -19,10 +19,15 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What the command prints.
+/// What the command prints for the lab `rack`.
 fn printed(vendor: &str, more: &[&str]) -> String {
+    printed_for("labs/rack/lb1.yaml", vendor, more)
+}
+
+/// What the command prints for a lab.
+fn printed_for(config: &str, vendor: &str, more: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vipcast"));
-    command.arg("--config").arg(repository().join("labs/rack/lb1.yaml"));
+    command.arg("--config").arg(repository().join(config));
     command.args(["switch-config", "--vendor", vendor]).args(more);
     let output = command.args(NODES.iter().flat_map(|node| ["--neighbor", *node])).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
@@ -66,11 +71,13 @@ fn deploy_has_no_other_vendor() {
 
 #[test]
 fn the_labs_routers_load_what_the_command_prints() {
-    for (file, vendor) in [("labs/rack/tor/frr.conf", "frr"), ("labs/rack/tor/bird.conf", "bird")] {
-        let file = repository().join(file);
+    for (lab, file, vendor) in
+        [("rack", "tor/frr.conf", "frr"), ("rack", "tor/bird.conf", "bird"), ("services", "tor/frr.conf", "frr")]
+    {
+        let file = repository().join("labs").join(lab).join(file);
         let text = fs::read_to_string(&file).unwrap();
         let (own, _) = text.split_once(MARK).unwrap();
-        hold(file, &format!("{own}{MARK}{}", printed(vendor, &[])));
+        hold(file, &format!("{own}{MARK}{}", printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, &[])));
     }
 }
 

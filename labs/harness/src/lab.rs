@@ -151,9 +151,18 @@ impl Lab {
 
     /// Starts a server for every pod of every worker (their label `vipcast.pods`), on all of the pod's addresses.
     pub fn start_pods(&self, ports: &[traffic::Port]) -> Result<Vec<traffic::Server>> {
+        self.start_servers(ports, |_| true)
+    }
+
+    /// The same for one pod, which may have been stopped (by dropping its servers).
+    pub fn start_pod(&self, name: &str, ports: &[traffic::Port]) -> Result<Vec<traffic::Server>> {
+        self.start_servers(ports, |pod| pod.name == name)
+    }
+
+    fn start_servers(&self, ports: &[traffic::Port], wanted: impl Fn(&Pod) -> bool) -> Result<Vec<traffic::Server>> {
         let mut servers = Vec::new();
         for node in self.nodes.values() {
-            for pod in node.pods() {
+            for pod in node.pods().iter().filter(|pod| wanted(pod)) {
                 for address in &pod.addresses {
                     for port in ports {
                         servers.push(traffic::Server::start(node.netns(), &pod.name, *address, *port)?);

@@ -5,8 +5,10 @@
 
 mod client;
 mod load;
+mod sctp;
 mod server;
 
-pub use self::client::{Answer, Tally, request_tcp, request_udp, tcp, udp};
+pub use self::client::{Answer, Tally, UdpFlow, request_sctp, request_tcp, request_udp, sctp, tcp, transfers, udp};
 pub use self::load::{Churn, ChurnReport, Failure, LongLived};
+pub use self::sctp::lacks_sctp;
 pub use self::server::{Port, Server};

@@ -1,14 +1,15 @@
 //! Clients that ask once, and count.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::sctp as sockets;
 use crate::Netns;
 
 /// Requests under way at a time: enough that one that hangs does not hold up the rest.
@@ -54,22 +55,86 @@ pub fn udp(netns: &Netns, target: SocketAddr, requests: usize, timeout: Duration
     many(netns, requests, || request_udp(target, timeout))
 }
 
+/// Opens `requests` SCTP associations from a namespace.
+pub fn sctp(netns: &Netns, target: SocketAddr, requests: usize, timeout: Duration) -> Result<Tally> {
+    many(netns, requests, || request_sctp(target, timeout))
+}
+
+/// Sends `bytes` on each of `count` TCP connections and reads them back, which is a large download and as large an upload.
+/// One that stands still for `timeout` has failed.
+pub fn transfers(netns: &Netns, target: SocketAddr, count: usize, bytes: usize, timeout: Duration) -> Result<Tally> {
+    many(netns, count, || transfer(target, bytes, timeout))
+}
+
 /// One TCP connection from this thread's namespace: connects, reads the answer, closes.
 pub fn request_tcp(target: SocketAddr, timeout: Duration) -> Result<Answer> {
     let stream = TcpStream::connect_timeout(&target, timeout).with_context(|| format!("connect to {target}"))?;
     greeting(&stream, timeout)
 }
 
+/// One SCTP association from this thread's namespace.
+pub fn request_sctp(target: SocketAddr, timeout: Duration) -> Result<Answer> {
+    let stream = sockets::connect(target, timeout).with_context(|| format!("connect SCTP to {target}"))?;
+    greeting(&stream, timeout)
+}
+
+fn transfer(target: SocketAddr, bytes: usize, timeout: Duration) -> Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&target, timeout).with_context(|| format!("connect to {target}"))?;
+    let answer = greeting(&stream, timeout)?;
+    stream.set_write_timeout(Some(timeout)).context("set up a socket")?;
+    let mut upload = stream.try_clone().context("share a socket")?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let block = [b'x'; 16 * 1024];
+            (0..bytes)
+                .step_by(block.len())
+                .try_for_each(|sent| upload.write_all(&block[..block.len().min(bytes - sent)]))
+        });
+        let mut buffer = vec![0; 64 * 1024];
+        let mut received = 0;
+        while received < bytes {
+            let count = stream.read(&mut buffer).with_context(|| format!("stuck after {received} of {bytes} bytes"))?;
+            ensure!(count > 0, "closed after {received} of {bytes} bytes");
+            received += count;
+        }
+        let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        sent.context("the upload is stuck")?;
+        Ok(answer)
+    })
+}
+
 /// One UDP request from this thread's namespace.
 pub fn request_udp(target: SocketAddr, timeout: Duration) -> Result<Answer> {
-    let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).context("open a UDP socket")?;
-    socket.set_read_timeout(Some(timeout)).context("set up a socket")?;
-    socket.connect(target).with_context(|| format!("connect UDP to {target}"))?;
-    socket.send(b"who?\n").with_context(|| format!("send to {target}"))?;
-    let mut buffer = [0; 512];
-    let count = socket.recv(&mut buffer).with_context(|| format!("no answer from UDP {target}"))?;
-    parse(&String::from_utf8_lossy(&buffer[..count]))
+    UdpFlow::from_here(target, timeout)?.ask()
+}
+
+/// A UDP client that keeps its port: to the network its requests are one flow.
+#[derive(Debug)]
+pub struct UdpFlow {
+    socket: UdpSocket,
+}
+
+impl UdpFlow {
+    /// A client in a namespace; an answer may take as long as `timeout`.
+    pub fn open(netns: &Netns, target: SocketAddr, timeout: Duration) -> Result<Self> {
+        netns.run(|| Self::from_here(target, timeout))?
+    }
+
+    fn from_here(target: SocketAddr, timeout: Duration) -> Result<Self> {
+        let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0)).context("open a UDP socket")?;
+        socket.set_read_timeout(Some(timeout)).context("set up a socket")?;
+        socket.connect(target).with_context(|| format!("connect UDP to {target}"))?;
+        Ok(Self { socket })
+    }
+
+    /// One request and its answer.
+    pub fn ask(&self) -> Result<Answer> {
+        self.socket.send(b"who?\n").context("send a datagram")?;
+        let mut buffer = [0; 512];
+        let count = self.socket.recv(&mut buffer).context("no answer to a datagram")?;
+        parse(&String::from_utf8_lossy(&buffer[..count]))
+    }
 }
 
 /// Reads what a server says first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,10 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::socket;
 
+use super::sctp;
 use crate::Netns;
 
-/// How often a UDP server looks whether it should end.
-const UDP_PAUSE: Duration = Duration::from_millis(200);
+/// How often a server that cannot be woken looks whether it should end.
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// A protocol and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,11 @@ pub enum Port {
     Tcp(u16),
     /// A UDP port.
     Udp(u16),
+    /// An SCTP port.
+    Sctp(u16),
 }
 
-/// A pod's server. TCP: it tells who it is at once, then echoes. UDP: it answers each datagram. Dropped, it closes its
+/// A pod's server. TCP and SCTP: it tells who it is at once, then echoes. UDP: it answers each datagram. Dropped, it closes its
 /// connections.
 #[derive(Debug)]
 pub struct Server {
@@ -52,20 +55,23 @@ impl Server {
         let shared = Arc::new(Shared { name: name.to_owned(), ..Shared::default() });
         let worker = shared.clone();
         // Only the socket must be made inside: it stays there.
-        let (address, listener, thread) = match port {
-            Port::Tcp(port) => {
-                let address = SocketAddr::new(address, port);
-                let listener = netns.run(|| TcpListener::bind(address))?;
-                let listener = listener.with_context(|| format!("listen on {address} in {}", netns.name()))?;
+        let number = match port {
+            Port::Tcp(number) | Port::Udp(number) | Port::Sctp(number) => number,
+        };
+        let address = SocketAddr::new(address, number);
+        let place = || format!("listen on {address} ({port:?}) in {}", netns.name());
+        let (listener, thread) = match port {
+            Port::Tcp(_) | Port::Sctp(_) => {
+                let is_tcp = matches!(port, Port::Tcp(_));
+                let listener = netns.run(|| if is_tcp { TcpListener::bind(address) } else { sctp::listen(address) })?;
+                let listener = listener.with_context(place)?;
                 let ours = listener.try_clone().context("share a socket")?;
-                (address, Some(ours), thread::spawn(move || accept(&worker, &listener)))
+                (Some(ours), thread::spawn(move || accept(&worker, &listener)))
             }
-            Port::Udp(port) => {
-                let address = SocketAddr::new(address, port);
-                let socket = netns.run(|| UdpSocket::bind(address))?;
-                let socket = socket.with_context(|| format!("bind UDP {address} in {}", netns.name()))?;
-                socket.set_read_timeout(Some(UDP_PAUSE)).context("set up a socket")?;
-                (address, None, thread::spawn(move || answer(&worker, &socket)))
+            Port::Udp(_) => {
+                let socket = netns.run(|| UdpSocket::bind(address))?.with_context(place)?;
+                socket.set_read_timeout(Some(PAUSE)).context("set up a socket")?;
+                (None, thread::spawn(move || answer(&worker, &socket)))
             }
         };
         Ok(Self { address, shared, listener, thread: Some(thread) })
@@ -104,7 +110,13 @@ impl Drop for Server {
 }
 
 fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
-    while let Ok((stream, peer)) = listener.accept() {
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            // A socket of SCTP's, which nothing wakes.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !shared.stop.load(Ordering::Relaxed) => continue,
+            Err(_) => return,
+        };
         let number = shared.served.fetch_add(1, Ordering::Relaxed);
         let Ok(copy) = stream.try_clone() else { continue };
         shared.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, copy);
@@ -121,7 +133,9 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
 }
 
 fn echo(shared: &Shared, mut stream: TcpStream, peer: SocketAddr) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
+    // SCTP has no such option, and no need of it here; and what it accepts has the time-out of its listener.
+    let _ = stream.set_nodelay(true);
+    stream.set_read_timeout(None)?;
     stream.write_all(identity(shared, peer).as_bytes())?;
     let mut buffer = [0; 4096];
     loop {

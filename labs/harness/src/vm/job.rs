@@ -12,7 +12,7 @@ use super::kernel::Kernel;
 /// Everything that a lab, or a test in one, loads sooner or later. Loaded at boot, since a module that a namespace asks
 /// for in the middle of a test costs a process and a walk over the host's files.
 const MODULES: &str = "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_sh ip_vs_mh ip_vs_dh \
-    ip_vs_sed ip_vs_nq ip_vs_fo ip_vs_ovf ip_vs_twos dummy veth bridge tun \
+    ip_vs_sed ip_vs_nq ip_vs_fo ip_vs_ovf ip_vs_twos dummy veth bridge tun sctp \
     nf_conntrack nf_conntrack_netlink nfnetlink nf_tables nft_ct nft_masq nft_nat nft_chain_nat nft_reject nft_reject_inet \
     nft_reject_ipv4 nft_reject_ipv6 nft_fib nft_fib_inet nft_limit nft_log nft_numgen nft_compat nft_redir nft_tproxy \
     ip_tables ip6_tables iptable_nat ip6table_nat iptable_filter ip6table_filter iptable_mangle ip6table_mangle \
