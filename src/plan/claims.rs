@@ -28,12 +28,20 @@ pub struct Claim {
     pub created: i64,
     /// The settings of all its virtual servers.
     pub settings: ServerSettings,
-    /// Its virtual servers. A port without usable endpoints has none: the guard then refuses at once.
+    /// Its virtual servers. One without destinations is not made: the guard then refuses at once. It is claimed all the same,
+    /// so that nobody else takes a VIP when the endpoints of its Service are gone, or on another node.
     pub servers: BTreeMap<ServerKey, Ask>,
     /// Its health check port, and the number of its ready endpoints on this node.
     pub health: Option<(u16, usize)>,
     /// Why parts of it are not served.
     pub problems: Vec<Problem>,
+}
+
+impl Claim {
+    /// Has a port of it usable endpoints?
+    pub fn is_served(&self) -> bool {
+        self.servers.values().any(|ask| !ask.destinations.is_empty())
+    }
 }
 
 /// What a Service asks of one virtual server.
@@ -102,11 +110,9 @@ pub fn claim(service: &Service, slices: &[&Slice], view: View) -> Claim {
                     TrafficPolicy::Cluster => &cluster,
                     TrafficPolicy::Local => &local,
                 };
-                if !destinations.is_empty() {
-                    let key = ServerKey { address: place.address, protocol: port.protocol, port: number };
-                    let filter = Filter { keep: place.policy == TrafficPolicy::Local, sources: place.sources.clone() };
-                    claim.servers.insert(key, Ask { destinations: destinations.clone(), filter });
-                }
+                let key = ServerKey { address: place.address, protocol: port.protocol, port: number };
+                let filter = Filter { keep: place.policy == TrafficPolicy::Local, sources: place.sources.clone() };
+                claim.servers.insert(key, Ask { destinations: destinations.clone(), filter });
             }
         }
     }

@@ -27,23 +27,31 @@ impl Planner {
         let ranges = if self.is_removing() {
             Ranges::default()
         } else {
-            Ranges::in_force(&self.settings, &self.cluster, &candidates, &self.actual.addr, self.servers.blind)
+            Ranges::in_force(
+                &self.settings,
+                &self.cluster,
+                &candidates,
+                &here.addresses,
+                &self.actual.addr,
+                self.servers.blind,
+            )
         };
         if ranges == self.ranges && here == self.here && self.derived {
             return;
         }
-        self.health_changed |= here != self.here;
+        let moved = ranges != self.ranges || !self.derived;
+        self.servers.listing_wanted |= moved || here.node_port_addresses != self.here.node_port_addresses;
+        // Of a shared gobgpd, only the paths that were ours were kept.
+        if moved && !self.is_exclusive() {
+            self.lose_sight(now);
+        }
+        self.health_changed = true;
         self.here = here;
         self.derived = true;
         for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }
         self.ranges = ranges;
-        self.servers.listing_wanted = true;
-        // Of a shared gobgpd, only the paths that were ours were kept.
-        if !self.is_exclusive() {
-            self.lose_sight(now);
-        }
         let claimed = self.ledger.services().cloned();
         let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
         known.iter().for_each(|service| self.derive_claim(service, now));

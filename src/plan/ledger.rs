@@ -41,8 +41,11 @@ impl Ledger {
             }
         }
         if let Some((port, _)) = old.health {
-            self.health.entry(port).or_default().remove(&(old.created, service.clone()));
-            self.health.retain(|_, claimants| !claimants.is_empty());
+            let claimants = self.health.entry(port).or_default();
+            claimants.remove(&(old.created, service.clone()));
+            if claimants.is_empty() {
+                self.health.remove(&port);
+            }
         }
         if let Some((port, _)) = claim.health {
             self.health.entry(port).or_default().insert((claim.created, service.clone()));
@@ -53,16 +56,16 @@ impl Ledger {
         touched
     }
 
-    /// What the rightful claimant of the virtual server `key` asks of it.
+    /// What the rightful claimant of the virtual server `key` asks of it; none where it has no destinations for it.
     pub fn ask(&self, key: &ServerKey) -> Option<&Ask> {
-        self.claims.get(self.owner(key)?)?.servers.get(key)
+        let ask = self.claims.get(self.owner(key)?)?.servers.get(key)?;
+        Some(ask).filter(|ask| !ask.destinations.is_empty())
     }
 
     /// The virtual server `key` as its rightful claimant wants it.
     pub fn server(&self, key: &ServerKey) -> Option<VirtualServer> {
-        let claim = self.claims.get(self.owner(key)?)?;
-        let destinations = claim.servers.get(key)?.destinations.clone();
-        Some(VirtualServer { settings: claim.settings.clone(), destinations })
+        let destinations = self.ask(key)?.destinations.clone();
+        Some(VirtualServer { settings: self.claims.get(self.owner(key)?)?.settings.clone(), destinations })
     }
 
     /// Who has the virtual server `key`.
@@ -70,20 +73,20 @@ impl Ledger {
         self.claimants.get(key)?.first().map(|(_, owner)| owner)
     }
 
-    /// The virtual servers that somebody claims at `vip`: its reference count is their number.
+    /// The virtual servers that there should be at `vip`: its reference count is their number.
     pub fn servers_at(&self, vip: IpAddr) -> impl Iterator<Item = &ServerKey> {
         self.servers_in(Prefix::host(vip))
     }
 
-    /// The virtual servers that somebody claims in `prefix`.
+    /// The virtual servers in `prefix` that there should be.
     pub fn servers_in(&self, prefix: Prefix) -> impl Iterator<Item = &ServerKey> {
         let (first, last) = bounds(prefix);
-        self.claimants.range(first..=last).map(|(key, _)| key)
+        self.claimants.range(first..=last).map(|(key, _)| key).filter(|key| self.ask(key).is_some())
     }
 
-    /// All virtual servers that somebody claims.
+    /// All virtual servers that there should be.
     pub fn servers(&self) -> impl Iterator<Item = &ServerKey> {
-        self.claimants.keys()
+        self.claimants.keys().filter(|key| self.ask(key).is_some())
     }
 
     /// The claim of `service`; none if it asks for nothing.

@@ -52,10 +52,19 @@ impl Planner {
         self.send_table(self.rules(&covered, guard, now, draft), now, draft);
     }
 
+    /// The SNAT pool of `family` as far as it is in force as ranges of its own.
+    pub(super) fn pool(&self, family: Family) -> impl Iterator<Item = Prefix> {
+        let pools = self.ranges.iter().filter(move |range| range.uses.is_empty() && range.prefix.family() == family);
+        pools.map(|range| range.prefix)
+    }
+
     /// Is what replaces the classic SNAT rule of `family` in force already?
     fn replacement_in_force(&self, family: Family) -> bool {
         let mut of_family = self.ranges.iter().filter(|range| range.prefix.family() == family);
+        let nothing = Elements::default();
+        let there = self.actual.nft.table.as_ref().map_or(&nothing, |table| &table.elements);
         of_family.all(|range| self.snat_in_force(range.prefix))
+            && self.host.elements.masquerade.is_subset(&there.masquerade)
     }
 
     /// Once the virtual servers of a range are in place, the guard refuses what they do not take.
@@ -85,7 +94,7 @@ impl Planner {
     /// VIPs are local.
     pub(super) fn to_guard(&self, prefix: Prefix) -> Vec<Prefix> {
         let range = self.ranges.covering(prefix.address()).filter(|range| range.prefix == prefix);
-        if range.is_none_or(|range| range.is_whole()) { vec![prefix] } else { prefix.without(&self.here.addresses) }
+        if range.is_some_and(|range| range.is_whole()) { vec![prefix] } else { prefix.without(&self.here.addresses) }
     }
 
     /// The table, its elements apart, with this guard and the masquerade that is due. The kernel's sets take no prefix
@@ -118,7 +127,13 @@ impl Planner {
         let is_used = !covered.is_empty() || self.host.elements != Elements::default();
         let rewrites = is_used && dataplane.snat == Snat::Nftables;
         let labels = labels(&self.cluster);
-        let pool = |family| Some((family, dataplane.pool(family, &labels)?));
+        // A pool that is not in force here would lose every reply.
+        let pool = |family| {
+            let pool = dataplane.pool(family, &labels)?;
+            let mut hosts = Prefix::spanning(pool.0, pool.1).into_iter().flat_map(Prefix::hosts);
+            let usable = hosts.all(|host| self.here.addresses.contains(&host.address()) || self.ranges.contains(host));
+            usable.then_some((family, pool))
+        };
         let source = Source { pool: Family::ALL.into_iter().filter_map(pool).collect(), ports: dataplane.snat_ports };
         // While the Node may be among what could not be understood, its pod ranges are those that an earlier run knew.
         let known = self.actual.nft.table.iter().filter(|_| self.is_blind()).flat_map(|table| &table.pods);

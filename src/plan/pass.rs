@@ -217,7 +217,7 @@ impl Planner {
 
     fn plan_timeouts(&mut self, now: Time, draft: &mut Draft) {
         let wanted = self.settings.dataplane.timeouts;
-        let serves = self.ranges.iter().next().is_some();
+        let serves = !self.families().is_empty();
         if serves && self.host.known.contains(&Part::Timeouts) && self.actual.timeouts != Some(wanted) {
             self.send(Step::SetTimeouts(wanted), now, draft);
         }
@@ -245,6 +245,7 @@ impl Planner {
         if self.servers.busy.contains_key(&key) {
             return 0;
         }
+        self.servers.unfiltered.remove(&key);
         self.want_elements(key);
         let desired = self.ledger.server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
@@ -277,16 +278,25 @@ impl Planner {
                 self.servers.held.insert(key);
             }
         }
-        if desired.is_some() {
-            self.servers.drains.own(key, self.ledger.owner(&key));
+        if let Some(owner) = self.ledger.owner(&key) {
+            self.servers.drains.own(key, Some(owner));
         } else if !self.actual.ipvs.contains_key(&key) {
             self.servers.drains.own(key, None);
         }
-        let steps = if released.is_err() { self.refuse(key) } else { self.let_end(key, steps, now) };
+        let mut steps = if released.is_err() { self.refuse(key) } else { self.let_end(key, steps, now) };
         self.touch_vip(key.address);
-        // Nobody gets in before the filter is there.
-        if !steps.is_empty() && desired.is_some() && !self.is_filtered(&key) {
+        // Nobody gets in before the filter is there; who has to go does not wait.
+        let lets_in = |step: &Step| match step {
+            Step::AddServer(..) | Step::SetServer(..) | Step::AddDestination(..) => true,
+            Step::SetDestination(_, _, value) => value.weight > 0,
+            _ => false,
+        };
+        let waits = desired.is_some() && steps.iter().any(lets_in) && !self.is_filtered(&key);
+        if waits {
             self.wait_for_filter(key, now);
+            steps.retain(|step| !lets_in(step));
+        }
+        if waits && steps.is_empty() {
             return 0;
         }
         if steps.is_empty() {

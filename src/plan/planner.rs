@@ -217,6 +217,8 @@ impl Planner {
             self.touch_all_vips();
         }
         self.notice_complaints(touched.complaints);
+        // The addresses that health check ports are served on follow the Node.
+        self.health_changed |= touched.node;
         if touched.node || !complete_before && self.cluster.is_listed() {
             self.derive_role();
         }

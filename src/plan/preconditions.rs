@@ -34,9 +34,10 @@ impl Planner {
         Some(LocalRoute { source: Some(source), on_link: true })
     }
 
-    /// The families of the ranges in force.
+    /// The families of the ranges in force, and of the addresses with NodePorts.
     pub(super) fn families(&self) -> BTreeSet<Family> {
-        self.ranges.iter().map(|range| range.prefix.family()).collect()
+        let nodes = self.here.node_port_addresses.iter().filter(|_| !self.is_removing());
+        self.ranges.iter().map(|range| range.prefix.family()).chain(nodes.map(|address| Family::of(*address))).collect()
     }
 
     /// The kernel parameters that should be set.
@@ -99,6 +100,9 @@ impl Planner {
         let is_whole = !self.ranges.has_own_route(prefix.address());
         if is_whole && self.actual.addr.routes.get(&prefix) != Some(&route) {
             return self.unmet(Key::Route(prefix), format!("the local route {prefix} is missing"));
+        }
+        if let Some(host) = self.pool(prefix.family()).find(|host| !self.actual.addr.routes.contains_key(host)) {
+            return self.unmet(Key::Route(host), format!("the local route {host} of the SNAT pool is missing"));
         }
         if !self.host.fresh || self.memory.is_writing_host() {
             return Footing::Mending("not read back yet".into());

@@ -27,6 +27,7 @@ impl Ranges {
         settings: &Settings,
         cluster: &Cluster,
         node_ips: &[IpAddr],
+        own: &BTreeSet<IpAddr>,
         local: &Addr,
         unknown: bool,
     ) -> Ranges {
@@ -39,7 +40,7 @@ impl Ranges {
         };
         wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let labels = labels(cluster);
-        wanted.extend(settings.allowed.iter().cloned().chain(pool(settings, &labels, node_ips)));
+        wanted.extend(settings.allowed.iter().cloned().chain(pool(settings, &labels, own)));
         for range in wanted.iter_mut().filter(|range| !range.node_selector.matches(&labels)) {
             range.announce = Announce::None;
         }
@@ -53,7 +54,10 @@ impl Ranges {
                 }
                 continue;
             }
-            let problem = intruder(range.prefix, settings, cluster, node_ips).filter(|_| range.is_whole());
+            // Who gives a range of other VIPs may overlook an address of some link; ClusterIPs may be on links of kube-proxy's.
+            let own: Vec<IpAddr> = own.iter().copied().filter(|_| !range.uses.contains(&Use::ClusterIp)).collect();
+            let addresses = [node_ips, &own].concat();
+            let problem = intruder(range.prefix, settings, cluster, &addresses).filter(|_| range.is_whole());
             if let Some(problem) = &problem {
                 result.problems.insert(range.prefix, problem.clone());
             }
@@ -122,8 +126,7 @@ fn aggregate(prefix: Prefix) -> Range {
 /// The part of the SNAT pool that this node does not have as its own addresses: replies to it have to find this node, so it
 /// is announced, and what IPVS does not take of it is refused, as with a range that nobody has a VIP in. Each address by
 /// itself: switches let in host routes only, and where a pool begins is nobody's prefix.
-fn pool(settings: &Settings, labels: &Labels, node_ips: &[IpAddr]) -> Vec<Range> {
-    let own: BTreeSet<IpAddr> = node_ips.iter().copied().collect();
+fn pool(settings: &Settings, labels: &Labels, own: &BTreeSet<IpAddr>) -> Vec<Range> {
     let pools = Family::ALL.into_iter().filter_map(|family| settings.dataplane.pool(family, labels));
     let prefixes = pools.flat_map(|(first, last)| Prefix::spanning(first, last));
     let ours = prefixes.flat_map(Prefix::hosts).filter(|host| !own.contains(&host.address()));

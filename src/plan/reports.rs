@@ -64,7 +64,7 @@ impl Planner {
         if let Some(server) = server_of(&step) {
             self.settle(server);
         }
-        if matches!(step, Step::ReplaceTable(_) | Step::EditTable { .. }) {
+        if step.key() == Key::Table {
             self.servers.todo.append(&mut self.servers.unfiltered);
         }
         if let Step::Announce(prefix, _) | Step::Withdraw(prefix) | Step::SetRoute(prefix, _) = step
@@ -245,6 +245,7 @@ impl Planner {
             self.adopt_elements();
         }
         self.servers.todo.extend(&self.host.elements.draining);
+        self.servers.todo.append(&mut self.servers.unfiltered);
         self.take(Part::Timeouts, timeouts, |planner, value| planner.actual.timeouts = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
         // What was told while the reading was under way is not in it.

@@ -298,7 +298,7 @@ impl Planner {
             let subject = self.ledger.owner(server).map_or_else(|| server.to_string(), ToString::to_string);
             problems.push(Problem { subject, problem: format!("{key}: {}", failure.reason) });
         }
-        let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| !c.servers.is_empty()));
+        let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| c.is_served()));
         ServicesStatus { total: self.cluster.service_count(), served: served.count(), problems }
     }
 

@@ -220,8 +220,9 @@ impl Site {
     /// What the health check ports tell, which follows from the claims.
     fn health(&self) -> Vec<String> {
         let Settings { node_ips, .. } = &self.settings;
-        let ranges = Ranges::in_force(&self.settings, &self.cluster, node_ips, &Default::default(), false);
         let here = Surroundings::of(&self.settings, &self.cluster, &self.rig.node.host, node_ips);
+        let (own, nothing) = (&here.addresses, Default::default());
+        let ranges = Ranges::in_force(&self.settings, &self.cluster, node_ips, own, &nothing, false);
         let view = View { settings: &self.settings, ranges: &ranges, here: &here, cluster: &self.cluster };
         let claims = self.cluster.services().filter_map(|(key, service)| {
             let (port, count) = claim(service, &self.cluster.slices(key).collect::<Vec<_>>(), view).health?;

@@ -66,6 +66,8 @@ fn served(settings: &Settings, world: &World) -> BTreeMap<ServerKey, Served> {
             all.entry(key).or_insert(served);
         }
     }
+    // Whoever is the oldest without endpoints has the key, and no virtual server.
+    all.retain(|_, served| !served.server.destinations.is_empty());
     all
 }
 
@@ -74,9 +76,6 @@ fn of_service(settings: &Settings, world: &World, name: &ServiceKey, service: &S
     let mut all = BTreeMap::new();
     let mut serve = |address: IpAddr, number: u16, port: &ServicePort, policy: TrafficPolicy, filters: bool| {
         let destinations = destinations(settings, world, name, service, port, Family::of(address), policy);
-        if destinations.is_empty() {
-            return;
-        }
         let family = Family::of(address);
         let sources = service.source_ranges.iter().copied().filter(|prefix| prefix.family() == family).collect();
         let served = Served {

@@ -21,8 +21,10 @@ fn at_rest(settings: Settings) -> Rig {
 
 /// The next steps for gobgpd, nothing else being done first.
 fn speaker_steps(rig: &mut Rig) -> Vec<Step> {
-    let steps = rig.planner.plan(rig.now).steps;
-    steps.into_iter().filter(is_for_speaker).collect()
+    let (speaker, kernel): (Vec<Step>, Vec<Step>) =
+        rig.planner.plan(rig.now).steps.into_iter().partition(is_for_speaker);
+    finish(rig, kernel);
+    speaker
 }
 
 fn words(steps: &[Step]) -> Vec<String> {
@@ -107,17 +109,13 @@ fn a_host_route_that_is_on_its_way_holds_its_virtual_server() {
     }
     rig.tell(no_endpoints());
     rig.now = rig.now + Duration::from_secs(60);
-    assert_eq!(words(&rig.planner.plan(rig.now).steps), Vec::<String>::new());
+    assert_eq!(words(&speaker_steps(&mut rig)), Vec::<String>::new());
     finish(&mut rig, announce);
     let stages = rig.run();
     let steps: Vec<_> = stages.iter().flat_map(|s| s.steps.iter().map(|step| (s.after, step.to_string()))).collect();
-    assert_eq!(
-        steps,
-        [
-            (Duration::ZERO, "withdraw 10.96.0.10/32".to_owned()),
-            (Duration::from_secs(2), "delete virtual server 10.96.0.10:80 TCP".to_owned())
-        ]
-    );
+    let at = |text: &str| steps.iter().find(|(_, step)| step == text).map(|(after, _)| *after);
+    assert_eq!(at("withdraw 10.96.0.10/32"), Some(Duration::ZERO), "{steps:#?}");
+    assert_eq!(at("delete virtual server 10.96.0.10:80 TCP"), Some(Duration::from_secs(2)), "{steps:#?}");
 }
 
 /// The endpoint comes back while its route is being withdrawn.
@@ -130,7 +128,9 @@ fn a_host_route_that_is_wanted_again_during_its_withdrawal_comes_back() {
     rig.tell_all(web());
     assert_eq!(words(&speaker_steps(&mut rig)), Vec::<String>::new());
     finish(&mut rig, withdraw);
-    assert_eq!(rig.steps(), ["announce 10.96.0.10/32"]);
+    let steps = rig.steps();
+    assert!(steps.contains(&"announce 10.96.0.10/32".to_owned()), "{steps:#?}");
+    assert!(!steps.iter().any(|step| step.starts_with("delete virtual server")), "{steps:#?}");
 }
 
 /// gobgpd took the path, and its answer was lost: the agent must not leave it behind.
@@ -161,7 +161,11 @@ fn a_path_whose_answer_was_lost_holds_its_virtual_server() {
         rig.change(Change::Report(Report { step, outcome: Outcome::Later("timeout".into()) }));
     }
     rig.tell(no_endpoints());
-    assert_eq!(words(&rig.planner.plan(rig.now).steps), ["read gobgpd"]);
+    let steps = words(&rig.planner.plan(rig.now).steps);
+    assert!(
+        !steps.iter().any(|step| step.starts_with("delete")) && steps.contains(&"read gobgpd".to_owned()),
+        "{steps:#?}"
+    );
 }
 
 /// The agent is asked to leave while it announces.
