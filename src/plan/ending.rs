@@ -60,6 +60,19 @@ impl Planner {
         steps.into_iter().filter_map(replace).collect()
     }
 
+    /// What is refused now goes on being refused while its virtual server is there and nobody wants it, whoever began with
+    /// it: an earlier run, or this one before somebody wanted it for a moment.
+    pub(super) fn keep_refusing(&mut self) {
+        let refused = self.actual.nft.table.iter().flat_map(|table| &table.elements.draining);
+        let drains = |key: &&ServerKey| {
+            let unknown = !self.servers.adopted;
+            unknown || self.actual.ipvs.contains_key(*key) && self.ledger.destinations(key).is_none()
+        };
+        let kept: Vec<_> = refused.filter(|key| !self.servers.draining.contains(key)).filter(drains).copied().collect();
+        self.servers.todo.extend(&kept);
+        self.servers.draining.extend(kept);
+    }
+
     /// The destinations that `steps` delete, by themselves or with their virtual server.
     fn unwanted(&self, key: ServerKey, steps: &[Step]) -> BTreeMap<DestinationKey, Destination> {
         let Some(server) = self.actual.ipvs.get(&key) else { return BTreeMap::new() };

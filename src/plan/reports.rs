@@ -233,13 +233,7 @@ impl Planner {
             planner.actual.sysctls = value;
         });
         self.take(Part::Addr, addr, |planner, value| planner.actual.addr = value);
-        let nft_known = self.host.known.contains(&Part::Nft);
         self.take(Part::Nft, nft, |planner, value| planner.actual.nft = value);
-        if !nft_known {
-            // An earlier run was in the middle of this.
-            let table = self.actual.nft.table.iter();
-            self.servers.draining.extend(table.flat_map(|table| &table.elements.draining));
-        }
         self.servers.todo.extend(&self.servers.draining);
         self.take(Part::Timeouts, timeouts, |planner, value| planner.actual.timeouts = value);
         self.take(Part::Facts, host, |planner, value| planner.host.facts = Some(value));
