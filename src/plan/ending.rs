@@ -77,6 +77,20 @@ impl Planner {
         taking.map(|(name, there)| Step::SetDestination(key, *name, Destination { weight: 0, ..*there })).collect()
     }
 
+    /// What is refused now goes on being refused while its virtual server is there and nobody wants it, whoever began with
+    /// it: an earlier run, or this one before somebody wanted it for a moment.
+    pub(super) fn keep_refusing(&mut self) {
+        let refused = self.actual.nft.table.iter().flat_map(|table| &table.elements.draining);
+        let drains = |key: &&ServerKey| {
+            let unknown = !self.servers.adopted;
+            unknown || self.actual.ipvs.contains_key(*key) && self.ledger.ask(key).is_none()
+        };
+        let kept: Vec<_> =
+            refused.filter(|key| !self.host.elements.draining.contains(key)).filter(drains).copied().collect();
+        self.servers.todo.extend(&kept);
+        self.host.elements.draining.extend(kept);
+    }
+
     /// The destinations that `steps` delete, by themselves or with their virtual server.
     fn unwanted(&self, key: ServerKey, steps: &[Step]) -> BTreeMap<DestinationKey, Destination> {
         let Some(server) = self.actual.ipvs.get(&key) else { return BTreeMap::new() };

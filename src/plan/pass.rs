@@ -75,6 +75,7 @@ impl Planner {
         if self.derived && self.informed() {
             self.plan_sysctls(now, &mut draft);
             self.plan_timeouts(now, &mut draft);
+            self.keep_refusing();
             self.plan_snat(now, &mut draft);
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
