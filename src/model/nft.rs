@@ -81,6 +81,16 @@ impl Table {
 }
 
 impl Elements {
+    /// What is in here about `key`, but that it drains.
+    pub fn about(&self, key: &ServerKey) -> Elements {
+        Elements {
+            keep: self.keep.get(key).copied().into_iter().collect(),
+            masquerade: self.masquerade.get(key).copied().into_iter().collect(),
+            draining: BTreeSet::new(),
+            sources: self.sources.get(key).map(|sources| (*key, sources.clone())).into_iter().collect(),
+        }
+    }
+
     /// Takes all that is about `key` out, but that it drains.
     pub fn forget(&mut self, key: &ServerKey) {
         self.keep.remove(key);

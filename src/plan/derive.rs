@@ -99,8 +99,10 @@ impl Planner {
             self.want_elements(key);
             self.servers.todo.insert(key);
             if self.servers.blind {
-                let names = self.ledger.ask(&key).into_iter().flat_map(|ask| ask.destinations.keys());
-                self.servers.claimed.entry(key).or_default().extend(names);
+                // One without endpoints may have them in what was not understood.
+                if let Some(ask) = self.ledger.ask(&key) {
+                    self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
+                }
             }
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);

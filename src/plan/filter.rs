@@ -18,11 +18,12 @@ use super::planner::Planner;
 impl Planner {
     /// Brings the wanted elements of `key` up to date with what is asked of it.
     pub(super) fn want_elements(&mut self, key: ServerKey) {
-        // What an earlier run left may be there as long as not all was read.
-        let is_there = !self.servers.adopted || self.actual.ipvs.contains_key(&key);
         let Some(ask) = self.ledger.ask(&key) else {
-            if !is_there {
+            if !self.actual.ipvs.contains_key(&key) {
                 self.host.elements.forget(&key);
+                // As long as not all was read, the virtual server of what an earlier run left may be there.
+                let left = self.actual.nft.table.as_ref().filter(|_| !self.servers.adopted);
+                self.host.elements.merge(left.map(|table| table.elements.about(&key)).unwrap_or_default());
             }
             return;
         };

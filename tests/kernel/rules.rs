@@ -60,10 +60,15 @@ pub(crate) fn elements(sources: impl Strategy<Value = BTreeSet<Prefix>>) -> impl
 pub(crate) fn source() -> impl Strategy<Value = Source> {
     let v4 = (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(a, b)| (IpAddr::from(a.min(b)), IpAddr::from(a.max(b))));
     let v6 = (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(a, b)| (IpAddr::from(a.min(b)), IpAddr::from(a.max(b))));
+    // nft lists such a range by its prefix.
+    let prefix = (any::<u32>(), 0..=32u32).prop_map(|(bits, length)| {
+        let host = u32::MAX.checked_shr(length).unwrap_or(0);
+        (IpAddr::from((bits & !host).to_be_bytes()), IpAddr::from((bits | host).to_be_bytes()))
+    });
     let one = any::<[u8; 4]>().prop_map(|address| (IpAddr::from(address), IpAddr::from(address)));
     let port = || 1..=u16::MAX;
     let ports = prop_oneof![(port(), port()).prop_map(|(a, b)| (a.min(b), a.max(b))), port().prop_map(|a| (a, a))];
-    let pool = prop::collection::vec(prop_oneof![v4, v6, one], 0..3);
+    let pool = prop::collection::vec(prop_oneof![v4, v6, prefix, one], 0..3);
     (pool, prop::option::of(ports)).prop_map(|(pool, ports)| Source {
         pool: pool.into_iter().map(|(first, last)| (Family::of(first), (first, last))).collect(),
         ports,

@@ -138,9 +138,14 @@ fn a_node_without_local_endpoints_announces_nothing(rack: &Rack) -> Result<()> {
             let tally = ask(rack.client(), SocketAddr::new(vip.parse()?, *port), 16, PATIENCE)?;
             ensure!(tally.failures.is_empty() && tally.by_pod().keys().eq(["l1a"]), "{vip}: {tally:?}");
         }
-        // The other node is a client like any other: its way leads over the ToR to lb1, and does not come back.
-        let tally = traffic::tcp(rack.lab.node("lb2").netns(), SocketAddr::new(vip.parse()?, 80), 8, PATIENCE)?;
-        ensure!(tally.failures.is_empty() && tally.by_pod().keys().eq(["l1a"]), "{vip}: {tally:?}");
+        // Once nothing drains there any more, the other node is a client like any other: its way leads over the ToR to lb1, and
+        // does not come back.
+        let (other, target) = (rack.lab.node("lb2").netns(), SocketAddr::new(vip.parse()?, 80));
+        wait_for_tally(
+            &format!("lb2 reaches {vip}"),
+            || traffic::tcp(other, target, 8, PATIENCE),
+            |tally| tally.failures.is_empty() && tally.by_pod().keys().eq(["l1a"]),
+        )?;
     }
     // What comes to it all the same, by the range's route or by its own address, is refused at once.
     for target in ["10.96.0.61:80", "[fd00:10:96::61]:80", "10.0.2.2:30081"] {

@@ -217,7 +217,7 @@ fn server(fields: &[Value]) -> Option<ServerKey> {
 }
 
 /// A prefix: an address, or an object with a prefix.
-fn prefix(element: &Value) -> Option<Prefix> {
+pub(super) fn prefix(element: &Value) -> Option<Prefix> {
     if let Some(address) = element.as_str() {
         return Some(Prefix::host(address.parse().ok()?));
     }

@@ -63,6 +63,14 @@ fn what_rules_vary_with_is_read_from_them() {
     assert_eq!(single.source.pool, [(Family::Ipv4, (address, address))].into());
     assert!(single.stray.is_empty(), "{single:?}");
 
+    // nft names a range by its prefix where it is one.
+    let prefix = source
+        .replace(r#"{"range": ["192.0.2.10", "192.0.2.13"]}"#, r#"{"prefix": {"addr": "192.0.2.12", "len": 30}}"#);
+    let aligned = table(&NUMERIC.replace(source, &prefix)).unwrap();
+    let ends = ["192.0.2.12", "192.0.2.15"].map(|end| end.parse().unwrap());
+    assert_eq!(aligned.source.pool, [(Family::Ipv4, ends.into())].into());
+    assert!(aligned.stray.is_empty(), "{aligned:?}");
+
     let ports = table(&NUMERIC.replace("[1024, 65535]", "[2000, 2999]")).unwrap();
     assert_eq!(ports, Table { source: Source { ports: Some((2000, 2999)), ..whole().source }, ..whole() });
 

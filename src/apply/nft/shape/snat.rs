@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Chain, Hook, KEEP, Kind, MASQUERADE, NODE_PORTS, PODS, Part, Rule, Set, Words};
-use crate::model::Family;
+use crate::apply::nft::listing::prefix;
 use crate::model::nft::Source;
+use crate::model::{Family, Prefix};
 
 /// The chain that says what a client's address becomes.
 pub(in crate::apply::nft) const TRANSLATE: &str = "translate";
@@ -102,7 +103,7 @@ fn translation(family: Family, source: &Source) -> Rule {
     match source.pool.get(&family) {
         Some((first, last)) => {
             statement["family"] = words.rules.into();
-            statement["addr"] = range(first, last);
+            statement["addr"] = addresses(*first, *last);
             let pool = span(bracketed(first), bracketed(last));
             text.push_str(&format!(" snat {} to {pool}{ports} fully-random", words.rules));
             listed.push(json!({"snat": statement}));
@@ -124,6 +125,14 @@ fn span<T: PartialEq + Display>(first: T, last: T) -> String {
 /// The same as nft lists it.
 fn range<T: PartialEq + Serialize>(first: T, last: T) -> Value {
     if first == last { json!(first) } else { json!({"range": [first, last]}) }
+}
+
+/// A range of addresses as nft lists it: by its prefix, if it is one.
+fn addresses(first: IpAddr, last: IpAddr) -> Value {
+    match Prefix::spanning(first, last).as_slice() {
+        [prefix] if !prefix.is_host() => json!({"prefix": {"addr": first, "len": prefix.length()}}),
+        _ => range(first, last),
+    }
 }
 
 /// The first and the last value of a range that nft lists.
@@ -151,7 +160,9 @@ pub(in crate::apply::nft) fn source(rules: &[Value]) -> Source {
     // The last expression of a rule is its statement: an object whose only value are the parameters.
     let statement = |rule: &'_ Value| rule.as_array()?.last()?.as_object()?.values().next().cloned();
     for parameters in rules.iter().filter_map(statement) {
-        if let Some((first, last)) = parameters.get("addr").and_then(ends::<IpAddr>) {
+        let of_prefix = |listed| prefix(listed).map(|prefix| (prefix.address(), prefix.last()));
+        let pool = parameters.get("addr").and_then(|listed| ends::<IpAddr>(listed).or_else(|| of_prefix(listed)));
+        if let Some((first, last)) = pool {
             source.pool.insert(Family::of(first), (first, last));
         }
         if let Some(ports) = parameters.get("port").and_then(ends) {
