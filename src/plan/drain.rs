@@ -168,6 +168,13 @@ impl DrainBook {
         }
     }
 
+    /// These destinations are wanted, if only for a moment: the time of those among them that drained is over.
+    pub(super) fn wanted(&mut self, key: &ServerKey, destinations: &BTreeMap<DestinationKey, Destination>) {
+        if let Some(drain) = self.drains.get_mut(key) {
+            drain.unlisted.retain(|name, _| !destinations.contains_key(name));
+        }
+    }
+
     /// Nothing of the virtual server `key` is on its way out.
     pub(super) fn forget(&mut self, key: &ServerKey) {
         if let Some(drain) = self.drains.remove(key) {

@@ -240,11 +240,14 @@ impl Planner {
 
     /// Emits the steps for one virtual server and answers how many they are.
     fn plan_server(&mut self, key: ServerKey, now: Time, draft: &mut Draft) -> usize {
+        let desired = self.desired_server(&key);
+        if let Some(desired) = &desired {
+            self.servers.drains.wanted(&key, &desired.destinations);
+        }
         // The last report of the steps under way puts it back among those to compare.
         if self.servers.busy.contains_key(&key) {
             return 0;
         }
-        let desired = self.desired_server(&key);
         let surplus = desired.is_none() && self.actual.ipvs.contains_key(&key);
         // Whose it is may stand in what could not be understood at the start.
         if surplus && self.may_be_wanted(&key) {

@@ -112,6 +112,16 @@ fn time_runs_from_when_no_slice_lists_the_address() {
 }
 
 #[test]
+fn time_begins_anew_after_somebody_wanted_the_destination_for_a_moment() {
+    let mut case = case();
+    assert_eq!(case.judge(0).0, Fate::Quiet);
+    case.book.wanted(&KEY, &case.destinations());
+    assert_eq!(case.judge(29).0, Fate::Quiet);
+    assert_eq!(case.judge(58).0, Fate::Quiet);
+    assert_eq!(case.judge(59).0, Fate::Delete);
+}
+
+#[test]
 fn what_cannot_get_the_weight_0_goes_when_its_time_is_over() {
     let mut case = case();
     assert_eq!(case.judge(0).0, Fate::Quiet);
