@@ -148,7 +148,7 @@ fn a_range_that_holds_the_nodes_subnet_is_at_rest() {
 #[test]
 fn a_service_that_is_understood_in_part_holds_up_nobody() {
     let odd = service("odd", "clusterIPs: [10.20.30.42], externalIPs: [127.0.0.1], ports: [{name: p80, port: 80}]");
-    let told = [&web()[..], &[odd.clone()]].concat();
+    let told = [&web()[..], std::slice::from_ref(&odd)].concat();
     let mut before = Site::new(&told);
     before.outcome();
     let one = slice("web-4", "web", "{name: p80, port: 80}", &["addresses: [10.180.0.1]"]);

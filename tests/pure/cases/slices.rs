@@ -95,7 +95,8 @@ fn case_38_topology_hints() {
     let both = |zones, nodes| Hinted { zones, nodes, ..Hinted::default() };
     let unready = |zones| Hinted { zones, unready: true, ..Hinted::default() };
     let here = |zones| Hinted { zones, here: true, ..Hinted::default() };
-    let cases: Vec<(&str, &str, &str, Vec<Hinted>, Vec<&str>)> = vec![
+    type Case = (&'static str, &'static str, &'static str, Vec<Hinted<'static>>, Vec<&'static str>);
+    let cases: Vec<Case> = vec![
         ("mine and others'", "a", "", vec![zone("a"), zone("b"), zone("c"), zone("a")], vec!["1 4"]),
         ("several zones in a hint", "a", "", vec![zone("a b"), zone("b c"), zone("c")], vec!["1"]),
         ("one has none", "a", "", vec![zone("a"), zone("b"), zone(""), zone("a")], vec!["1 2 3 4"]),
