@@ -186,7 +186,10 @@ impl Planner {
         let unread: Vec<_> = self.unread(prefix).copied().collect();
         if unread.is_empty() {
             let at_vip = |vip| self.ledger.servers_at(vip).any(|key| self.actual.ipvs.contains_key(key));
-            return !prefix.is_host() || at_vip(prefix.address());
+            // An aggregate promises no VIP, even if it is of a single address, such as one of a SNAT pool.
+            let range = self.ranges.covering(prefix.address()).filter(|range| range.prefix == prefix);
+            let is_aggregate = range.is_some_and(|range| range.announce == Announce::Aggregate);
+            return !prefix.is_host() || is_aggregate || at_vip(prefix.address());
         }
         let queued: Vec<_> = unread.into_iter().filter(|key| !self.servers.reading.contains(key)).collect();
         self.servers.to_read.extend(queued);

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use vipcast::model::settings::Announce;
-use vipcast::model::{Kind, Prefix, Settings};
-use vipcast::plan::{Change, Observation, Outcome, Report, Step};
+use vipcast::model::settings::{Announce, Dataplane, PoolEntry};
+use vipcast::model::{Kind, Prefix, Selector, Settings};
+use vipcast::plan::{Change, ModelNode, Observation, Outcome, Report, Step};
 
-use crate::support::build::{cidr, gone, prefix, range, service, settings, slice};
+use crate::support::build::{cidr, gone, host, ip, prefix, range, service, settings, slice};
 use crate::support::rig::Rig;
 
 fn from_cidrs() -> Settings {
@@ -57,6 +57,36 @@ fn a_range_grows_and_shrinks() {
         assert_eq!((table.masquerade, table.guard), (only.clone(), only));
         assert_eq!(state.ipvs, rig.planner.desired_servers());
         assert_eq!(state.ipvs.len(), if after == "10.96.0.0/16" { 2 } else { 1 });
+    }
+}
+
+/// Replies to a SNAT pool have to find this node, so each of its addresses that the node does not have is local and announced,
+/// and all of them go with the pool.
+#[test]
+fn a_pool_is_announced_address_by_address() {
+    let ranges = [range("10.96.0.0/16", Announce::Aggregate)];
+    let pool = |addresses: &[(&str, &str)]| {
+        let entry = |(first, last): &(&str, &str)| PoolEntry {
+            first: ip(first),
+            last: ip(last),
+            node_selector: Selector::default(),
+        };
+        let snat_pool = addresses.iter().map(entry).collect();
+        Settings { dataplane: Dataplane { snat_pool, ..Dataplane::default() }, ..settings(&ranges) }
+    };
+    let mut node = ModelNode { host: host(), ..ModelNode::default() };
+    for (addresses, expected) in [
+        (&[("10.0.1.2", "10.0.1.5")][..], &["10.0.1.3/32", "10.0.1.4/32", "10.0.1.5/32", "10.96.0.0/16"][..]),
+        (&[("198.18.0.2", "198.18.0.3")], &["10.96.0.0/16", "198.18.0.2/32", "198.18.0.3/32"]),
+        (&[], &["10.96.0.0/16"]),
+    ] {
+        let mut rig = Rig::on(pool(addresses), node);
+        rig.list(objects()).run();
+        let expected: BTreeSet<Prefix> = expected.iter().map(|text| prefix(text)).collect();
+        let state = &rig.node.state;
+        assert_eq!(state.bgp.as_ref().unwrap().paths.keys().copied().collect::<BTreeSet<_>>(), expected);
+        assert_eq!(state.addr.routes.keys().copied().collect::<BTreeSet<_>>(), expected);
+        node = rig.node;
     }
 }
 
