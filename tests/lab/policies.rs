@@ -162,12 +162,28 @@ fn a_node_without_local_endpoints_announces_nothing(rack: &Rack) -> Result<()> {
 }
 
 fn large_transfers_finish_behind_a_narrow_link(rack: &Rack) -> Result<()> {
-    let far = rack.lab.node("far").netns();
+    let (far, before) = (rack.lab.node("far").netns(), too_large(rack)?);
     for target in ["10.96.0.20:80", "[fd00:10:96::20]:80"] {
         let tally = traffic::transfers(far, address(target), 12, LARGE, PATIENCE)?;
         ensure!(tally.failures.is_empty() && tally.by_source().len() == 2, "{target}: {tally:?}");
     }
+    ensure!(too_large(rack)? == before, "packets that are too large for the link came to it");
     Ok(())
+}
+
+/// How many packets the routers at the narrow link refused for their size, in both families.
+fn too_large(rack: &Rack) -> Result<u64> {
+    let of_node = |node: &str| -> Result<u64> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+        let (snmp, snmp6) = rack.lab.node(node).run(|| anyhow::Ok((read("snmp")?, read("snmp6")?)))??;
+        let mut rows = snmp.lines().filter(|line| line.starts_with("Ip: ")).map(str::split_whitespace);
+        let (mut names, mut values) = rows.next().zip(rows.next()).context("two rows about IP")?;
+        let place = names.position(|name| name == "FragFails").context("a column FragFails")?;
+        let ipv4 = values.nth(place).context("its value")?;
+        let ipv6 = snmp6.lines().find_map(|line| line.strip_prefix("Icmp6OutPktTooBigs")).context("its line")?;
+        Ok(ipv4.parse::<u64>()? + ipv6.trim().parse::<u64>()?)
+    };
+    Ok(of_node("tor")? + of_node("hop")?)
 }
 
 /// Changes what follows a key on its line of an agent's configuration.
@@ -186,14 +202,21 @@ fn a_pool_replaces_the_clients_address(rack: &mut Rack) -> Result<()> {
         {addresses: 198.18.2.2-198.18.2.3, nodeSelector: {kubernetes.io/hostname: lb2}}, \
         {addresses: \"2001:db8:5:1::2-2001:db8:5:1::3\", nodeSelector: {kubernetes.io/hostname: lb1}}, \
         {addresses: \"2001:db8:5:2::2-2001:db8:5:2::3\", nodeSelector: {kubernetes.io/hostname: lb2}}]}";
-    rack.restart_agents(|rack, node| set(rack, node, "mss:", &format!("1240\n  {POOL}")))?;
+    for node in ["lb1", "lb2"] {
+        set(rack, node, "mss:", &format!("1240\n  {POOL}"))?;
+    }
+    // The switch first: it asks nobody again for what it did not let in.
     let (lb1, tor) = (rack.lab.node("lb1"), rack.lab.node("tor"));
     let neighbors = LB.as_flattened().iter().flat_map(|node| ["--neighbor", *node]);
     let command = lb1.command(VIPCAST).arg("--config").arg(lb1.path("etc/vipcast/config.yaml"));
     let printed = command.args(["switch-config", "--vendor", "frr"]).args(neighbors).run()?.stdout;
+    // What else it says is in force; FRR wants to hear some of it once only.
+    let is_list = |line: &&str| ["ip prefix-list", "ipv6 prefix-list"].iter().any(|words| line.starts_with(words));
+    let lists: Vec<&str> = printed.lines().filter(is_list).collect();
     let file = tor.path("with-pools.conf");
-    fs::write(&file, printed)?;
+    fs::write(&file, lists.join("\n") + "\n")?;
     tor.vtysh_file(&file)?;
+    rack.restart_agents()?;
     Service::new("open", json!({"clusterIPs": ["10.96.0.62", "fd00:10:96::62"], "externalIPs": ["192.0.2.62"]}))
         .put(&rack.lab, &ready(&[W1A, W2A, L1A, L2A]))?;
     let pool4 = ips(&["198.18.1.2", "198.18.1.3", "198.18.2.2", "198.18.2.3"]);
@@ -210,7 +233,8 @@ fn a_pool_replaces_the_clients_address(rack: &mut Rack) -> Result<()> {
                 |tally| tally.failures.is_empty() && tally.by_pod().len() == 4,
             )?;
             let seen: BTreeSet<IpAddr> = tally.by_source().into_keys().collect();
-            ensure!(seen.is_subset(pool) && seen.len() > 2, "{target}: {:?}", tally.by_source());
+            // The kernel chooses by the client's address and the last four bytes of the pod's, so few pairs see all of it.
+            ensure!(seen.is_subset(pool) && seen.len() >= 2, "{target}: {:?}", tally.by_source());
         }
     }
     // A pool changes nothing where the client's address stays.
@@ -219,12 +243,18 @@ fn a_pool_replaces_the_clients_address(rack: &mut Rack) -> Result<()> {
     Ok(())
 }
 
-/// The reason for `dataplane.mss`, and that this lab has it: the ToR's "fragmentation needed" reaches one LB node only.
+/// That the lab has the trap: without the clamp packets come to the link that do not fit, and each of them is reported to a
+/// VIP, by way of whichever LB node. How many transfers hang is chance, since pods remember what one of them was told for all
+/// that come from one address of an LB node.
 fn without_the_clamp_the_narrow_link_is_a_trap(rack: &mut Rack) -> Result<()> {
-    rack.restart_agents(|rack, node| set(rack, node, "mss:", "off"))?;
-    let far = rack.lab.node("far").netns();
-    let tally = traffic::transfers(far, address("10.96.0.20:80"), 16, LARGE, Duration::from_secs(4))?;
-    println!("without the clamp {} of 16 large transfers hang", tally.failures.len());
-    ensure!(!tally.failures.is_empty(), "the narrow link does no harm, so the clamp proves nothing: {tally:?}");
+    for node in ["lb1", "lb2"] {
+        set(rack, node, "mss:", "off")?;
+    }
+    rack.restart_agents()?;
+    let (far, before) = (rack.lab.node("far").netns(), too_large(rack)?);
+    let tally = traffic::transfers(far, address("10.96.0.20:80"), 8, LARGE, Duration::from_secs(4))?;
+    let told = too_large(rack)? - before;
+    println!("without the clamp {told} packets are too large, and {} of 8 large transfers hang", tally.failures.len());
+    ensure!(told > 0, "the narrow link does no harm, so the clamp proves nothing: {tally:?}");
     Ok(())
 }
