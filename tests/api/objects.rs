@@ -36,13 +36,13 @@ fn changes_of_objects_reach_the_kernel() {
 
     cluster.call(patch_slice("web", &["10.244.1.2", "10.244.3.2"]));
     agent.until_serves(&[(WEB, &["10.244.1.2:8080", "10.244.3.2:8080"])]);
-    steps("one endpoint replaced", 2);
+    steps("one endpoint replaced", 3);
 
     let unready = json!([{ "addresses": ["10.244.1.2"], "conditions": { "ready": false } },
         { "addresses": ["10.244.3.2"], "conditions": { "ready": true } }]);
     cluster.call(Call::patch(format!("{SLICES}/web"), json!({ "endpoints": unready })));
     agent.until_serves(&[(WEB, &["10.244.3.2:8080"])]);
-    steps("one endpoint not ready", 1);
+    steps("one endpoint not ready", 2);
 
     cluster.call(patch("web", json!({ "spec": { "ports": [{ "name": "http", "port": 81, "targetPort": 8080 }] } })));
     agent.until_serves(&[("10.96.40.1:81", &["10.244.3.2:8080"])]);

@@ -96,7 +96,8 @@ fn a_thousand_changes_in_a_burst_coalesce() {
     };
     let expected: Served = (0..=CHANGED).map(expected).collect();
     agent.until("the last of them in the kernel", |agent| agent.served() == expected);
-    // What was under way when the kernel became busy, and what was true in the end.
+    // What was under way when the kernel became busy, and what was true in the end: each adds a destination, and gives another
+    // one the weight 0 before it goes.
     let steps = agent.writes_since(writes);
-    assert!(steps.len() <= 8 * CHANGED, "{} steps for {} changes: {steps:?}", steps.len(), CHANGED * ROUNDS);
+    assert!(steps.len() <= 9 * CHANGED, "{} steps for {} changes: {steps:?}", steps.len(), CHANGED * ROUNDS);
 }
