@@ -29,8 +29,9 @@ fn both_nodes_and_all_pods_get_traffic_over_both_families() -> Result<()> {
         what_nobody_serves_is_refused_at_once(rack)?;
         host_ports_stay_hidden(rack)?;
         the_node_itself_and_hairpins_work(rack)?;
-        a_new_service_and_a_scaled_one_appear(rack)?;
-        operators_see_it(rack)
+        operators_see_it(rack)?;
+        // Last, since a Service that goes drains, which a plan shows.
+        a_new_service_and_a_scaled_one_appear(rack)
     })
 }
 
