@@ -33,10 +33,9 @@ impl Planner {
             }
         }
         for prefix in self.host.lingering.clone() {
-            if self.stands_on(prefix) {
-                continue;
+            if !self.stands_on(prefix) {
+                self.remove_route(prefix, now, draft);
             }
-            self.remove_route(prefix, now, draft);
         }
         if self.is_removing() && self.is_bare() && link.is_some_and(|link| link.dummy) {
             self.send(Step::DeleteLink, now, draft);

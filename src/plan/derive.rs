@@ -36,10 +36,10 @@ impl Planner {
                 self.servers.blind,
             )
         };
-        if ranges == self.ranges && here == self.here && self.derived {
+        let moved = ranges != self.ranges || !self.derived;
+        if !moved && here == self.here {
             return;
         }
-        let moved = ranges != self.ranges || !self.derived;
         self.servers.listing_wanted |= moved || here.node_port_addresses != self.here.node_port_addresses;
         // Of a shared gobgpd, only the paths that were ours were kept.
         if moved && !self.is_exclusive() {
@@ -98,11 +98,11 @@ impl Planner {
             self.memory.forget_server(&key);
             self.want_elements(key);
             self.servers.todo.insert(key);
-            if self.servers.blind {
-                // One without endpoints may have them in what was not understood.
-                if let Some(ask) = self.ledger.ask(&key) {
-                    self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
-                }
+            // One without endpoints may have them in what was not understood.
+            if self.servers.blind
+                && let Some(ask) = self.ledger.ask(&key)
+            {
+                self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
             }
             self.servers.changed.entry(key).or_insert(now);
             self.touch_vip(key.address);

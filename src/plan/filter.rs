@@ -77,11 +77,7 @@ impl Planner {
 
     /// Is what is wanted of the packet filter for `key` in force?
     pub(super) fn is_filtered(&self, key: &ServerKey) -> bool {
-        let wanted = &self.host.elements;
-        let nothing = Elements::default();
-        let there = self.actual.nft.table.as_ref().map_or(&nothing, |table| &table.elements);
-        wanted.keep.contains(key) == there.keep.contains(key)
-            && wanted.masquerade.contains(key) == there.masquerade.contains(key)
-            && wanted.sources.get(key) == there.sources.get(key)
+        let there = self.actual.nft.table.as_ref().map(|table| table.elements.about(key));
+        self.host.elements.about(key) == there.unwrap_or_default()
     }
 }

@@ -58,14 +58,20 @@ impl Ledger {
 
     /// What the rightful claimant of the virtual server `key` asks of it; none where it has no destinations for it.
     pub fn ask(&self, key: &ServerKey) -> Option<&Ask> {
-        let ask = self.claims.get(self.owner(key)?)?.servers.get(key)?;
-        Some(ask).filter(|ask| !ask.destinations.is_empty())
+        self.rightful(key).map(|(_, ask)| ask)
     }
 
     /// The virtual server `key` as its rightful claimant wants it.
     pub fn server(&self, key: &ServerKey) -> Option<VirtualServer> {
-        let destinations = self.ask(key)?.destinations.clone();
-        Some(VirtualServer { settings: self.claims.get(self.owner(key)?)?.settings.clone(), destinations })
+        let (claim, ask) = self.rightful(key)?;
+        Some(VirtualServer { settings: claim.settings.clone(), destinations: ask.destinations.clone() })
+    }
+
+    /// The claim that has the virtual server `key`, and what it asks of it, where that has destinations.
+    fn rightful(&self, key: &ServerKey) -> Option<(&Claim, &Ask)> {
+        let claim = self.claims.get(self.owner(key)?)?;
+        let ask = claim.servers.get(key).filter(|ask| !ask.destinations.is_empty())?;
+        Some((claim, ask))
     }
 
     /// Who has the virtual server `key`.
