@@ -25,7 +25,7 @@ impl Planner {
         self.sources = Family::ALL.into_iter().filter_map(present).collect();
         let here = Surroundings::of(&self.settings, &self.cluster, facts, &candidates);
         let ranges = if self.is_removing() {
-            Ranges::default()
+            Ranges::none(&self.settings, &self.cluster, &here.addresses)
         } else {
             Ranges::in_force(
                 &self.settings,

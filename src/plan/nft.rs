@@ -10,7 +10,6 @@ use crate::model::{Family, Prefix, Time};
 use super::books::Part;
 use super::pass::Draft;
 use super::planner::Planner;
-use super::role::labels;
 use super::step::Step;
 
 impl Planner {
@@ -126,15 +125,7 @@ impl Planner {
         let guard = outermost(guard);
         let is_used = !covered.is_empty() || self.host.elements != Elements::default();
         let rewrites = is_used && dataplane.snat == Snat::Nftables;
-        let labels = labels(&self.cluster);
-        // A pool that is not in force here would lose every reply.
-        let pool = |family| {
-            let pool = dataplane.pool(family, &labels)?;
-            let mut hosts = Prefix::spanning(pool.0, pool.1).into_iter().flat_map(Prefix::hosts);
-            let usable = hosts.all(|host| self.here.addresses.contains(&host.address()) || self.ranges.contains(host));
-            usable.then_some((family, pool))
-        };
-        let source = Source { pool: Family::ALL.into_iter().filter_map(pool).collect(), ports: dataplane.snat_ports };
+        let source = Source { pool: self.ranges.pool().clone(), ports: dataplane.snat_ports };
         // While the Node may be among what could not be understood, its pod ranges are those that an earlier run knew.
         let known = self.actual.nft.table.iter().filter(|_| self.is_blind()).flat_map(|table| &table.pods);
         let pods = self.here.pod_ranges.iter().chain(known).copied().collect();

@@ -17,6 +17,7 @@ use super::role::labels;
 pub struct Ranges {
     ranges: BTreeMap<Prefix, Range>,
     problems: BTreeMap<Prefix, String>,
+    pool: BTreeMap<Family, (IpAddr, IpAddr)>,
 }
 
 impl Ranges {
@@ -44,6 +45,8 @@ impl Ranges {
         for range in wanted.iter_mut().filter(|range| !range.node_selector.matches(&labels)) {
             range.announce = Announce::None;
         }
+        // Who gives a range of other VIPs may overlook an address of some link; ClusterIPs may be on links of kube-proxy's.
+        let all: Vec<IpAddr> = node_ips.iter().chain(own).copied().collect();
         let mut result = Ranges::default();
         for range in wanted {
             // ClusterIP ranges come first, the widest first.
@@ -54,10 +57,8 @@ impl Ranges {
                 }
                 continue;
             }
-            // Who gives a range of other VIPs may overlook an address of some link; ClusterIPs may be on links of kube-proxy's.
-            let own: Vec<IpAddr> = own.iter().copied().filter(|_| !range.uses.contains(&Use::ClusterIp)).collect();
-            let addresses = [node_ips, &own].concat();
-            let problem = intruder(range.prefix, settings, cluster, &addresses).filter(|_| range.is_whole());
+            let addresses = if range.uses.contains(&Use::ClusterIp) { node_ips } else { &all };
+            let problem = intruder(range.prefix, settings, cluster, addresses).filter(|_| range.is_whole());
             if let Some(problem) = &problem {
                 result.problems.insert(range.prefix, problem.clone());
             }
@@ -65,7 +66,23 @@ impl Ranges {
                 result.ranges.insert(range.prefix, range);
             }
         }
-        result
+        result.with_pool(settings, &labels, own)
+    }
+
+    /// No range, where the node is to have nothing of ours; a pool of its own addresses stays until the rules are gone.
+    pub fn none(settings: &Settings, cluster: &Cluster, own: &BTreeSet<IpAddr>) -> Ranges {
+        Ranges::default().with_pool(settings, &labels(cluster), own)
+    }
+
+    fn with_pool(mut self, settings: &Settings, labels: &Labels, own: &BTreeSet<IpAddr>) -> Ranges {
+        let usable = |host: Prefix| own.contains(&host.address()) || self.ranges.contains_key(&host);
+        let in_force = |family| {
+            let pool = settings.dataplane.pool(family, labels)?;
+            let mut hosts = Prefix::spanning(pool.0, pool.1).into_iter().flat_map(Prefix::hosts);
+            hosts.all(usable).then_some((family, pool))
+        };
+        self.pool = Family::ALL.into_iter().filter_map(in_force).collect();
+        self
     }
 
     /// The range that holds `address`.
@@ -87,6 +104,12 @@ impl Ranges {
     /// The prefixes of the ranges that are wholly local.
     pub fn whole(&self) -> BTreeSet<Prefix> {
         self.iter().filter(|range| range.is_whole()).map(|range| range.prefix).collect()
+    }
+
+    /// The first and the last address of the SNAT pool of each family, where all of it is this node's own or in force: one that
+    /// is not would lose every reply.
+    pub fn pool(&self) -> &BTreeMap<Family, (IpAddr, IpAddr)> {
+        &self.pool
     }
 
     /// Is `address` in a range in which each VIP has a local route of its own?
