@@ -1,7 +1,6 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::model::bgp::PeerName;
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
 use crate::plan::role::Role;
 use crate::plan::step::Target;
@@ -208,7 +208,7 @@ impl Metrics {
 
     /// The session with `peer` came up, or ended. The count is there from the first time that it came up, so that a rate
     /// over it misses no end.
-    pub fn session(&self, peer: IpAddr, established: bool) {
+    pub fn session(&self, peer: &PeerName, established: bool) {
         let ended = self.sessions_ended.get_or_create_owned(&SessionLabels { peer: peer.to_string() });
         if !established {
             ended.inc();

@@ -7,7 +7,6 @@ mod v3;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use self::api::{Api, Failure};
 pub use self::endpoint::{Endpoint, EndpointError};
@@ -15,7 +14,7 @@ pub use self::ledger::Ledger;
 use self::v3::V3;
 pub use self::watch::watch;
 use crate::model::Prefix;
-use crate::model::bgp::{Bgp, Global, Path, Peer};
+use crate::model::bgp::{Bgp, Global, Path, Peer, PeerName};
 use crate::plan::step::Executor;
 use crate::plan::{Observation, Outcome, Report, Step};
 
@@ -56,8 +55,8 @@ impl Speaker {
                 }
             }
             Step::RejectImports(neighbors) => self.api.reject_imports(neighbors).await?,
-            Step::AddPeer(address, peer) => self.add_peer(*address, peer).await?,
-            Step::DeletePeer(address) => self.delete_peer(*address).await?,
+            Step::AddPeer(name, peer) => self.add_peer(name, peer).await?,
+            Step::DeletePeer(name) => self.delete_peer(name).await?,
             Step::ReadSpeaker => {
                 let found = self.read().await?;
                 return Ok(Outcome::Read(Observation::Speaker(Box::new(found))));
@@ -81,19 +80,19 @@ impl Speaker {
         }
     }
 
-    async fn add_peer(&mut self, address: IpAddr, peer: &Peer) -> Result<(), Failure> {
+    async fn add_peer(&mut self, name: &PeerName, peer: &Peer) -> Result<(), Failure> {
         let Some(global) = self.api.identity().await? else {
             return Err(Failure::Moved("its BGP is not started".to_owned()));
         };
-        self.api.add_peer(global.asn, address, peer).await
+        self.api.add_peer(global.asn, name, peer).await
     }
 
     /// Deletes a peer, having made sure that it is ours.
-    async fn delete_peer(&mut self, address: IpAddr) -> Result<(), Failure> {
-        if self.api.peers().await?.foreign.contains(&address) {
-            return Err(Failure::Moved(format!("the peer {address} is not ours")));
+    async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure> {
+        if self.api.peers().await?.foreign.contains(name) {
+            return Err(Failure::Moved(format!("the peer {name} is not ours")));
         }
-        self.api.delete_peer(address).await
+        self.api.delete_peer(name).await
     }
 
     async fn read(&mut self) -> Result<Bgp, Failure> {

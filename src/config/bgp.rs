@@ -9,15 +9,14 @@ use super::item::{Item, Mistake};
 use super::ranges::Taken;
 use super::{Context, Gobgpd, labels, password, value};
 use crate::model::Family;
-use crate::model::bgp::{NextHop, Peer};
+use crate::model::bgp::{Attributes, NextHop, Peer, Ttl};
 use crate::model::settings::{BgpSettings, PeerEntry};
 
 /// Where Debian's package `gobgpd` puts it.
 const GOBGPD: &str = "/usr/bin/gobgpd";
 
-/// Hold time where the file gives none. RFC 4271 section 10 suggests 90 s, for routers; here it bounds how long the
-/// ToR sends packets to a node that died without a word.
-const HOLD_TIME: Duration = Duration::from_secs(9);
+/// How many VIPs inside aggregates may have a route of their own where the file does not say.
+const MAX_SPECIFICS: usize = 64;
 
 /// The section.
 pub(super) struct Section {
@@ -55,12 +54,12 @@ pub(super) fn read(item: &Item, context: &Context, node_ips: &[IpAddr]) -> Resul
     let mut peers: Vec<PeerEntry> = Vec::new();
     for item in &items {
         let entry = peer(item, asn, next_hop_ipv6, context, &mut taken)?;
-        let same = |other: &PeerEntry| other.address == entry.address && other.node_selector == entry.node_selector;
+        let same = |other: &PeerEntry| other.name == entry.name && other.node_selector == entry.node_selector;
         if let Some(first) = peers.iter().position(same) {
             let first = items[first].key();
             return Err(item.mistake(format_args!(
                 "has the address {} of {first}; allowed: one peer per address, or each with a nodeSelector of its own",
-                entry.address
+                entry.name
             )));
         }
         peers.push(entry);
@@ -72,7 +71,11 @@ pub(super) fn read(item: &Item, context: &Context, node_ips: &[IpAddr]) -> Resul
         exclusive,
         next_hop_ipv4,
         next_hop_ipv6,
-        communities: table.read("communities", value::communities)?.unwrap_or_default(),
+        attributes: Attributes {
+            communities: table.read("communities", value::communities)?.unwrap_or_default(),
+            ..Attributes::default()
+        },
+        max_specifics: MAX_SPECIFICS,
         peers,
     };
     Ok(Section { settings, gobgpd, taken })
@@ -175,8 +178,14 @@ fn peer(
         taken.push((local, item.key().to_owned()));
         Ok(local)
     })?;
+    let families = match address {
+        // An IPv4 session carries IPv6 only where the next hop is given: see `ranges::check_announceable`.
+        IpAddr::V4(_) if next_hop_ipv6 != NextHop::Own => BTreeSet::from(Family::ALL),
+        _ => BTreeSet::from([Family::of(address)]),
+    };
+    let default = Peer::new(asn, families);
     // RFC 4271 section 4.2: 0 or at least 3 s. 0 would never notice a dead peer.
-    let hold_time = table.read("holdTime", |item| value::seconds(item, 3, 65535))?.unwrap_or(HOLD_TIME);
+    let hold_time = table.read("holdTime", |item| value::seconds(item, 3, 65535))?.unwrap_or(default.hold_time);
     // RFC 4271 section 4.4: a third of the hold time at most.
     let longest = hold_time.as_secs() / 3;
     let keepalive = table.read("keepalive", |item| {
@@ -194,21 +203,15 @@ fn peer(
         }
         Ok(ttl)
     })?;
-    let families = match address {
-        // An IPv4 session carries IPv6 only where the next hop is given: see `ranges::check_announceable`.
-        IpAddr::V4(_) if next_hop_ipv6 != NextHop::Own => BTreeSet::from(Family::ALL),
-        _ => BTreeSet::from([Family::of(address)]),
-    };
     let peer = Peer {
-        asn,
-        port: table.read("port", value::port)?.unwrap_or(179),
+        port: table.read("port", value::port)?.unwrap_or(default.port),
         local_address,
         hold_time,
         keepalive: keepalive.unwrap_or(Duration::from_secs(longest)),
         password: password::read(&table, context)?,
-        multihop,
-        families,
+        ttl: multihop.map_or(Ttl::Default, Ttl::Multihop),
+        ..default
     };
     let node_selector = table.read("nodeSelector", labels::selector)?.unwrap_or_default();
-    Ok(PeerEntry { address, node_selector, peer })
+    Ok(PeerEntry { node_selector, ..PeerEntry::new(address, peer) })
 }

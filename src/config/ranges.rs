@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::item::{Item, Mistake};
 use super::{labels, value};
 use crate::model::Family;
-use crate::model::bgp::NextHop;
+use crate::model::bgp::{Attributes, NextHop};
 use crate::model::settings::{Announce, BgpSettings, Range, Use};
 
 /// An address that is in use for something else than a VIP, and what for.
@@ -60,7 +60,10 @@ fn range<'a>(item: &Item<'a>, usage: Use) -> Result<Located<'a>, Mistake> {
         item.choice(&[("aggregate", Announce::Aggregate), ("host", Announce::Host), ("none", Announce::None)])
     })?;
     let range = Range {
-        communities: table.read("communities", value::communities)?.unwrap_or_default(),
+        attributes: Attributes {
+            communities: table.read("communities", value::communities)?.unwrap_or_default(),
+            ..Attributes::default()
+        },
         node_selector: table.read("nodeSelector", labels::selector)?.unwrap_or_default(),
         ..Range::new(value::range(prefix)?, usage, announce.unwrap_or(default))
     };
@@ -95,7 +98,7 @@ impl<'a> Ranges<'a> {
         let (one, other) = (&earlier.range, &later.range);
         let differs = [
             (one.announce != other.announce, "announce"),
-            (one.communities != other.communities, "communities"),
+            (one.attributes != other.attributes, "communities"),
             (one.node_selector != other.node_selector, "nodeSelector"),
         ];
         if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {
@@ -126,7 +129,7 @@ impl<'a> Ranges<'a> {
     /// Next hop self over an IPv4 session becomes `::ffff:a.b.c.d` on an IPv6 path: routers show such a path as best and
     /// never install it. So IPv6 needs an IPv6 session or a next hop in words. IPv4 goes over IPv4 sessions only.
     pub(super) fn check_announceable(&self, bgp: &BgpSettings) -> Result<(), Mistake> {
-        let peers = |family| bgp.peers.iter().any(|entry| Family::of(entry.address) == family);
+        let peers = |family| bgp.peers.iter().any(|entry| entry.name.address().map(Family::of) == Some(family));
         for Located { prefix, range } in self.iter().filter(|located| located.range.announce != Announce::None) {
             match range.prefix.family() {
                 Family::Ipv4 if !bgp.peers.is_empty() && !peers(Family::Ipv4) => {

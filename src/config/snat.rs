@@ -109,7 +109,7 @@ impl Source<'_> {
             if let Some((key, range)) = ranges.sharing(*first, *last) {
                 return Err(item.conflict(format_args!("which shares addresses with {key}, {}", range.prefix), ALLOWED));
             }
-            let mut peers = bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| entry.address);
+            let mut peers = bgp.iter().flat_map(|bgp| &bgp.peers).filter_map(|entry| entry.name.address());
             let inside = |peer: &IpAddr| Family::of(*peer) == Family::of(*first) && first <= peer && peer <= last;
             if let Some(peer) = peers.find(inside) {
                 return Err(item.conflict(format_args!("which holds the BGP peer {peer}"), ALLOWED));

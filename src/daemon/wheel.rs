@@ -10,7 +10,6 @@ use tracing::{debug, info, warn};
 use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
-use crate::model::bgp::SessionState;
 use crate::plan::change::Leave;
 use crate::plan::health::Health;
 use crate::plan::{Change, Executor, News, Notice, Observation, Outcome, Plan, Planner, Step, pass};
@@ -139,7 +138,7 @@ impl Wheel {
         }
         for news in plan.news {
             if let News::Session { peer, session } = &news {
-                self.metrics.session(*peer, session.state == SessionState::Established);
+                self.metrics.session(peer, session.is_established());
             }
             if news.is_trouble() { warn!("{news}") } else { info!("{news}") }
         }

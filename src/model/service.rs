@@ -5,8 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::bgp::Attributes;
 use super::ipvs::{Protocol, Scheduler, ServerFlags};
+use super::labels::Selector;
 use super::prefix::{Family, Prefix};
+use super::settings::Use;
 
 /// The name of a namespaced object: `namespace/name`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +102,19 @@ pub struct Wishes {
     pub weights: Weights,
     /// Are the hints of EndpointSlices followed?
     pub topology_hints: Option<bool>,
+    /// How its VIPs are announced; `None`: as their ranges are.
+    pub announcing: Option<Box<Announcing>>,
+}
+
+/// How the VIPs of a Service are to be announced where it wants that to differ from its range.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcing {
+    /// Are its VIPs of each use to have a route of their own? Where it says nothing, the range does.
+    pub wanted: BTreeMap<Use, bool>,
+    /// The nodes that announce these routes; `None`: as the range says.
+    pub nodes: Option<Selector>,
+    /// The attributes of these routes; what they leave open, the range says.
+    pub attributes: Attributes,
 }
 
 /// How destinations are weighted against each other.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::bgp::{Community, NextHop, Peer};
+use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
 use super::nft::Mss;
@@ -84,8 +84,8 @@ pub struct Range {
     pub uses: BTreeSet<Use>,
     /// How it is announced.
     pub announce: Announce,
-    /// Communities on its routes, besides those of all routes.
-    pub communities: BTreeSet<Community>,
+    /// The attributes of its routes; what they leave open, those of all routes say.
+    pub attributes: Attributes,
     /// Which nodes announce it; the others forward all the same.
     pub node_selector: Selector,
 }
@@ -129,7 +129,7 @@ impl Range {
             prefix,
             uses: BTreeSet::from([usage]),
             announce,
-            communities: BTreeSet::new(),
+            attributes: Attributes::default(),
             node_selector: Selector::default(),
         }
     }
@@ -220,8 +220,10 @@ pub struct BgpSettings {
     pub next_hop_ipv4: NextHop,
     /// Next hop of IPv6 paths.
     pub next_hop_ipv6: NextHop,
-    /// Communities on all paths.
-    pub communities: BTreeSet<Community>,
+    /// The attributes of all routes.
+    pub attributes: Attributes,
+    /// How many VIPs inside ranges that are announced as aggregates may have a route of their own.
+    pub max_specifics: usize,
     /// The entries of `bgp.peers`, in their order.
     pub peers: Vec<PeerEntry>,
 }
@@ -229,12 +231,29 @@ pub struct BgpSettings {
 /// An entry of `bgp.peers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerEntry {
-    /// The peer's address.
-    pub address: IpAddr,
-    /// Which nodes have this peer. Of several entries for one address, the first that selects a node counts there.
+    /// What the peer is known by.
+    pub name: PeerName,
+    /// Which nodes have this peer. Of several entries for one peer, the first that selects a node counts there.
     pub node_selector: Selector,
     /// The peer.
     pub peer: Peer,
+    /// The Secret that holds its password; it is not in `peer` then.
+    pub secret: Option<SecretKey>,
+    /// What is changed in routes on their way to it.
+    pub export: Export,
+}
+
+impl PeerEntry {
+    /// A peer of all nodes.
+    pub fn new(name: impl Into<PeerName>, peer: Peer) -> PeerEntry {
+        PeerEntry {
+            name: name.into(),
+            node_selector: Selector::default(),
+            peer,
+            secret: None,
+            export: Export::default(),
+        }
+    }
 }
 
 impl Settings {
@@ -255,17 +274,17 @@ impl Settings {
 
 impl BgpSettings {
     /// The peers of a node that has these labels.
-    pub fn peers_of(&self, labels: &Labels) -> BTreeMap<IpAddr, Peer> {
+    pub fn peers_of(&self, labels: &Labels) -> BTreeMap<PeerName, PeerEntry> {
         let selected = self.peers.iter().filter(|entry| entry.node_selector.matches(labels));
-        // Going backwards, so that the first of an address is the one that stays.
-        selected.rev().map(|entry| (entry.address, entry.peer.clone())).collect()
+        // Going backwards, so that the first of a peer is the one that stays.
+        selected.rev().map(|entry| (entry.name.clone(), entry.clone())).collect()
     }
 
-    /// Addresses for which more than one entry selects a node that has these labels, with the numbers of these entries.
-    pub fn rival_entries(&self, labels: &Labels) -> BTreeMap<IpAddr, Vec<usize>> {
-        let mut entries: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+    /// Peers for which more than one entry selects a node that has these labels, with the numbers of these entries.
+    pub fn rival_entries(&self, labels: &Labels) -> BTreeMap<PeerName, Vec<usize>> {
+        let mut entries: BTreeMap<PeerName, Vec<usize>> = BTreeMap::new();
         for (number, entry) in self.peers.iter().enumerate().filter(|(_, e)| e.node_selector.matches(labels)) {
-            entries.entry(entry.address).or_default().push(number);
+            entries.entry(entry.name.clone()).or_default().push(number);
         }
         entries.retain(|_, numbers| numbers.len() > 1);
         entries

@@ -4,9 +4,8 @@
 //! Routes of ranges are few and looked at in every pass; host routes only when their VIP was touched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use crate::model::bgp::Bgp;
+use crate::model::bgp::{Bgp, PeerName};
 use crate::model::settings::{Announce, BgpSettings, Range};
 use crate::model::{Prefix, Time};
 
@@ -202,11 +201,11 @@ impl Planner {
         if !self.is_started() || actual.rejected != bgp::rejected(settings, &self.peers, actual) {
             return Vec::new();
         }
-        let wrong = actual.peers.iter().filter(|(address, peer)| self.peers.get(address) != Some(peer));
-        let free = |address: &IpAddr| !actual.peers.contains_key(address) && !actual.foreign_peers.contains(address);
-        let missing = self.peers.iter().filter(|(address, _)| free(address));
-        let delete = wrong.map(|(address, _)| Step::DeletePeer(*address));
-        delete.chain(missing.map(|(address, peer)| Step::AddPeer(*address, peer.clone()))).collect()
+        let wrong = actual.peers.iter().filter(|(name, peer)| self.peers.get(name) != Some(peer));
+        let free = |name: &PeerName| !actual.peers.contains_key(name) && !actual.foreign_peers.contains(name);
+        let missing = self.peers.iter().filter(|(name, _)| free(name));
+        let delete = wrong.map(|(name, _)| Step::DeletePeer(name.clone()));
+        delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
     }
 
     /// Once peers had time to hear the withdrawals, they are removed, and then the import policy; a gobgpd that is ours
@@ -223,7 +222,7 @@ impl Planner {
         if actual.peers.is_empty() && actual.rejected.is_some() {
             return vec![Step::RejectImports(BTreeSet::new())];
         }
-        actual.peers.keys().map(|address| Step::DeletePeer(*address)).collect()
+        actual.peers.keys().cloned().map(Step::DeletePeer).collect()
     }
 
     /// What keeps BGP from doing its part, in words.

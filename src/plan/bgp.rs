@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Bgp, Global, Path, Peer};
+use crate::model::bgp::{Bgp, Global, Path, Peer, PeerName};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -18,12 +18,12 @@ pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Optio
 /// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd
 /// that is somebody else's, only our `peers`, those included that are about to be added or deleted. A peer that we left to
 /// somebody else stays theirs.
-pub fn rejected(settings: &BgpSettings, peers: &BTreeMap<IpAddr, Peer>, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
+pub fn rejected(settings: &BgpSettings, peers: &BTreeMap<PeerName, Peer>, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
     let neighbors: BTreeSet<Prefix> = if settings.exclusive {
         Family::ALL.map(Prefix::all).into()
     } else {
-        let wanted = peers.keys().filter(|address| !actual.foreign_peers.contains(address));
-        wanted.chain(actual.peers.keys()).map(|address| Prefix::host(*address)).collect()
+        let wanted = peers.keys().filter(|name| !actual.foreign_peers.contains(name));
+        wanted.chain(actual.peers.keys()).filter_map(PeerName::address).map(Prefix::host).collect()
     };
     Some(neighbors).filter(|neighbors| !neighbors.is_empty())
 }
@@ -34,13 +34,13 @@ pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix) -> Path {
         Family::Ipv4 => settings.next_hop_ipv4,
         Family::Ipv6 => settings.next_hop_ipv6,
     };
-    let communities = settings.communities.union(&range.communities).copied().collect();
-    Path { next_hop, communities }
+    let attributes = settings.attributes.refined(&range.attributes);
+    Path { communities: attributes.communities, ..Path::new(next_hop) }
 }
 
 /// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6
 /// route that routers show as best and never install.
-pub fn unannounceable(settings: &BgpSettings, peers: &BTreeMap<IpAddr, Peer>, family: Family) -> Option<String> {
+pub fn unannounceable(settings: &BgpSettings, peers: &BTreeMap<PeerName, Peer>, family: Family) -> Option<String> {
     if peers.values().any(|peer| peer.families.contains(&family)) {
         return None;
     }

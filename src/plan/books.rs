@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::model::bgp::{PeerName, Session};
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::nft::Elements;
 use crate::model::node::Host;
 use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
 
-use super::change::Session;
 use super::drain::DrainBook;
 use super::memory::Key;
 use super::preconditions::Footing;
@@ -120,7 +120,7 @@ pub(super) struct SpeakerBook {
     /// Until when it was unknown what gobgpd holds: a path may have gone until then that nobody here knows of.
     pub(super) dark: Time,
     /// Sessions by peer.
-    pub(super) sessions: BTreeMap<IpAddr, Session>,
+    pub(super) sessions: BTreeMap<PeerName, Session>,
     /// When paths were withdrawn whose promises may not be removed yet.
     pub(super) withdrawn: BTreeMap<Prefix, Time>,
     /// VIPs whose host route has to be looked at.

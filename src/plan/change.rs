@@ -1,11 +1,9 @@
 //! Every fact that decisions depend on enters as a [`Change`]: objects, outcomes of steps, notifications, commands.
 
-use std::net::IpAddr;
-
 use super::step::Report;
-use crate::model::Event;
-use crate::model::bgp::SessionState;
+use crate::model::bgp::{PeerName, SecretKey, Session};
 use crate::model::load::Load;
+use crate::model::{Event, Secret, Settings};
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,21 +27,16 @@ pub enum Change {
     /// How full the kernel's tables are.
     Load(Load),
     /// A session of ours or somebody else's changed its state.
-    Session(IpAddr, Session),
+    Session(PeerName, Session),
+    /// The configuration file says this now.
+    Settings(Box<Settings>),
+    /// What a Secret holds that a peer's password comes from, or why it cannot be had.
+    Secret(SecretKey, Result<Secret, String>),
     /// The agent is to leave in this way.
     Leave(Leave),
     /// The agent is told to end (SIGTERM): it leaves as what is known of its Node asks for, and in this way while that is
     /// an LB node.
     End(Leave),
-}
-
-/// A BGP session as gobgpd sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// Its state.
-    pub state: SessionState,
-    /// The last reason for its end that gobgpd knows.
-    pub reason: Option<String>,
 }
 
 /// How the agent leaves.

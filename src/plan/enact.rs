@@ -70,11 +70,18 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         Step::StartBgp(_)
         | Step::StopBgp
         | Step::RejectImports(_)
+        | Step::SetExports(_)
         | Step::AddPeer(..)
         | Step::DeletePeer(_)
+        | Step::Resend(_)
         | Step::Announce(..)
         | Step::Withdraw(_) => return enact_bgp(state, step),
-        Step::Forget(..) | Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker => {}
+        Step::Forget(..)
+        | Step::ReadHost
+        | Step::ListServers
+        | Step::ReadServer(_)
+        | Step::ReadSpeaker
+        | Step::ReadSent(..) => {}
     }
     Outcome::Done
 }
@@ -154,11 +161,12 @@ fn enact_bgp(state: &mut State, step: &Step) -> Outcome {
         Step::StopBgp => *bgp = Bgp::default(),
         _ if !started => return Outcome::Drifted("BGP is not started".into()),
         Step::RejectImports(neighbors) => bgp.rejected = Some(neighbors.clone()).filter(|set| !set.is_empty()),
-        Step::AddPeer(address, peer) => {
-            if bgp.peers.contains_key(address) || bgp.foreign_peers.contains(address) {
+        Step::SetExports(exports) => bgp.exports = Some(exports.clone()).filter(|exports| !exports.is_empty()),
+        Step::AddPeer(name, peer) => {
+            if bgp.peers.contains_key(name) || bgp.foreign_peers.contains(name) {
                 return Outcome::Drifted("the peer is there already".into());
             }
-            bgp.peers.insert(*address, peer.clone());
+            bgp.peers.insert(name.clone(), peer.clone());
         }
         Step::DeletePeer(address) => {
             bgp.peers.remove(address);

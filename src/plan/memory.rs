@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::model::addr::LINK;
+use crate::model::bgp::PeerName;
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::sysctl::Sysctl;
 use crate::model::{Family, Prefix, Time};
@@ -38,8 +39,12 @@ pub enum Key {
     Global,
     /// The import policy.
     Imports,
+    /// The export policy.
+    Exports,
     /// A BGP peer.
-    Peer(IpAddr),
+    Peer(PeerName),
+    /// Sending a peer its routes again.
+    Resending(PeerName),
     /// A BGP path.
     Path(Prefix),
     /// Reading the host.
@@ -50,6 +55,8 @@ pub enum Key {
     ServerReading(ServerKey),
     /// Reading gobgpd.
     SpeakerReading,
+    /// Reading what a peer was sent.
+    SentReading(PeerName),
 }
 
 impl Step {
@@ -69,12 +76,15 @@ impl Step {
             Step::SetRoute(prefix, _) | Step::DeleteRoute(prefix) => Key::Route(*prefix),
             Step::StartBgp(_) | Step::StopBgp => Key::Global,
             Step::RejectImports(_) => Key::Imports,
-            Step::AddPeer(address, _) | Step::DeletePeer(address) => Key::Peer(*address),
+            Step::SetExports(_) => Key::Exports,
+            Step::AddPeer(name, _) | Step::DeletePeer(name) => Key::Peer(name.clone()),
+            Step::Resend(name) => Key::Resending(name.clone()),
             Step::Announce(prefix, _) | Step::Withdraw(prefix) => Key::Path(*prefix),
             Step::ReadHost => Key::HostReading,
             Step::ListServers => Key::Listing,
             Step::ReadServer(key) => Key::ServerReading(*key),
             Step::ReadSpeaker => Key::SpeakerReading,
+            Step::ReadSent(name, _) => Key::SentReading(name.clone()),
         }
     }
 }
@@ -88,7 +98,8 @@ impl Key {
 
     /// Is it something in gobgpd?
     pub fn is_speaker(&self) -> bool {
-        matches!(self, Key::Global | Key::Imports | Key::Peer(_) | Key::Path(_) | Key::SpeakerReading)
+        use Key::{Exports, Global, Imports, Path, Peer, Resending, SentReading, SpeakerReading};
+        matches!(self, Global | Imports | Exports | Peer(_) | Resending(_) | Path(_) | SpeakerReading | SentReading(_))
     }
 }
 
@@ -106,12 +117,15 @@ impl fmt::Display for Key {
             Key::Route(prefix) => write!(f, "local route {prefix}"),
             Key::Global => f.write_str("BGP identity"),
             Key::Imports => f.write_str("BGP import policy"),
-            Key::Peer(address) => write!(f, "BGP peer {address}"),
+            Key::Exports => f.write_str("BGP export policy"),
+            Key::Peer(name) => write!(f, "BGP peer {name}"),
+            Key::Resending(name) => write!(f, "sending peer {name} its routes again"),
             Key::Path(prefix) => write!(f, "route {prefix}"),
             Key::HostReading => f.write_str("reading the host"),
             Key::Listing => f.write_str("listing virtual servers"),
             Key::ServerReading(server) => write!(f, "reading virtual server {server}"),
             Key::SpeakerReading => f.write_str("reading gobgpd"),
+            Key::SentReading(name) => write!(f, "reading what peer {name} was sent"),
         }
     }
 }

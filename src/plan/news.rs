@@ -1,12 +1,11 @@
 //! What an operator wants to read in the log: one line per decision, quiet at rest.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use crate::model::bgp::{Path, SessionState};
+use crate::model::bgp::{Path, PeerName, Session, SessionState};
 use crate::model::{Prefix, ServiceKey};
 
-use super::change::{Leave, Session};
+use super::change::Leave;
 use super::problem::Problem;
 use super::step::Step;
 
@@ -26,14 +25,14 @@ pub enum News {
     /// Something is wrong with what is configured for a peer.
     Peer {
         /// The peer.
-        peer: IpAddr,
+        peer: PeerName,
         /// What.
         problem: String,
     },
     /// A session changed its state.
     Session {
         /// The peer.
-        peer: IpAddr,
+        peer: PeerName,
         /// Its session.
         session: Session,
     },

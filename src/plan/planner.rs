@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::bgp::{Peer, SessionState};
+use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::Load;
-use crate::model::{Cluster, Event, Family, Prefix, Settings, State, Time};
+use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
-use super::change::{Change, Leave, Session};
+use super::change::{Change, Leave};
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
@@ -31,7 +31,9 @@ pub struct Planner {
     pub(super) role: Role,
     pub(super) here: Surroundings,
     /// The peers that this node has by its labels; none before these are known.
-    pub(super) peers: BTreeMap<IpAddr, Peer>,
+    pub(super) peers: BTreeMap<PeerName, Peer>,
+    /// What the Secrets hold that passwords come from, or why that cannot be had.
+    pub(super) secrets: BTreeMap<SecretKey, Result<Secret, String>>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
     pub(super) sources: BTreeMap<Family, IpAddr>,
     pub(super) actual: State,
@@ -61,6 +63,7 @@ impl Planner {
             cluster,
             role: Role::Unknown,
             peers: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),
             here: Surroundings::default(),
@@ -112,6 +115,15 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Settings(settings) => {
+                self.settings = *settings;
+                self.derive_role();
+                self.derive_ranges(now);
+            }
+            Change::Secret(key, value) => {
+                self.secrets.insert(key, value);
+                self.derive_role();
+            }
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
                 let leave = farewell(&self.settings, &self.cluster, configured);
@@ -259,10 +271,9 @@ impl Planner {
         self.speaker.dark = now;
     }
 
-    fn on_session(&mut self, peer: IpAddr, session: Session) {
-        let old = self.speaker.sessions.insert(peer, session.clone());
-        let established = |session: &Session| session.state == SessionState::Established;
-        if old.is_some_and(|old| established(&old)) != established(&session) {
+    fn on_session(&mut self, peer: PeerName, session: Session) {
+        let old = self.speaker.sessions.insert(peer.clone(), session.clone());
+        if old.is_some_and(|old| old.is_established()) != session.is_established() {
             self.news.push(News::Session { peer, session });
         }
     }

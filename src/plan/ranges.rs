@@ -166,7 +166,7 @@ fn intruder(range: Prefix, settings: &Settings, cluster: &Cluster, node_ips: &[I
         return Some(format!("range {range} overlaps this node's pod range {pods}"));
     }
     let bgp = settings.bgp.as_ref()?;
-    if let Some(peer) = bgp.peers.iter().map(|entry| entry.address).find(|peer| range.contains(*peer)) {
+    if let Some(peer) = bgp.peers.iter().filter_map(|entry| entry.name.address()).find(|peer| range.contains(*peer)) {
         return Some(format!("range {range} holds the BGP peer {peer}"));
     }
     let router_id = bgp.router_id.map(IpAddr::from).filter(|id| range.contains(*id))?;

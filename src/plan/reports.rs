@@ -166,6 +166,8 @@ impl Planner {
             Step::ListServers => self.servers.listing_wanted = true,
             // It is wanted again when its time comes.
             Step::ReadServer(key) => drop(self.servers.reading.remove(key)),
+            // What is to be sent is looked at again with the next reading.
+            Step::ReadSent(..) => {}
             Step::ReadSpeaker => {
                 self.speaker.wanted = true;
                 self.speaker.stale = false;
@@ -207,6 +209,13 @@ impl Planner {
                 };
                 self.servers.todo.insert(*key);
                 self.touch_vip(key.address);
+            }
+            Observation::Sent(found) => {
+                if let (Step::ReadSent(name, prefixes), Some(actual)) = (step, &mut self.actual.bgp) {
+                    let sent = actual.sent.entry(name.clone()).or_default();
+                    sent.retain(|prefix, _| !prefixes.contains(prefix));
+                    sent.extend(found);
+                }
             }
             Observation::Speaker(found) => {
                 let stale = std::mem::take(&mut self.speaker.stale);

@@ -54,7 +54,8 @@ impl Planner {
         let labels = labels(&self.cluster);
         let known = !matches!(role, Role::Unknown | Role::Frozen);
         if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
-            let peers = bgp.peers_of(&labels);
+            let entries = bgp.peers_of(&labels).into_iter();
+            let peers = entries.map(|(name, entry)| (name, entry.peer)).collect();
             if peers != self.peers {
                 self.peers = peers;
                 self.news.extend(

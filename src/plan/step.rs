@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::addr::{Addr, LINK, LocalRoute};
-use crate::model::bgp::{Bgp, Global, Path, Peer};
+use crate::model::bgp::{Bgp, Export, Global, Path, Peer, PeerName};
 use crate::model::ipvs::{
     Connections, Destination, DestinationKey, ServerKey, ServerSettings, Timeouts, VirtualServer,
 };
@@ -69,10 +69,15 @@ pub enum Step {
     /// Reject all routes from the neighbours with an address in one of these prefixes, and only from them; for none,
     /// remove all that does so.
     RejectImports(BTreeSet<Prefix>),
+    /// Make this the export policy, the peers being known by their addresses, and send those for whom it changes what they
+    /// had; for none, remove all of it.
+    SetExports(BTreeMap<IpAddr, Export>),
     /// Add a peer.
-    AddPeer(IpAddr, Peer),
+    AddPeer(PeerName, Peer),
     /// Delete a peer of ours, ending its session.
-    DeletePeer(IpAddr),
+    DeletePeer(PeerName),
+    /// Send a peer its routes again (soft reset outbound).
+    Resend(PeerName),
     /// Announce a path, in place of the one of ours that is there.
     Announce(Prefix, Path),
     /// Withdraw a path.
@@ -83,8 +88,10 @@ pub enum Step {
     ListServers,
     /// Read one virtual server with its destinations.
     ReadServer(ServerKey),
-    /// Read gobgpd's identity, policy, peers and local paths.
+    /// Read gobgpd's identity, policies, peers, local paths, and what its peers were sent.
     ReadSpeaker,
+    /// Read what a peer was sent for these prefixes.
+    ReadSent(PeerName, BTreeSet<Prefix>),
 }
 
 /// Who performs a step.
@@ -147,17 +154,21 @@ impl Step {
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)
+            | Step::SetExports(_)
             | Step::AddPeer(..)
             | Step::DeletePeer(_)
+            | Step::Resend(_)
             | Step::Announce(..)
             | Step::Withdraw(_)
-            | Step::ReadSpeaker => Target::Bgp,
+            | Step::ReadSpeaker
+            | Step::ReadSent(..) => Target::Bgp,
         }
     }
 
     /// Does it only look?
     pub fn is_read(&self) -> bool {
-        matches!(self, Step::ReadHost | Step::ListServers | Step::ReadServer(_) | Step::ReadSpeaker)
+        use Step::{ListServers, ReadHost, ReadSent, ReadServer, ReadSpeaker};
+        matches!(self, ReadHost | ListServers | ReadServer(_) | ReadSpeaker | ReadSent(..))
     }
 }
 
@@ -207,14 +218,21 @@ impl fmt::Display for Step {
                 f.write_str("reject BGP routes from neighbours in ")?;
                 list(f, neighbors)
             }
-            Step::AddPeer(address, peer) => write!(f, "add peer {address} AS {}", peer.asn),
-            Step::DeletePeer(address) => write!(f, "delete peer {address}"),
+            Step::SetExports(exports) if exports.is_empty() => f.write_str("remove the BGP export policy"),
+            Step::SetExports(exports) => {
+                f.write_str("set the BGP export policy of")?;
+                exports.keys().try_for_each(|peer| write!(f, " {peer}"))
+            }
+            Step::AddPeer(name, peer) => write!(f, "add peer {name} AS {}", peer.asn),
+            Step::DeletePeer(name) => write!(f, "delete peer {name}"),
+            Step::Resend(name) => write!(f, "send peer {name} its routes again"),
             Step::Announce(prefix, _) => write!(f, "announce {prefix}"),
             Step::Withdraw(prefix) => write!(f, "withdraw {prefix}"),
             Step::ReadHost => f.write_str("read the host"),
             Step::ListServers => f.write_str("list virtual servers"),
             Step::ReadServer(key) => write!(f, "read virtual server {key}"),
             Step::ReadSpeaker => f.write_str("read gobgpd"),
+            Step::ReadSent(name, _) => write!(f, "read what peer {name} was sent"),
         }
     }
 }
@@ -291,6 +309,8 @@ pub enum Observation {
     Server(Option<VirtualServer>, Connections),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
+    /// Answer to [`Step::ReadSent`]: the paths of the prefixes asked for; none if the session is not established.
+    Sent(BTreeMap<Prefix, Path>),
 }
 
 /// Answer to [`Step::ReadHost`]. A part that could not be read is an error in words: it is unknown, not empty.

@@ -60,7 +60,7 @@ impl Surroundings {
             return Some(format!("it lies in the pod range {pods} of the node {node}"));
         }
         let bgp = settings.bgp.as_ref()?;
-        if bgp.peers.iter().any(|entry| entry.address == address) {
+        if bgp.peers.iter().any(|entry| entry.name.address() == Some(address)) {
             return Some("it is a BGP peer's".to_owned());
         }
         bgp.router_id.filter(|id| IpAddr::from(*id) == address).map(|_| "it is the router ID".to_owned())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Announced, Peering, Session, Switch, WIDTH};
 use crate::config::Config;
-use crate::model::bgp::Peer;
+use crate::model::bgp::{Peer, Ttl};
 use crate::model::settings::{Announce, BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -133,11 +133,13 @@ fn ranges(config: &Config, request: &Request) -> Result<Vec<Announced>, Describe
 
 /// The peers that are the switch's addresses.
 fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a Peer)>, DescribeError> {
-    let list = || bgp.peers.iter().map(|entry| entry.address.to_string()).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = named.iter().find(|address| bgp.peers.iter().all(|entry| entry.address != **address)) {
+    let list = || bgp.peers.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) =
+        named.iter().find(|address| bgp.peers.iter().all(|entry| entry.name.address() != Some(**address)))
+    {
         return Err(DescribeError::UnknownPeer(*unknown, list()));
     }
-    let all = bgp.peers.iter().map(|entry| (entry.address, &entry.peer));
+    let all = bgp.peers.iter().filter_map(|entry| Some((entry.name.address()?, &entry.peer)));
     let peers: Vec<_> = all.filter(|(address, _)| named.is_empty() || named.contains(address)).collect();
     if peers.is_empty() {
         return Err(DescribeError::NoPeers);
@@ -192,7 +194,10 @@ fn session(over: Family, address: IpAddr, peer: &Peer, announced: &BTreeSet<Fami
         hold_time: peer.hold_time,
         keepalive: peer.keepalive,
         password: peer.password.is_some(),
-        multihop: peer.multihop,
+        multihop: match peer.ttl {
+            Ttl::Multihop(ttl) => Some(ttl),
+            Ttl::Default | Ttl::Security(_) => None,
+        },
         carries: peer.families.intersection(announced).copied().collect(),
     }
 }
@@ -205,7 +210,7 @@ fn difference(a: &Peer, b: &Peer) -> Option<&'static str> {
         (a.hold_time == b.hold_time, "holdTime"),
         (a.keepalive == b.keepalive, "keepalive"),
         (a.password.is_some() == b.password.is_some(), "having a password"),
-        (a.multihop == b.multihop, "multihop"),
+        (a.ttl == b.ttl, "multihop"),
     ];
     checks.into_iter().find(|(same, _)| !same).map(|(_, what)| what)
 }

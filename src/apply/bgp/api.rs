@@ -1,13 +1,11 @@
 //! What vipcast asks of gobgpd, whatever the version of its API: each version is one implementation of [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use futures::stream::BoxStream;
 
 use crate::model::Prefix;
-use crate::model::bgp::{Global, Path, Peer};
-use crate::plan::change::Session;
+use crate::model::bgp::{Global, Path, Peer, PeerName, Session};
 
 /// Why gobgpd did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,16 +28,16 @@ pub(crate) enum Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Peers {
     /// Those that carry our mark.
-    pub(crate) ours: BTreeMap<IpAddr, Peer>,
-    /// The addresses of all others.
-    pub(crate) foreign: BTreeSet<IpAddr>,
+    pub(crate) ours: BTreeMap<PeerName, Peer>,
+    /// All others.
+    pub(crate) foreign: BTreeSet<PeerName>,
 }
 
 /// What gobgpd tells unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A session has this state.
-    Session(IpAddr, Session),
+    Session(PeerName, Session),
     /// The local path of a prefix is this now, or gone.
     Path(Prefix, Option<Path>),
 }
@@ -72,11 +70,11 @@ pub(crate) trait Api: Send + Sync {
     /// All peers.
     async fn peers(&mut self) -> Result<Peers, Failure>;
 
-    /// Adds a peer of ours to a gobgpd of AS `asn`. [`Failure::Moved`] if there is one of that address.
-    async fn add_peer(&mut self, asn: u32, address: IpAddr, peer: &Peer) -> Result<(), Failure>;
+    /// Adds a peer of ours to a gobgpd of AS `asn`. [`Failure::Moved`] if there is one of that name.
+    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer) -> Result<(), Failure>;
 
     /// Deletes a peer; it is no failure if there is none.
-    async fn delete_peer(&mut self, address: IpAddr) -> Result<(), Failure>;
+    async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure>;
 
     /// The local paths of these prefixes, or of all.
     async fn paths(&mut self, of: Option<&BTreeSet<Prefix>>) -> Result<BTreeMap<Prefix, Path>, Failure>;

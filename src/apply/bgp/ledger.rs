@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn path() -> Path {
-        Path { next_hop: NextHop::Own, communities: Default::default() }
+        Path::new(NextHop::Own)
     }
 
     fn other() -> Path {

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -20,7 +19,7 @@ use tonic::{Code, Response, Status, Streaming};
 use self::proto::gobgp_api_client::GobgpApiClient;
 use super::api::{Api, Event, Failure, Peers};
 use super::endpoint::Endpoint;
-use crate::model::bgp::{Global, Path, Peer};
+use crate::model::bgp::{Global, Path, Peer, PeerName};
 use crate::model::{Family, Prefix};
 
 /// What `build.rs` made of `proto/gobgp/v3`.
@@ -100,21 +99,22 @@ impl Api for V3 {
         let mut peers = Peers::default();
         let request = proto::ListPeerRequest::default();
         each(self.client.list_peer(request), |answer| match answer.peer.and_then(peer::read) {
-            Some((address, Some(peer))) => drop(peers.ours.insert(address, peer)),
-            Some((address, None)) => drop(peers.foreign.insert(address)),
+            Some((name, Some(peer))) => drop(peers.ours.insert(name, peer)),
+            Some((name, None)) => drop(peers.foreign.insert(name)),
             None => {}
         })
         .await?;
         Ok(peers)
     }
 
-    async fn add_peer(&mut self, asn: u32, address: IpAddr, peer: &Peer) -> Result<(), Failure> {
-        let request = proto::AddPeerRequest { peer: Some(peer::write(asn, address, peer)) };
+    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer) -> Result<(), Failure> {
+        let request = proto::AddPeerRequest { peer: Some(peer::write(asn, name, peer)) };
         answer(self.client.add_peer(request)).await
     }
 
-    async fn delete_peer(&mut self, address: IpAddr) -> Result<(), Failure> {
-        match answer(self.client.delete_peer(proto::DeletePeerRequest { address: address.to_string() })).await {
+    async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure> {
+        let (address, interface) = peer::spelled(name);
+        match answer(self.client.delete_peer(proto::DeletePeerRequest { address, interface })).await {
             Err(Failure::Refused(text)) if text.starts_with("can't delete a peer configuration for") => Ok(()),
             other => other,
         }

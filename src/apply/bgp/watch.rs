@@ -1,7 +1,6 @@
 //! The sensor: is gobgpd there, what do its sessions do, and did somebody else change it?
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tracing::debug;
 
 use super::api::{Api, Event, Failure};
 use super::{Endpoint, Ledger, connect};
-use crate::model::bgp::Global;
+use crate::model::bgp::{Global, PeerName};
 use crate::plan::Change;
 
 /// The first pause before another attempt to reach gobgpd; it doubles each time.
@@ -119,7 +118,7 @@ impl Sensor<'_> {
 }
 
 /// What no event tells of.
-async fn probe(api: &mut dyn Api) -> Result<(Option<Global>, BTreeSet<IpAddr>), Failure> {
+async fn probe(api: &mut dyn Api) -> Result<(Option<Global>, BTreeSet<PeerName>), Failure> {
     let global = api.identity().await?;
     let peers = api.peers().await?;
     Ok((global, peers.ours.into_keys().chain(peers.foreign).collect()))

@@ -14,7 +14,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     for entry in bgp.peers.iter().filter(|entry| entry.node_selector.is_empty()) {
         if let Some(local) = entry.peer.local_address.filter(|local| !facts.addresses.contains(local)) {
             findings.push(error(
-                format!("localAddress of peer {}", entry.address),
+                format!("localAddress of peer {}", entry.name),
                 format!("{local}, which no link of this node has"),
                 "an address of this node",
                 "correct localAddress, or leave it out",

@@ -84,7 +84,7 @@ fn local(path: &proto::Path) -> Option<Prefix> {
 /// What a path carries. One with attributes that we never send has a next hop that nothing desired has, the unspecified
 /// address: it is found, and it differs.
 fn content(path: &proto::Path) -> Path {
-    let mut found = Path { next_hop: NextHop::Own, communities: Default::default() };
+    let mut found = Path::new(NextHop::Own);
     let mut foreign = false;
     for attribute in &path.pattrs {
         if let Some(origin) = message::<proto::OriginAttribute>(attribute) {

@@ -5,26 +5,23 @@ use std::time::Duration;
 
 use super::{path, proto};
 use crate::apply::bgp::api::Event;
-use crate::model::bgp::{Peer, SessionState};
+use crate::model::bgp::{Peer, PeerName, Session, SessionState, Ttl};
 use crate::model::{Family, Secret};
-use crate::plan::change::Session;
 
 /// The beginning of a description that makes a peer ours.
 const MARK: &str = "vipcast";
-
-/// Seconds between attempts to connect: the least that GoBGP accepts. Its default of 120 would keep a session down for
-/// minutes after the peer is back.
-const CONNECT_RETRY: u64 = 5;
 
 /// Seconds without attempts after a reset by the operator: GoBGP's default.
 const IDLE_HOLD_TIME: u64 = 30;
 
 /// A peer to add, with every field that GoBGP would fill in by itself.
-pub(super) fn write(asn: u32, address: IpAddr, peer: &Peer) -> proto::Peer {
-    let any: IpAddr = match Family::of(address) {
-        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+pub(super) fn write(asn: u32, name: &PeerName, peer: &Peer) -> proto::Peer {
+    let any: IpAddr = match name.address().map(Family::of) {
+        Some(Family::Ipv4) => Ipv4Addr::UNSPECIFIED.into(),
+        Some(Family::Ipv6) | None => Ipv6Addr::UNSPECIFIED.into(),
     };
+    let (neighbor_address, neighbor_interface) = spelled(name);
+    let asn = peer.local_asn.unwrap_or(asn);
     let kind = if peer.asn == asn { proto::PeerType::Internal } else { proto::PeerType::External };
     let families = peer.families.iter().map(|family| proto::AfiSafi {
         config: Some(proto::AfiSafiConfig { family: Some(path::family(*family)), enabled: true }),
@@ -34,15 +31,19 @@ pub(super) fn write(asn: u32, address: IpAddr, peer: &Peer) -> proto::Peer {
             auth_password: peer.password.as_ref().map_or("", Secret::reveal).to_owned(),
             description: description(peer.local_address),
             local_asn: asn,
-            neighbor_address: address.to_string(),
+            neighbor_address,
+            neighbor_interface,
             peer_asn: peer.asn,
             r#type: kind.into(),
         }),
-        ebgp_multihop: peer.multihop.map(|ttl| proto::EbgpMultihop { enabled: true, multihop_ttl: u32::from(ttl) }),
+        ebgp_multihop: match peer.ttl {
+            Ttl::Multihop(ttl) => Some(proto::EbgpMultihop { enabled: true, multihop_ttl: u32::from(ttl) }),
+            Ttl::Default | Ttl::Security(_) => None,
+        },
         state: None,
         timers: Some(proto::Timers {
             config: Some(proto::TimersConfig {
-                connect_retry: CONNECT_RETRY,
+                connect_retry: peer.connect_retry.as_secs(),
                 hold_time: peer.hold_time.as_secs(),
                 keepalive_interval: peer.keepalive.as_secs(),
                 idle_hold_time_after_reset: IDLE_HOLD_TIME,
@@ -56,12 +57,23 @@ pub(super) fn write(asn: u32, address: IpAddr, peer: &Peer) -> proto::Peer {
     }
 }
 
-/// A peer's address and, if it carries our mark, what it is.
-pub(super) fn read(peer: proto::Peer) -> Option<(IpAddr, Option<Peer>)> {
+/// The address and the interface of a peer, of which it has one.
+pub(super) fn spelled(name: &PeerName) -> (String, String) {
+    match name {
+        PeerName::Address(address) => (address.to_string(), String::new()),
+        PeerName::Interface(interface) => (String::new(), interface.to_string()),
+    }
+}
+
+/// A peer's name and, if it carries our mark, what it is.
+pub(super) fn read(peer: proto::Peer) -> Option<(PeerName, Option<Peer>)> {
     let conf = peer.conf?;
-    let address = conf.neighbor_address.parse().ok()?;
+    let name = match conf.neighbor_interface.as_str() {
+        "" => PeerName::Address(conf.neighbor_address.parse().ok()?),
+        interface => PeerName::Interface(interface.into()),
+    };
     let Some(local_address) = local_address(&conf.description) else {
-        return Some((address, None));
+        return Some((name, None));
     };
     let timers = peer.timers.and_then(|timers| timers.config).unwrap_or_default();
     let families = peer.afi_safis.into_iter().filter_map(|one| one.config).filter(|config| config.enabled);
@@ -71,18 +83,20 @@ pub(super) fn read(peer: proto::Peer) -> Option<(IpAddr, Option<Peer>)> {
     });
     let found = Peer {
         asn: conf.peer_asn,
+        local_asn: None,
         port: u16::try_from(peer.transport.unwrap_or_default().remote_port).unwrap_or_default(),
         local_address,
         hold_time: Duration::from_secs(timers.hold_time),
         keepalive: Duration::from_secs(timers.keepalive_interval),
+        connect_retry: Duration::from_secs(timers.connect_retry),
         password: Some(conf.auth_password).filter(|text| !text.is_empty()).map(Secret::new),
-        multihop: peer
-            .ebgp_multihop
-            .filter(|multihop| multihop.enabled)
-            .map(|multihop| u8::try_from(multihop.multihop_ttl).unwrap_or(u8::MAX)),
+        ttl: match peer.ebgp_multihop.filter(|multihop| multihop.enabled) {
+            Some(multihop) => Ttl::Multihop(u8::try_from(multihop.multihop_ttl).unwrap_or(u8::MAX)),
+            None => Ttl::Default,
+        },
         families: families.collect(),
     };
-    Some((address, Some(found)))
+    Some((name, Some(found)))
 }
 
 /// Our mark, with the address to connect from: once a session was up, GoBGP tells the address that it used in place of
@@ -108,7 +122,7 @@ pub(super) fn session(peer: proto::Peer) -> Option<Event> {
     use proto::peer_state::{AdminState, SessionState as Found};
 
     let state = peer.state?;
-    let address = state.neighbor_address.parse().ok()?;
+    let name = PeerName::Address(state.neighbor_address.parse().ok()?);
     let reason = match state.admin_state() {
         AdminState::Up => None,
         AdminState::Down => Some("shut down in gobgpd by an operator".to_owned()),
@@ -123,7 +137,7 @@ pub(super) fn session(peer: proto::Peer) -> Option<Event> {
         Found::Openconfirm => SessionState::OpenConfirm,
         Found::Established => SessionState::Established,
     };
-    Some(Event::Session(address, Session { state, reason }))
+    Some(Event::Session(name, Session { reason, ..Session::new(state) }))
 }
 
 #[cfg(test)]
