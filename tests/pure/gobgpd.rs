@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vipcast::apply::bgp::{Endpoint, Speaker};
-use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer};
+use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer, PeerName, Ttl};
 use vipcast::model::{Family, Prefix, Secret};
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Observation, Outcome, Step};
@@ -27,7 +27,8 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn path(next_hop: NextHop, communities: &[&str]) -> Path {
-    Path { next_hop, communities: communities.iter().map(|text| text.parse::<Community>().unwrap()).collect() }
+    let communities = communities.iter().map(|text| text.parse::<Community>().unwrap()).collect();
+    Path { communities, ..Path::new(next_hop) }
 }
 
 fn plain() -> Path {
@@ -41,16 +42,7 @@ fn everybody() -> BTreeSet<Prefix> {
 
 /// A peer that nobody answers for.
 fn absent() -> Peer {
-    Peer {
-        asn: 65000,
-        port: 1,
-        local_address: None,
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
-        password: None,
-        multihop: None,
-        families: [Family::Ipv4].into(),
-    }
+    Peer { port: 1, ..Peer::new(65000, [Family::Ipv4]) }
 }
 
 /// Performs steps that all have to be done.
@@ -76,14 +68,13 @@ async fn read(speaker: &mut Speaker) -> Bgp {
 /// What the steps of [`steps`] make of a fresh gobgpd.
 fn desired() -> Bgp {
     let everything = Peer {
-        asn: 65001,
         port: 1790,
         local_address: Some("127.0.0.1".parse().unwrap()),
         hold_time: Duration::from_secs(90),
         keepalive: Duration::from_secs(30),
         password: Some(Secret::new("correct horse battery staple")),
-        multihop: Some(3),
-        families: Family::ALL.into(),
+        ttl: Ttl::Multihop(3),
+        ..Peer::new(65001, Family::ALL)
     };
     let six = Peer { families: [Family::Ipv6].into(), ..absent() };
     let address = |text: &str| NextHop::Address(text.parse().unwrap());
@@ -96,7 +87,6 @@ fn desired() -> Bgp {
             ("::1".parse().unwrap(), six),
         ]
         .into(),
-        foreign_peers: BTreeSet::new(),
         paths: BTreeMap::from([
             (prefix("10.96.0.0/16"), plain()),
             (prefix("203.0.113.7/32"), path(address("192.0.2.9"), &["65001:100", "65535:0"])),
@@ -104,6 +94,7 @@ fn desired() -> Bgp {
             (prefix("fd00:10:96::/112"), path(NextHop::Own, &["65001:100"])),
             (prefix("2001:db8:1::1/128"), path(address("2001:db8::9"), &[])),
         ]),
+        ..Bgp::default()
     }
 }
 
@@ -111,7 +102,7 @@ fn desired() -> Bgp {
 fn steps(desired: &Bgp) -> Vec<Step> {
     let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports(everybody())];
     steps.extend(desired.paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone())));
-    steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(*address, peer.clone())));
+    steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(address.clone(), peer.clone())));
     steps
 }
 
@@ -133,7 +124,7 @@ async fn what_is_done_reads_back_as_it_was_desired() {
     done(&mut speaker, gone.map(Step::Withdraw)).await;
     done(&mut speaker, [Step::DeletePeer("127.0.0.3".parse().unwrap())]).await;
     desired.paths.retain(|prefix, _| !gone.contains(prefix));
-    desired.peers.remove(&"127.0.0.3".parse().unwrap());
+    desired.peers.remove(&"127.0.0.3".parse::<PeerName>().unwrap());
     assert_eq!(read(&mut speaker).await, desired);
 }
 
@@ -150,7 +141,7 @@ async fn what_is_done_twice_is_done_once() {
     let withdraw = Step::Withdraw(prefix("10.96.0.0/16"));
     done(&mut speaker, [withdraw.clone(), withdraw, Step::DeletePeer("127.0.0.9".parse().unwrap())]).await;
     let (address, peer) = desired.peers.first_key_value().unwrap();
-    assert!(matches!(outcome(&mut speaker, Step::AddPeer(*address, peer.clone())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(address.clone(), peer.clone())).await, Outcome::Drifted(_)));
 }
 
 #[tokio::test]
@@ -243,22 +234,22 @@ async fn what_belongs_to_others_stays() {
     assert_eq!(read(&mut speaker).await.rejected, None);
 
     let range = prefix("10.96.0.0/16");
-    let theirs = "127.0.0.5".parse().unwrap();
+    let theirs: PeerName = "127.0.0.5".parse().unwrap();
     let reject = Step::RejectImports(everybody());
     done(&mut speaker, [reject.clone(), reject, Step::Announce(range, plain())]).await;
     let found = read(&mut speaker).await;
     assert_eq!(found.rejected, Some(everybody()));
-    assert_eq!(found.foreign_peers, BTreeSet::from([theirs]));
+    assert_eq!(found.foreign_peers, BTreeSet::from([theirs.clone()]));
     assert!(found.peers.is_empty());
     assert_eq!(found.paths.get(&range), Some(&plain()));
     // Its MED is none that we send, so it is not mistaken for a path of ours.
     let unspecified = NextHop::Address("0.0.0.0".parse().unwrap());
     assert_eq!(found.paths.get(&prefix("192.0.2.0/24")), Some(&path(unspecified, &[])));
 
-    assert!(matches!(outcome(&mut speaker, Step::DeletePeer(theirs)).await, Outcome::Drifted(_)));
-    assert!(matches!(outcome(&mut speaker, Step::AddPeer(theirs, absent())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::DeletePeer(theirs.clone())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(theirs.clone(), absent())).await, Outcome::Drifted(_)));
     done(&mut speaker, [Step::Withdraw(range)]).await;
-    assert_eq!(read(&mut speaker).await.foreign_peers, BTreeSet::from([theirs]));
+    assert_eq!(read(&mut speaker).await.foreign_peers, BTreeSet::from([theirs.clone()]));
     assert!(gobgpd.gobgp("global rib").await.contains("192.0.2.66"));
     let policies = gobgpd.gobgp("global policy").await;
     let (ours, theirs) = (policies.find("vipcast-reject-imports").unwrap(), policies.find("theirs").unwrap());
