@@ -15,7 +15,7 @@ use vipcast::model::{Family, Prefix, Secret};
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Observation, Outcome, Step};
 
-use self::daemon::Gobgpd;
+use self::daemon::{Flavour, Gobgpd};
 
 /// An identity that listens nowhere.
 pub(crate) fn identity() -> Global {
@@ -108,7 +108,7 @@ fn steps(desired: &Bgp) -> Vec<Step> {
 
 #[tokio::test]
 async fn what_is_done_reads_back_as_it_was_desired() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     assert_eq!(read(&mut speaker).await, Bgp::default());
 
@@ -130,7 +130,7 @@ async fn what_is_done_reads_back_as_it_was_desired() {
 
 #[tokio::test]
 async fn what_is_done_twice_is_done_once() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let desired = desired();
     done(&mut speaker, steps(&desired)).await;
@@ -146,7 +146,7 @@ async fn what_is_done_twice_is_done_once() {
 
 #[tokio::test]
 async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     let (first, second) = (path(NextHop::Own, &["65001:1"]), path(NextHop::Own, &["65001:2"]));
@@ -162,7 +162,7 @@ async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_coun
 
 #[tokio::test]
 async fn many_paths_travel_in_one_batch() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let paths: BTreeMap<_, _> = (0..1203_u32)
@@ -176,7 +176,7 @@ async fn many_paths_travel_in_one_batch() {
 
 #[tokio::test]
 async fn a_running_gobgpd_is_not_started_again() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global rib add 10.96.0.0/16").await;
     let mut speaker = gobgpd.speaker();
@@ -191,7 +191,7 @@ async fn a_running_gobgpd_is_not_started_again() {
 
 #[tokio::test]
 async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let desired = desired();
     done(&mut speaker, steps(&desired)).await;
@@ -205,7 +205,7 @@ async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
 
 #[tokio::test]
 async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     for step in [
@@ -221,7 +221,7 @@ async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
 
 #[tokio::test]
 async fn what_belongs_to_others_stays() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("neighbor add 127.0.0.5 as 65005").await;
@@ -258,7 +258,7 @@ async fn what_belongs_to_others_stays() {
 
 #[tokio::test]
 async fn the_import_policy_is_mended_whatever_became_of_it() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports(everybody())]).await;
     for damage in [
@@ -275,7 +275,7 @@ async fn the_import_policy_is_mended_whatever_became_of_it() {
 
 #[tokio::test]
 async fn a_path_that_gobgpd_drops_is_not_done() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global policy import add default reject").await;
@@ -301,7 +301,7 @@ async fn a_gobgpd_that_is_not_there_is_tried_later() {
 
 #[tokio::test]
 async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.freeze(true).await;

@@ -9,7 +9,7 @@ use vipcast::model::bgp::{Global, NextHop, Peer, Ttl};
 use vipcast::model::{Family, Secret};
 use vipcast::plan::Step;
 
-use super::daemon::{Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, free_port, until};
 use super::{done, everybody, identity, path, prefix, read};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -30,7 +30,7 @@ struct Session {
 /// Makes the session, waits until it is up, and checks what travelled over it.
 async fn peer(session: Session) {
     let (own, address): (IpAddr, IpAddr) = (session.own.parse().unwrap(), session.address.parse().unwrap());
-    let (lb, tor) = (Gobgpd::start().await, Gobgpd::start().await);
+    let (lb, tor) = (Gobgpd::start(Flavour::V3).await, Gobgpd::start(Flavour::V3).await);
     let port = free_port();
     let peer = Peer {
         port,

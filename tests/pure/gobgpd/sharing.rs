@@ -12,7 +12,7 @@ use vipcast::plan::change::Leave;
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, ModelNode, Planner, Report, Step};
 
-use super::daemon::{Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, free_port, until};
 use super::{absent, done, identity, path, prefix, read};
 
 /// The addresses of our peer, of the owner's, and of the shared gobgpd.
@@ -31,7 +31,7 @@ fn far_path() -> Path {
 
 /// A gobgpd at `address` that announces `prefix` to the shared one. It listens on `listen_port`, or connects to `port`.
 async fn neighbor(address: &str, asn: u32, prefix: Prefix, listen_port: Option<u16>, port: u16) -> Gobgpd {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let router_id = address.parse().unwrap();
     let shared = Peer {
         asn: identity().asn,
@@ -59,7 +59,7 @@ async fn policies(gobgpd: &Gobgpd) -> (String, BTreeSet<String>) {
 async fn only_what_our_peers_send_is_rejected() {
     let (their_route, our_peers_route) = (prefix("198.51.100.0/24"), prefix("203.0.113.0/24"));
     let (shared_port, port) = (free_port(), free_port());
-    let shared = Gobgpd::start().await;
+    let shared = Gobgpd::start(Flavour::V3).await;
     let mut speaker = shared.speaker();
     let global = Global { listen_port: Some(shared_port), ..identity() };
     done(&mut speaker, [Step::StartBgp(global)]).await;
@@ -123,7 +123,7 @@ async fn only_what_our_peers_send_is_rejected() {
 
 #[tokio::test]
 async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let (_, before) = policies(&gobgpd).await;
@@ -202,7 +202,7 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
 
 #[tokio::test]
 async fn the_planner_rejects_what_our_peers_send_while_they_are_there() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp(&format!("neighbor add {THEIRS} as 65002")).await;

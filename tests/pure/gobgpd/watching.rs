@@ -5,7 +5,7 @@ use vipcast::apply::bgp::{Endpoint, Ledger, Speaker, watch};
 use vipcast::model::bgp::{NextHop, PeerName, SessionState};
 use vipcast::plan::{Change, Step};
 
-use super::daemon::{Gobgpd, PATIENCE};
+use super::daemon::{Flavour, Gobgpd, PATIENCE};
 use super::{absent, done, identity, path, plain, prefix, read};
 
 /// What a sensor says of `gobgpd`.
@@ -38,7 +38,7 @@ async fn state(changes: &mut Receiver<Change>, peer: &PeerName) -> SessionState 
 
 #[tokio::test]
 async fn gobgpd_goes_down_and_comes_up() {
-    let mut gobgpd = Gobgpd::start().await;
+    let mut gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut changes = sense(&gobgpd, Ledger::default());
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
 
@@ -86,7 +86,7 @@ async fn where_nobody_listens_gobgpd_is_gone() {
 
 #[tokio::test]
 async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut changes = sense(&gobgpd, Ledger::default());
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
     gobgpd.freeze(true).await;
@@ -98,7 +98,7 @@ async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
 
 #[tokio::test]
 async fn sessions_are_told_on_coming_up_and_as_they_change() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let [first, second] = ["127.0.0.2", "127.0.0.3"].map(|text| text.parse::<PeerName>().unwrap());
     let mut speaker = gobgpd.speaker();
     let mut early = sense(&gobgpd, speaker.ledger());
@@ -129,7 +129,7 @@ async fn sessions_are_told_on_coming_up_and_as_they_change() {
 
 /// A gobgpd with a path, a speaker that read it, and a sensor.
 async fn settled() -> (Gobgpd, Speaker, Receiver<Change>) {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity()), Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
     read(&mut speaker).await;
