@@ -113,6 +113,7 @@ fn run(action: Action) -> Result<u8> {
     match action {
         Action::Vm(Machine { writable, timeout, cpus, memory, force, command }) => vm::run(vm::Job {
             command,
+            environment: Vec::new(),
             writable,
             timeout: timeout.map(Duration::from_secs),
             size: vm::Size { cpus, memory_mib: memory },
