@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::apiserver::{PROGRAMS, Programs, Unavailable};
+use crate::apiserver::{self, Programs, Unavailable};
 use crate::{folders, progress, vm};
 
 /// The suite `api` has one API server for most of its tests, and burdens it.
@@ -67,7 +67,7 @@ pub fn run(suites: &[Suite], kubernetes: Option<&str>, extra: &[OsString]) -> Re
         let mut command = Command::new(&binary.file);
         if binary.suite == Suite::Api {
             match &programs {
-                Some(Ok(programs)) => command.env(PROGRAMS, &programs.folder).arg(API_THREADS),
+                Some(Ok(programs)) => command.env(apiserver::KIT.variable, &programs.folder).arg(API_THREADS),
                 Some(Err(Unavailable(reason))) => {
                     println!("SKIPPED api: {reason}");
                     continue;
