@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use super::*;
-use crate::model::bgp::{Community, NextHop, Peer};
+use crate::model::bgp::{Attributes, Community, NextHop, Peer, PeerName, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
@@ -123,18 +123,9 @@ fn the_sample_says_what_the_defaults_are() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/vipcast.yaml");
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let range = |text: &str| Range::new(text.parse().unwrap(), Use::ClusterIp, Announce::Aggregate);
-    let peer = |family| Peer {
-        asn: 65000,
-        port: 179,
-        local_address: None,
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
-        password: None,
-        multihop: None,
-        families: BTreeSet::from([family]),
-    };
+    let peer = |family| Peer::new(65000, [family]);
     let ipv4 = Peer { local_address: Some(address("10.0.1.2")), ..peer(Family::Ipv4) };
-    let entry = |text, peer| PeerEntry { address: address(text), node_selector: Selector::default(), peer };
+    let entry = |text, peer| PeerEntry::new(address(text), peer);
     let expected = Config {
         settings: Settings {
             node: "lb1".to_owned(),
@@ -150,7 +141,8 @@ fn the_sample_says_what_the_defaults_are() {
                 exclusive: true,
                 next_hop_ipv4: NextHop::Own,
                 next_hop_ipv6: NextHop::Own,
-                communities: BTreeSet::new(),
+                attributes: Attributes::default(),
+                max_specifics: 64,
                 peers: vec![entry("10.0.1.1", ipv4), entry("fd01::1", peer(Family::Ipv6))],
             }),
             withdraw_delay: Duration::from_secs(2),
@@ -191,7 +183,7 @@ fn values_are_read_as_people_write_them() {
     assert_eq!(config.settings.dataplane.scheduler, Scheduler::new("mh"));
     let range = &config.settings.cluster_ips.unwrap()[0];
     assert_eq!(range.announce, Announce::Host);
-    assert_eq!(range.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
+    assert_eq!(range.attributes.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
     let none = good(&format!("{SOURCE}dataplane: {{snat: none, snatRule: ipvs-match}}"));
     assert_eq!(none.settings.dataplane.snat, Snat::None);
 }
@@ -221,16 +213,14 @@ fn bgp_is_read() {
          peers: [{address: 10.0.1.1, asn: 1, port: 1179, holdTime: 1m30s, multihop: 2, passwordFile: good}]");
     assert_eq!(settings.listen_port, Some(1790));
     assert_eq!(settings.next_hop_ipv4, NextHop::Address("10.0.1.9".parse().unwrap()));
-    assert_eq!(settings.communities.len(), 2);
+    assert_eq!(settings.attributes.communities.len(), 2);
     let expected = Peer {
-        asn: 1,
         port: 1179,
-        local_address: None,
         hold_time: Duration::from_secs(90),
         keepalive: Duration::from_secs(30),
         password: Some(Secret::new("hunter2")),
-        multihop: Some(2),
-        families: BTreeSet::from([Family::Ipv4]),
+        ttl: Ttl::Multihop(2),
+        ..Peer::new(1, [Family::Ipv4])
     };
     assert_eq!(settings.peers.iter().map(|entry| &entry.peer).collect::<Vec<_>>(), [&expected]);
     for source in ["passwordFile: dos", "passwordEnv: PASSWORD"] {
@@ -259,11 +249,11 @@ fn node_selectors_are_read() {
     let of = |rack: &str| {
         let labels = [("rack".to_owned(), rack.to_owned())].into();
         let peers = bgp.peers_of(&labels);
-        (peers.into_values().map(|peer| peer.asn).collect::<Vec<_>>(), bgp.rival_entries(&labels))
+        (peers.into_values().map(|entry| entry.peer.asn).collect::<Vec<_>>(), bgp.rival_entries(&labels))
     };
-    let peer = "10.0.1.1".parse::<IpAddr>().unwrap();
-    assert_eq!(of("a"), (vec![2], [(peer, vec![0, 2])].into()), "the first that matches");
-    assert_eq!(of("b"), (vec![3], [(peer, vec![1, 2])].into()));
+    let peer = || "10.0.1.1".parse::<PeerName>().unwrap();
+    assert_eq!(of("a"), (vec![2], [(peer(), vec![0, 2])].into()), "the first that matches");
+    assert_eq!(of("b"), (vec![3], [(peer(), vec![1, 2])].into()));
     assert_eq!(of("c"), (vec![4], [].into()));
     assert!(settings.selects_by_labels());
     assert!(!good(&format!("{SOURCE}bgp: {{{BGP}}}")).settings.selects_by_labels());

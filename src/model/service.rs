@@ -78,7 +78,7 @@ pub struct Service {
     /// `spec.healthCheckNodePort`, where the type and the external policy give it a meaning.
     pub health_check_port: Option<u16>,
     /// What its annotations ask for.
-    pub wishes: Wishes,
+    pub wishes: Box<Wishes>,
 }
 
 /// Which endpoints take the traffic.

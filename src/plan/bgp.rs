@@ -18,7 +18,7 @@ pub fn global(settings: &BgpSettings, running: Option<&Global>, node_ipv4: Optio
 /// The neighbours whose routes the import policy has to reject, in the form of [`Bgp::rejected`]: all, or, in a gobgpd
 /// that is somebody else's, only our `peers`, those included that are about to be added or deleted. A peer that we left to
 /// somebody else stays theirs.
-pub fn rejected(settings: &BgpSettings, peers: &BTreeMap<PeerName, Peer>, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
+pub fn rejected<T>(settings: &BgpSettings, peers: &BTreeMap<PeerName, T>, actual: &Bgp) -> Option<BTreeSet<Prefix>> {
     let neighbors: BTreeSet<Prefix> = if settings.exclusive {
         Family::ALL.map(Prefix::all).into()
     } else {

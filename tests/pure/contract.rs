@@ -67,7 +67,7 @@ fn the_fields_of_the_status_are_listed_in_the_readme() {
 #[test]
 fn every_metric_is_in_the_readme_and_nothing_else() {
     let metrics = Metrics::default();
-    metrics.session("10.0.1.1".parse().unwrap(), true);
+    metrics.session(&"10.0.1.1".parse().unwrap(), true);
     let text = metrics.render(&status()).unwrap();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let families: BTreeSet<&str> = families.filter_map(|name| name.strip_prefix("vipcast_")).collect();

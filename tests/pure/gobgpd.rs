@@ -2,6 +2,7 @@
 //! own command line, wherever what vipcast reads is itself in question.
 
 pub(crate) mod daemon;
+mod flavours;
 mod peering;
 mod sharing;
 mod watching;
@@ -10,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vipcast::apply::bgp::{Endpoint, Speaker};
-use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer};
+use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer, PeerName, Ttl};
 use vipcast::model::{Family, Prefix, Secret};
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Observation, Outcome, Step};
 
-use self::daemon::Gobgpd;
+use self::daemon::{Flavour, Gobgpd};
 
 /// An identity that listens nowhere.
 pub(crate) fn identity() -> Global {
@@ -27,7 +28,8 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn path(next_hop: NextHop, communities: &[&str]) -> Path {
-    Path { next_hop, communities: communities.iter().map(|text| text.parse::<Community>().unwrap()).collect() }
+    let communities = communities.iter().map(|text| text.parse::<Community>().unwrap()).collect();
+    Path { communities, ..Path::new(next_hop) }
 }
 
 fn plain() -> Path {
@@ -41,16 +43,7 @@ fn everybody() -> BTreeSet<Prefix> {
 
 /// A peer that nobody answers for.
 fn absent() -> Peer {
-    Peer {
-        asn: 65000,
-        port: 1,
-        local_address: None,
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
-        password: None,
-        multihop: None,
-        families: [Family::Ipv4].into(),
-    }
+    Peer { port: 1, ..Peer::new(65000, [Family::Ipv4]) }
 }
 
 /// Performs steps that all have to be done.
@@ -76,14 +69,13 @@ async fn read(speaker: &mut Speaker) -> Bgp {
 /// What the steps of [`steps`] make of a fresh gobgpd.
 fn desired() -> Bgp {
     let everything = Peer {
-        asn: 65001,
         port: 1790,
         local_address: Some("127.0.0.1".parse().unwrap()),
         hold_time: Duration::from_secs(90),
         keepalive: Duration::from_secs(30),
         password: Some(Secret::new("correct horse battery staple")),
-        multihop: Some(3),
-        families: Family::ALL.into(),
+        ttl: Ttl::Multihop(3),
+        ..Peer::new(65001, Family::ALL)
     };
     let six = Peer { families: [Family::Ipv6].into(), ..absent() };
     let address = |text: &str| NextHop::Address(text.parse().unwrap());
@@ -96,7 +88,6 @@ fn desired() -> Bgp {
             ("::1".parse().unwrap(), six),
         ]
         .into(),
-        foreign_peers: BTreeSet::new(),
         paths: BTreeMap::from([
             (prefix("10.96.0.0/16"), plain()),
             (prefix("203.0.113.7/32"), path(address("192.0.2.9"), &["65001:100", "65535:0"])),
@@ -104,6 +95,7 @@ fn desired() -> Bgp {
             (prefix("fd00:10:96::/112"), path(NextHop::Own, &["65001:100"])),
             (prefix("2001:db8:1::1/128"), path(address("2001:db8::9"), &[])),
         ]),
+        ..Bgp::default()
     }
 }
 
@@ -111,13 +103,13 @@ fn desired() -> Bgp {
 fn steps(desired: &Bgp) -> Vec<Step> {
     let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports(everybody())];
     steps.extend(desired.paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone())));
-    steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(*address, peer.clone())));
+    steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(address.clone(), peer.clone())));
     steps
 }
 
 #[tokio::test]
 async fn what_is_done_reads_back_as_it_was_desired() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     assert_eq!(read(&mut speaker).await, Bgp::default());
 
@@ -133,13 +125,13 @@ async fn what_is_done_reads_back_as_it_was_desired() {
     done(&mut speaker, gone.map(Step::Withdraw)).await;
     done(&mut speaker, [Step::DeletePeer("127.0.0.3".parse().unwrap())]).await;
     desired.paths.retain(|prefix, _| !gone.contains(prefix));
-    desired.peers.remove(&"127.0.0.3".parse().unwrap());
+    desired.peers.remove(&"127.0.0.3".parse::<PeerName>().unwrap());
     assert_eq!(read(&mut speaker).await, desired);
 }
 
 #[tokio::test]
 async fn what_is_done_twice_is_done_once() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let desired = desired();
     done(&mut speaker, steps(&desired)).await;
@@ -150,12 +142,12 @@ async fn what_is_done_twice_is_done_once() {
     let withdraw = Step::Withdraw(prefix("10.96.0.0/16"));
     done(&mut speaker, [withdraw.clone(), withdraw, Step::DeletePeer("127.0.0.9".parse().unwrap())]).await;
     let (address, peer) = desired.peers.first_key_value().unwrap();
-    assert!(matches!(outcome(&mut speaker, Step::AddPeer(*address, peer.clone())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(address.clone(), peer.clone())).await, Outcome::Drifted(_)));
 }
 
 #[tokio::test]
 async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     let (first, second) = (path(NextHop::Own, &["65001:1"]), path(NextHop::Own, &["65001:2"]));
@@ -171,7 +163,7 @@ async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_coun
 
 #[tokio::test]
 async fn many_paths_travel_in_one_batch() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let paths: BTreeMap<_, _> = (0..1203_u32)
@@ -185,7 +177,7 @@ async fn many_paths_travel_in_one_batch() {
 
 #[tokio::test]
 async fn a_running_gobgpd_is_not_started_again() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global rib add 10.96.0.0/16").await;
     let mut speaker = gobgpd.speaker();
@@ -200,7 +192,7 @@ async fn a_running_gobgpd_is_not_started_again() {
 
 #[tokio::test]
 async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let desired = desired();
     done(&mut speaker, steps(&desired)).await;
@@ -214,7 +206,7 @@ async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
 
 #[tokio::test]
 async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     for step in [
@@ -230,7 +222,7 @@ async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
 
 #[tokio::test]
 async fn what_belongs_to_others_stays() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("neighbor add 127.0.0.5 as 65005").await;
@@ -243,22 +235,22 @@ async fn what_belongs_to_others_stays() {
     assert_eq!(read(&mut speaker).await.rejected, None);
 
     let range = prefix("10.96.0.0/16");
-    let theirs = "127.0.0.5".parse().unwrap();
+    let theirs: PeerName = "127.0.0.5".parse().unwrap();
     let reject = Step::RejectImports(everybody());
     done(&mut speaker, [reject.clone(), reject, Step::Announce(range, plain())]).await;
     let found = read(&mut speaker).await;
     assert_eq!(found.rejected, Some(everybody()));
-    assert_eq!(found.foreign_peers, BTreeSet::from([theirs]));
+    assert_eq!(found.foreign_peers, BTreeSet::from([theirs.clone()]));
     assert!(found.peers.is_empty());
     assert_eq!(found.paths.get(&range), Some(&plain()));
     // Its MED is none that we send, so it is not mistaken for a path of ours.
     let unspecified = NextHop::Address("0.0.0.0".parse().unwrap());
     assert_eq!(found.paths.get(&prefix("192.0.2.0/24")), Some(&path(unspecified, &[])));
 
-    assert!(matches!(outcome(&mut speaker, Step::DeletePeer(theirs)).await, Outcome::Drifted(_)));
-    assert!(matches!(outcome(&mut speaker, Step::AddPeer(theirs, absent())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::DeletePeer(theirs.clone())).await, Outcome::Drifted(_)));
+    assert!(matches!(outcome(&mut speaker, Step::AddPeer(theirs.clone(), absent())).await, Outcome::Drifted(_)));
     done(&mut speaker, [Step::Withdraw(range)]).await;
-    assert_eq!(read(&mut speaker).await.foreign_peers, BTreeSet::from([theirs]));
+    assert_eq!(read(&mut speaker).await.foreign_peers, BTreeSet::from([theirs.clone()]));
     assert!(gobgpd.gobgp("global rib").await.contains("192.0.2.66"));
     let policies = gobgpd.gobgp("global policy").await;
     let (ours, theirs) = (policies.find("vipcast-reject-imports").unwrap(), policies.find("theirs").unwrap());
@@ -267,7 +259,7 @@ async fn what_belongs_to_others_stays() {
 
 #[tokio::test]
 async fn the_import_policy_is_mended_whatever_became_of_it() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports(everybody())]).await;
     for damage in [
@@ -284,7 +276,7 @@ async fn the_import_policy_is_mended_whatever_became_of_it() {
 
 #[tokio::test]
 async fn a_path_that_gobgpd_drops_is_not_done() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global policy import add default reject").await;
@@ -310,7 +302,7 @@ async fn a_gobgpd_that_is_not_there_is_tried_later() {
 
 #[tokio::test]
 async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.freeze(true).await;

@@ -12,7 +12,7 @@ use vipcast::plan::step::Executor;
 use vipcast::plan::{Outcome, Step};
 use vipcast::speaker;
 
-use crate::gobgpd::daemon::{GOBGPD, until};
+use crate::gobgpd::daemon::{Flavour, each_gobgpd, until};
 use crate::gobgpd::identity;
 
 /// A runtime folder with whatever runs in it; all of that is killed when it is dropped.
@@ -34,14 +34,20 @@ impl Folder {
     }
 
     /// Starts a speaker.
-    fn speaker(&self, gobgpd: &str) -> Child {
+    fn speaker(&self, flavour: Flavour) -> Child {
+        self.speaker_with(&flavour.gobgpd())
+    }
+
+    /// Starts a speaker for this program.
+    fn speaker_with(&self, gobgpd: &Path) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let config = self.temporary.path().join("vipcast.yaml");
         let text = format!(
             "runtimeDir: {}\n\
              source: {{manifests: .}}\n\
-             bgp: {{asn: 65001, gobgpd: {{spawn: {gobgpd}}}, peers: [{{address: 127.0.0.2, asn: 65000}}]}}\n",
-            self.path().display()
+             bgp: {{asn: 65001, gobgpd: {{spawn: {}}}, peers: [{{address: 127.0.0.2, asn: 65000}}]}}\n",
+            self.path().display(),
+            gobgpd.display()
         );
         std::fs::write(&config, text).unwrap();
         Command::new(env!("CARGO_BIN_EXE_vipcast"))
@@ -116,7 +122,7 @@ async fn gobgpd_is_started_for_its_owner_alone_and_ended_with_the_speaker() {
     let folder = Folder::new();
     let socket = speaker::socket(&folder.path());
     for signal in [Signal::TERM, Signal::INT] {
-        let child = folder.speaker(GOBGPD);
+        let child = folder.speaker(Flavour::V3);
         let gobgpd = folder.gobgpd(None).await;
         assert_eq!(speaker::is_running(&folder.path()), child.id());
         assert_eq!((mode(&folder.path()), mode(&socket)), (0o700, 0o700));
@@ -132,10 +138,9 @@ async fn gobgpd_is_started_for_its_owner_alone_and_ended_with_the_speaker() {
     }
 }
 
-#[tokio::test]
-async fn a_gobgpd_that_is_killed_is_started_again() {
+async fn a_gobgpd_that_is_killed_is_started_again(flavour: Flavour) {
     let folder = Folder::new();
-    let _child = folder.speaker(GOBGPD);
+    let _child = folder.speaker(flavour);
     let mut gobgpd = folder.gobgpd(None).await;
     for _ in 0..2 {
         kill_process(gobgpd, Signal::KILL).unwrap();
@@ -148,7 +153,7 @@ async fn a_gobgpd_that_is_killed_is_started_again() {
 #[tokio::test]
 async fn a_new_speaker_adopts_the_gobgpd_of_one_that_was_killed() {
     let folder = Folder::new();
-    let first = folder.speaker(GOBGPD);
+    let first = folder.speaker(Flavour::V3);
     let gobgpd = folder.gobgpd(None).await;
     let outcome = folder.writer().perform(vec![Step::StartBgp(identity())]).await.remove(0).outcome;
     assert_eq!(outcome, Outcome::Done);
@@ -156,7 +161,7 @@ async fn a_new_speaker_adopts_the_gobgpd_of_one_that_was_killed() {
     assert!(!ended(first).await.success());
     assert_eq!(folder.listener().await, Some(gobgpd));
 
-    let second = folder.speaker(GOBGPD);
+    let second = folder.speaker(Flavour::V3);
     until("the second speaker adopts it", async || folder.said().contains("adopted=true").then_some(())).await;
     assert_eq!(folder.listener().await, Some(gobgpd));
     // It looks after what it adopted,
@@ -165,7 +170,7 @@ async fn a_new_speaker_adopts_the_gobgpd_of_one_that_was_killed() {
     // and so does the third, to the end.
     send(&second, Signal::KILL);
     ended(second).await;
-    let third = folder.speaker(GOBGPD);
+    let third = folder.speaker(Flavour::V3);
     until("the third speaker adopts it", async || (folder.said().matches("adopted=true").count() == 2).then_some(()))
         .await;
     send(&third, Signal::TERM);
@@ -173,23 +178,21 @@ async fn a_new_speaker_adopts_the_gobgpd_of_one_that_was_killed() {
     until("gobgpd is gone", async || test_kill_process(next).is_err().then_some(())).await;
 }
 
-#[tokio::test]
-async fn there_is_one_speaker_in_a_folder() {
+async fn there_is_one_speaker_in_a_folder(flavour: Flavour) {
     let folder = Folder::new();
-    let first = folder.speaker(GOBGPD);
+    let first = folder.speaker(flavour);
     let gobgpd = folder.gobgpd(None).await;
-    assert!(!ended(folder.speaker(GOBGPD)).await.success());
+    assert!(!ended(folder.speaker(flavour)).await.success());
     let said = folder.said();
     let expected = format!("another speaker runs already, as process {}", first.id().unwrap());
     assert!(said.contains(&expected), "{said}");
     assert_eq!(folder.listener().await, Some(gobgpd));
 }
 
-#[tokio::test]
-async fn the_agent_stops_the_speaker_of_its_folder() {
+async fn the_agent_stops_the_speaker_of_its_folder(flavour: Flavour) {
     let folder = Folder::new();
     speaker::stop(&folder.path()).await.unwrap();
-    let child = folder.speaker(GOBGPD);
+    let child = folder.speaker(flavour);
     let gobgpd = folder.gobgpd(None).await;
     assert_eq!(speaker::ensure(&folder.path(), Path::new("none.yaml")).unwrap(), None);
     speaker::stop(&folder.path()).await.unwrap();
@@ -197,12 +200,11 @@ async fn the_agent_stops_the_speaker_of_its_folder() {
     assert!(test_kill_process(gobgpd).is_err());
 }
 
-#[tokio::test]
-async fn stopping_ends_a_gobgpd_whose_speaker_was_killed() {
+async fn stopping_ends_a_gobgpd_whose_speaker_was_killed(flavour: Flavour) {
     let folder = Folder::new();
     // One that hangs, and so ignores SIGTERM, is ended like one that does not.
     for hangs in [false, true] {
-        let child = folder.speaker(GOBGPD);
+        let child = folder.speaker(flavour);
         let gobgpd = folder.gobgpd(None).await;
         send(&child, Signal::KILL);
         ended(child).await;
@@ -221,7 +223,7 @@ async fn stopping_ends_a_gobgpd_whose_speaker_was_killed() {
 #[tokio::test]
 async fn cleanup_refuses_while_a_gobgpd_without_a_speaker_hangs() {
     let folder = Folder::new();
-    let child = folder.speaker(GOBGPD);
+    let child = folder.speaker(Flavour::V3);
     let gobgpd = folder.gobgpd(None).await;
     send(&child, Signal::KILL);
     ended(child).await;
@@ -241,7 +243,7 @@ async fn cleanup_refuses_while_a_gobgpd_without_a_speaker_hangs() {
 #[tokio::test]
 async fn a_missing_gobgpd_is_said_once_with_what_to_do() {
     let folder = Folder::new();
-    let child = folder.speaker("/nonexistent/gobgpd");
+    let child = folder.speaker_with(Path::new("/nonexistent/gobgpd"));
     let line = "there is no gobgpd at /nonexistent/gobgpd: install it (Debian package gobgpd)";
     until("it is said", async || folder.said().contains(line).then_some(())).await;
     // It goes on trying, since somebody may install it.
@@ -254,22 +256,21 @@ async fn a_missing_gobgpd_is_said_once_with_what_to_do() {
 #[tokio::test]
 async fn a_gobgpd_that_fails_is_told_of_with_its_last_words() {
     let folder = Folder::new();
-    // A folder in the place of the socket: nobody listens, and gobgpd cannot either.
+    // A folder in the place of the socket: nobody listens, and gobgpd cannot either. GoBGP 4 would go on without.
     std::fs::create_dir_all(speaker::socket(&folder.path()).join("in the way")).unwrap();
-    let _child = folder.speaker(GOBGPD);
+    let _child = folder.speaker(Flavour::V3);
     until("it is said", async || {
         folder.said().lines().any(|line| line.contains("its last words") && line.contains("level")).then_some(())
     })
     .await;
 }
 
-#[tokio::test]
-async fn a_socket_of_somebody_else_is_left_alone() {
+async fn a_socket_of_somebody_else_is_left_alone(flavour: Flavour) {
     let folder = Folder::new();
     std::fs::create_dir(folder.path()).unwrap();
     let socket = speaker::socket(&folder.path());
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-    let child = folder.speaker(GOBGPD);
+    let child = folder.speaker(flavour);
     let expected = format!("is in use by process {}, which is no gobgpd of ours", std::process::id());
     until("it is said", async || folder.said().contains(&expected).then_some(())).await;
     assert!(socket.exists());
@@ -280,3 +281,11 @@ async fn a_socket_of_somebody_else_is_left_alone() {
     send(&child, Signal::TERM);
     assert!(ended(child).await.success());
 }
+
+each_gobgpd!(
+    a_gobgpd_that_is_killed_is_started_again,
+    there_is_one_speaker_in_a_folder,
+    the_agent_stops_the_speaker_of_its_folder,
+    stopping_ends_a_gobgpd_whose_speaker_was_killed,
+    a_socket_of_somebody_else_is_left_alone,
+);

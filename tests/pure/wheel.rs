@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use vipcast::admin::Question;
 use vipcast::admin::metrics::Metrics;
 use vipcast::daemon::{End, Wheel, run_executor, start_executor};
-use vipcast::model::bgp::SessionState;
+use vipcast::model::bgp::{PeerName, Session, SessionState};
 use vipcast::model::{Event, Settings};
-use vipcast::plan::change::{Leave, Session};
+use vipcast::plan::change::Leave;
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Change, ModelNode, Planner, Report, Status, Step};
 
@@ -195,9 +195,9 @@ async fn the_agent_serves_announces_and_withdraws() {
 #[tokio::test]
 async fn sessions_that_end_are_counted() {
     let rig = Rig::serving(brisk(), On::Threads).await;
-    let peer = "10.0.1.1".parse().unwrap();
+    let peer: PeerName = "10.0.1.1".parse().unwrap();
     for state in [SessionState::Established, SessionState::Idle, SessionState::Active, SessionState::Established] {
-        rig.changes.send(Change::Session(peer, Session { state, reason: None })).await.unwrap();
+        rig.changes.send(Change::Session(peer.clone(), Session::new(state))).await.unwrap();
         let shown = state.to_string();
         rig.until("told", |status| status.bgp.as_ref().is_some_and(|bgp| bgp.peers[0].state == shown)).await;
     }

@@ -1,11 +1,10 @@
 //! Builders: short words for objects and settings.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vipcast::model::bgp::{NextHop, Peer};
+use vipcast::model::bgp::{Attributes, NextHop, Peer};
 use vipcast::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerKey};
 use vipcast::model::node::{Host, Node};
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
@@ -30,17 +29,7 @@ pub(crate) fn range_of(prefix: Prefix, announce: Announce) -> Range {
 
 /// Settings of the node lb1, `10.0.1.2` and `fd01::2`, with a peer of each family and a gobgpd of its own.
 pub(crate) fn settings(ranges: &[Range]) -> Settings {
-    let peer = |family| Peer {
-        asn: 65000,
-        port: 179,
-        local_address: None,
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
-        password: None,
-        multihop: None,
-        families: [family].into(),
-    };
-    let entry = |address, peer| PeerEntry { address: ip(address), node_selector: Selector::default(), peer };
+    let entry = |address, family| PeerEntry::new(ip(address), Peer::new(65000, [family]));
     Settings {
         node: "lb1".into(),
         node_selector: Selector::default(),
@@ -55,8 +44,9 @@ pub(crate) fn settings(ranges: &[Range]) -> Settings {
             exclusive: true,
             next_hop_ipv4: NextHop::Own,
             next_hop_ipv6: NextHop::Own,
-            communities: BTreeSet::new(),
-            peers: vec![entry("10.0.1.1", peer(Family::Ipv4)), entry("fd01::1", peer(Family::Ipv6))],
+            attributes: Attributes::default(),
+            max_specifics: 64,
+            peers: vec![entry("10.0.1.1", Family::Ipv4), entry("fd01::1", Family::Ipv6)],
         }),
         withdraw_delay: Duration::from_secs(2),
         resync: Duration::from_secs(300),

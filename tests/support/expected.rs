@@ -124,7 +124,7 @@ fn is_allowed(settings: &Settings, world: &World, address: IpAddr, usage: Use) -
         }
         _ => false,
     };
-    let is_peer = settings.bgp.iter().flat_map(|bgp| &bgp.peers).any(|peer| peer.address == address);
+    let is_peer = settings.bgp.iter().flat_map(|bgp| &bgp.peers).any(|entry| entry.name.address() == Some(address));
     let taken = own_addresses(settings).contains(&address) || is_peer || world.objects.values().any(of_node);
     in_range && (usage == Use::ClusterIp || !taken)
 }
@@ -169,7 +169,7 @@ pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeSet<Prefix> {
     let servers = servers(settings, world);
     let mut paths = BTreeSet::new();
     let peers = settings.bgp.as_ref().map(|bgp| bgp.peers_of(&world.labels())).unwrap_or_default();
-    let carried = |range: &Range| peers.values().any(|peer| peer.families.contains(&range.prefix.family()));
+    let carried = |range: &Range| peers.values().any(|entry| entry.peer.families.contains(&range.prefix.family()));
     for range in ranges(settings, world).into_iter().filter(carried) {
         match range.announce {
             Announce::Aggregate => {

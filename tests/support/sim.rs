@@ -500,7 +500,7 @@ impl Sim {
         let peers = settings.peers_of(&self.world.labels());
         assert_eq!(bgp.global.map(|global| global.asn), Some(65001));
         assert_eq!(bgp.rejected, vipcast::plan::bgp::rejected(settings, &peers, bgp));
-        assert_eq!(bgp.peers, peers);
+        assert_eq!(bgp.peers, peers.into_iter().map(|(name, entry)| (name, entry.peer)).collect());
         let mut paths = expected::paths(&self.settings, &self.world);
         let strays = self.watchman.stray_paths.iter().filter(|prefix| bgp.paths.contains_key(prefix));
         paths.extend(strays.filter(|_| !settings.exclusive));
@@ -591,7 +591,7 @@ impl Sim {
                 if let Some(bgp) = &mut state.bgp
                     && bgp.global.is_some()
                 {
-                    let path = Path { next_hop: NextHop::Own, communities: Default::default() };
+                    let path = Path::new(NextHop::Own);
                     bgp.paths.insert(foreign_path(), path);
                 }
             }

@@ -39,9 +39,10 @@ use nix::sched::{CloneFlags, setns};
 pub use self::access::Credential;
 pub use self::audit::Request;
 use self::keeper::{Keeper, Kept};
-pub(crate) use self::programs::PROGRAMS;
-pub use self::programs::{Programs, Unavailable};
+pub(crate) use self::programs::KIT;
+pub use self::programs::Programs;
 pub use self::server::{ApiServer, ServerOptions};
+pub use crate::go::Unavailable;
 use crate::netns::{owner, process_exists};
 
 /// What the names of our folders begin with.

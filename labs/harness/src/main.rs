@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use vipcast_lab::apiserver::{Programs, Unavailable};
 use vipcast_lab::suites::{self, Suite};
-use vipcast_lab::vm;
+use vipcast_lab::{Unavailable, apiserver, gobgp, vm};
 
 /// Labs for vipcast: topologies in network namespaces, on this kernel or in a virtual machine.
 #[derive(Parser)]
@@ -45,6 +44,8 @@ enum Action {
         /// The version, such as v1.33.13, if not the one of `tests/apiserver/go.mod`.
         version: Option<String>,
     },
+    /// Build gobgpd and gobgp of version 4, unless they are there, and print where they are.
+    Gobgp,
     /// Deploy a lab and look around in it.
     ///
     /// Without a command it says how to enter the nodes, and keeps the lab until Ctrl-C. A command finds the name of each
@@ -112,6 +113,7 @@ fn run(action: Action) -> Result<u8> {
     match action {
         Action::Vm(Machine { writable, timeout, cpus, memory, force, command }) => vm::run(vm::Job {
             command,
+            environment: Vec::new(),
             writable,
             timeout: timeout.map(Duration::from_secs),
             size: vm::Size { cpus, memory_mib: memory },
@@ -123,17 +125,24 @@ fn run(action: Action) -> Result<u8> {
             suites::run(&suites, kubernetes.as_deref(), &arguments)
         }
         Action::Shell { topology, command } => shell::run(&topology, command),
-        Action::Kubernetes { version } => match Programs::provide(version.as_deref())? {
-            Ok(programs) => {
-                println!("{}", programs.folder.display());
-                Ok(0)
-            }
-            Err(Unavailable(reason)) => bail!("{reason}"),
-        },
+        Action::Kubernetes { version } => {
+            tell_folder(apiserver::Programs::provide(version.as_deref())?.map(|programs| programs.folder))
+        }
+        Action::Gobgp => tell_folder(gobgp::Programs::provide()?.map(|programs| programs.folder)),
         Action::Kernel => {
             let kernel = vm::prepare_kernel()?;
             println!("{}\n{}", kernel.image.display(), kernel.modules.display());
             Ok(0)
         }
+    }
+}
+
+fn tell_folder(programs: Result<PathBuf, Unavailable>) -> Result<u8> {
+    match programs {
+        Ok(folder) => {
+            println!("{}", folder.display());
+            Ok(0)
+        }
+        Err(Unavailable(reason)) => bail!("{reason}"),
     }
 }

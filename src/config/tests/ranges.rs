@@ -2,7 +2,7 @@
 
 use super::{BGP, SOURCE, assert_refused, good};
 use crate::model::Selector;
-use crate::model::bgp::Community;
+use crate::model::bgp::{Attributes, Community};
 use crate::model::settings::{Announce, Range, Use};
 
 /// The allowed ranges of a file with this `ranges` section.
@@ -48,7 +48,7 @@ fn allowed_ranges_are_read() {
         (
             "loadBalancerIPs: [{prefix: 192.0.2.0/24, communities: [65001:7], nodeSelector: {rack: a}}]",
             vec![Range {
-                communities: [Community(65001 << 16 | 7)].into(),
+                attributes: Attributes { communities: [Community(65001 << 16 | 7)].into(), ..Attributes::default() },
                 node_selector: Selector::new([("rack".to_owned(), "a".to_owned())].into()),
                 ..host("192.0.2.0/24", &[LoadBalancerIp])
             }],

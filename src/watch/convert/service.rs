@@ -71,7 +71,7 @@ impl Reader<'_> {
             affinity: self.affinity(),
             source_ranges,
             health_check_port: self.health_check_port(external_policy),
-            wishes: asked.wishes,
+            wishes: Box::new(asked.wishes),
             ..known
         })
     }

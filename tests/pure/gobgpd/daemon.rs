@@ -1,30 +1,98 @@
 //! A gobgpd of a test's own.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use vipcast::apply::bgp::{Endpoint, Speaker};
-
-/// gobgpd of the Debian package.
-pub(crate) const GOBGPD: &str = "/usr/bin/gobgpd";
+use vipcast_lab::Unavailable;
+use vipcast_lab::gobgp::Programs;
 
 /// How long anything may take before a test gives up. Generous: machines may be emulated, and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Which GoBGP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// 3.10, of the Debian package.
+    V3,
+    /// 4, built by `make test-pure` from the Go module `tests/gobgp`.
+    V4,
+}
+
+impl Flavour {
+    /// Its gobgpd and its gobgp; `None` where they were not built. Says so once, past the test harness, which shows no
+    /// output of tests that pass.
+    fn programs(self) -> Option<(PathBuf, PathBuf)> {
+        static V4: OnceLock<Option<Programs>> = OnceLock::new();
+        let find = || match Programs::find().unwrap() {
+            Ok(programs) => Some(programs),
+            Err(Unavailable(reason)) => {
+                let _ = writeln!(std::io::stderr(), "SKIPPED pure: the tests with GoBGP 4: {reason}");
+                None
+            }
+        };
+        match self {
+            Flavour::V3 => Some(("/usr/bin/gobgpd".into(), "/usr/bin/gobgp".into())),
+            Flavour::V4 => V4.get_or_init(find).as_ref().map(|programs| (programs.gobgpd(), programs.gobgp())),
+        }
+    }
+
+    /// Can it be started here? Where it cannot, the test is skipped, which is said.
+    pub(crate) fn is_here(self) -> bool {
+        self.programs().is_some()
+    }
+
+    /// The path of its gobgpd, which [is here](Flavour::is_here).
+    pub(crate) fn gobgpd(self) -> PathBuf {
+        self.programs().unwrap().0
+    }
+
+    /// The path of its command line.
+    fn gobgp(self) -> PathBuf {
+        self.programs().unwrap().1
+    }
+}
+
+/// Makes tests of functions that take a [`Flavour`]: `each_gobgpd!(FUNCTION, …)` makes `FUNCTION::v3` and
+/// `FUNCTION::v4`.
+macro_rules! each_gobgpd {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use $crate::gobgpd::daemon::Flavour;
+
+            #[tokio::test]
+            async fn v3() {
+                super::$test(Flavour::V3).await;
+            }
+
+            #[tokio::test]
+            async fn v4() {
+                if Flavour::V4.is_here() {
+                    super::$test(Flavour::V4).await;
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use each_gobgpd;
+
 /// A running gobgpd without a configuration, reached over a unix socket; killed when it is dropped.
 pub(crate) struct Gobgpd {
+    flavour: Flavour,
     folder: TempDir,
     child: Option<Child>,
 }
 
 impl Gobgpd {
-    pub(crate) async fn start() -> Gobgpd {
-        let mut gobgpd = Gobgpd { folder: tempfile::tempdir().unwrap(), child: None };
+    pub(crate) async fn start(flavour: Flavour) -> Gobgpd {
+        let mut gobgpd = Gobgpd { flavour, folder: tempfile::tempdir().unwrap(), child: None };
         gobgpd.restart().await;
         gobgpd
     }
@@ -33,15 +101,17 @@ impl Gobgpd {
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        let child = Command::new(GOBGPD)
+        let program = self.flavour.gobgpd();
+        // As the speaker starts it.
+        let child = Command::new(&program)
             .arg(format!("--api-hosts=unix://{}", self.socket().display()))
-            .arg("--pprof-disable")
+            .args(["--pprof-disable", "--log-level=info"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("these tests need {GOBGPD}, from the Debian package gobgpd: {error}"));
+            .unwrap_or_else(|error| panic!("{} (Debian package gobgpd): {error}", program.display()));
         self.child = Some(child);
         let socket = self.socket();
         until("gobgpd listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
@@ -87,7 +157,7 @@ impl Gobgpd {
 
     /// The output of `gobgp WORDS`, which has to succeed.
     pub(crate) async fn gobgp(&self, words: &str) -> String {
-        let output = Command::new("gobgp")
+        let output = Command::new(self.flavour.gobgp())
             .arg(format!("--target=unix://{}", self.socket().display()))
             .args(words.split_whitespace())
             .output()

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipcast::apply::bgp::Speaker;
-use vipcast::model::bgp::{Global, NextHop, Peer};
+use vipcast::model::bgp::{Global, NextHop, Peer, Ttl};
 use vipcast::model::{Family, Secret};
 use vipcast::plan::Step;
 
-use super::daemon::{Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, free_port, until};
 use super::{done, everybody, identity, path, prefix, read};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -30,18 +30,14 @@ struct Session {
 /// Makes the session, waits until it is up, and checks what travelled over it.
 async fn peer(session: Session) {
     let (own, address): (IpAddr, IpAddr) = (session.own.parse().unwrap(), session.address.parse().unwrap());
-    let (lb, tor) = (Gobgpd::start().await, Gobgpd::start().await);
+    let (lb, tor) = (Gobgpd::start(Flavour::V3).await, Gobgpd::start(Flavour::V3).await);
     let port = free_port();
-    let families = session.families.iter().copied().collect();
     let peer = Peer {
-        asn: 65000,
         port,
         local_address: Some(own),
-        hold_time: Duration::from_secs(9),
-        keepalive: Duration::from_secs(3),
         password: Some(Secret::new(PASSWORD)),
-        multihop: Some(2),
-        families,
+        ttl: Ttl::Multihop(2),
+        ..Peer::new(65000, session.families.iter().copied())
     };
     let explicit = session.next_hop.map_or(NextHop::Own, |address| NextHop::Address(address.parse().unwrap()));
     let theirs = prefix(session.theirs);
@@ -50,8 +46,11 @@ async fn peer(session: Session) {
     let global = Global { asn: 65000, router_id: "192.0.2.254".parse().unwrap(), listen_port: Some(port) };
     // It cannot connect to `lb`, which does not listen.
     let back = Peer { asn: 65001, local_address: Some(address), port: free_port(), ..peer.clone() };
-    done(&mut far, [Step::StartBgp(global), Step::Announce(theirs, path(explicit, &[])), Step::AddPeer(own, back)])
-        .await;
+    done(
+        &mut far,
+        [Step::StartBgp(global), Step::Announce(theirs, path(explicit, &[])), Step::AddPeer(own.into(), back)],
+    )
+    .await;
 
     let mut near = lb.speaker();
     let mut paths: BTreeMap<_, _> =
@@ -60,7 +59,7 @@ async fn peer(session: Session) {
     paths.insert(prefix(arriving), path(explicit, &["65001:100"]));
     done(
         &mut near,
-        [Step::StartBgp(identity()), Step::RejectImports(everybody()), Step::AddPeer(address, peer.clone())],
+        [Step::StartBgp(identity()), Step::RejectImports(everybody()), Step::AddPeer(address.into(), peer.clone())],
     )
     .await;
     done(&mut near, paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone()))).await;
@@ -91,21 +90,21 @@ async fn peer(session: Session) {
 
     // All reads back as desired while the session is up, and after it was.
     let found = read(&mut near).await;
-    assert_eq!(found.peers.get(&address), Some(&peer));
+    assert_eq!(found.peers.get(&address.into()), Some(&peer));
     assert_eq!(found.rejected, Some(everybody()));
     assert_eq!(found.paths, paths);
 
     // A peer that changes is deleted and added, and its session comes back.
     let peer = Peer { hold_time: Duration::from_secs(12), ..peer };
-    done(&mut near, [Step::DeletePeer(address), Step::AddPeer(address, peer.clone())]).await;
-    assert_eq!(read(&mut near).await.peers.get(&address), Some(&peer));
+    done(&mut near, [Step::DeletePeer(address.into()), Step::AddPeer(address.into(), peer.clone())]).await;
+    assert_eq!(read(&mut near).await.peers.get(&address.into()), Some(&peer));
     let rib = format!("global rib -a {family}");
     until("our route goes", async || (!tor.gobgp(&rib).await.contains(arriving)).then_some(())).await;
     until("our route comes back", async || tor.gobgp(&rib).await.contains(arriving).then_some(())).await;
 
     done(&mut far, [Step::StopBgp]).await;
     until("the session ends", async || (!lb.gobgp("neighbor").await.contains("Establ")).then_some(())).await;
-    assert_eq!(read(&mut near).await.peers.get(&address), Some(&peer));
+    assert_eq!(read(&mut near).await.peers.get(&address.into()), Some(&peer));
 
     for gobgpd in [lb, tor] {
         assert!(!gobgpd.logged().contains(PASSWORD), "{}", gobgpd.logged());

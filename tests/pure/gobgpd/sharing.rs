@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipcast::apply::bgp::Speaker;
-use vipcast::model::bgp::{Global, NextHop, Path, Peer};
+use vipcast::model::bgp::{Attributes, Global, NextHop, Path, Peer, PeerName, Ttl};
 use vipcast::model::settings::{BgpSettings, Dataplane, PeerEntry, Settings, Snat};
 use vipcast::model::{Prefix, Selector, Time};
 use vipcast::plan::change::Leave;
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, ModelNode, Planner, Report, Step};
 
-use super::daemon::{Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, free_port, until};
 use super::{absent, done, identity, path, prefix, read};
 
 /// The addresses of our peer, of the owner's, and of the shared gobgpd.
@@ -31,13 +31,13 @@ fn far_path() -> Path {
 
 /// A gobgpd at `address` that announces `prefix` to the shared one. It listens on `listen_port`, or connects to `port`.
 async fn neighbor(address: &str, asn: u32, prefix: Prefix, listen_port: Option<u16>, port: u16) -> Gobgpd {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let router_id = address.parse().unwrap();
     let shared = Peer {
         asn: identity().asn,
         port,
         local_address: Some(address.parse().unwrap()),
-        multihop: Some(2),
+        ttl: Ttl::Multihop(2),
         ..absent()
     };
     let start = Step::StartBgp(Global { asn, router_id, listen_port });
@@ -59,7 +59,7 @@ async fn policies(gobgpd: &Gobgpd) -> (String, BTreeSet<String>) {
 async fn only_what_our_peers_send_is_rejected() {
     let (their_route, our_peers_route) = (prefix("198.51.100.0/24"), prefix("203.0.113.0/24"));
     let (shared_port, port) = (free_port(), free_port());
-    let shared = Gobgpd::start().await;
+    let shared = Gobgpd::start(Flavour::V3).await;
     let mut speaker = shared.speaker();
     let global = Global { listen_port: Some(shared_port), ..identity() };
     done(&mut speaker, [Step::StartBgp(global)]).await;
@@ -78,9 +78,9 @@ async fn only_what_our_peers_send_is_rejected() {
 
     // Ours.
     let reject = Step::RejectImports(hosts(&[OURS]));
-    let our_peer = Peer { port, local_address: Some(SHARED.parse().unwrap()), multihop: Some(2), ..absent() };
+    let our_peer = Peer { port, local_address: Some(SHARED.parse().unwrap()), ttl: Ttl::Multihop(2), ..absent() };
     let (address, range): (IpAddr, _) = (OURS.parse().unwrap(), prefix("10.96.0.0/16"));
-    done(&mut speaker, [reject, Step::Announce(range, far_path()), Step::AddPeer(address, our_peer)]).await;
+    done(&mut speaker, [reject, Step::Announce(range, far_path()), Step::AddPeer(address.into(), our_peer)]).await;
     assert_eq!(read(&mut speaker).await.rejected, Some(hosts(&[OURS])));
     let tor = neighbor(OURS, 65000, our_peers_route, Some(port), free_port()).await;
     let their_peer = neighbor(THEIRS, 65002, their_route, None, shared_port).await;
@@ -113,7 +113,7 @@ async fn only_what_our_peers_send_is_rejected() {
     }
 
     let nobody = Step::RejectImports(BTreeSet::new());
-    done(&mut speaker, [Step::DeletePeer(address), nobody.clone()]).await;
+    done(&mut speaker, [Step::DeletePeer(address.into()), nobody.clone()]).await;
     assert_eq!(read(&mut speaker).await.rejected, None);
     assert_eq!(policies(&shared).await, before);
     check("after all").await;
@@ -123,7 +123,7 @@ async fn only_what_our_peers_send_is_rejected() {
 
 #[tokio::test]
 async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let (_, before) = policies(&gobgpd).await;
@@ -152,11 +152,7 @@ async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed() {
 
 /// What a planner with these peers does to gobgpd until nothing is left to do.
 async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> Vec<Step> {
-    let entry = |address: &&str| PeerEntry {
-        address: address.parse().unwrap(),
-        node_selector: Selector::default(),
-        peer: absent(),
-    };
+    let entry = |address: &&str| PeerEntry::new(address.parse::<PeerName>().unwrap(), absent());
     let bgp = BgpSettings {
         asn: identity().asn,
         router_id: None,
@@ -164,7 +160,8 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
         exclusive: false,
         next_hop_ipv4: NextHop::Own,
         next_hop_ipv6: NextHop::Own,
-        communities: BTreeSet::new(),
+        attributes: Attributes::default(),
+        max_specifics: 64,
         peers: peers.iter().map(entry).collect(),
     };
     let settings = Settings {
@@ -205,12 +202,12 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
 
 #[tokio::test]
 async fn the_planner_rejects_what_our_peers_send_while_they_are_there() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp(&format!("neighbor add {THEIRS} as 65002")).await;
     let before = policies(&gobgpd).await;
-    let (next, address) = ("127.0.0.24", |text: &str| text.parse::<IpAddr>().unwrap());
+    let (next, address) = ("127.0.0.24", |text: &str| text.parse::<PeerName>().unwrap());
 
     assert_eq!(steps(&mut speaker, &[], None).await, []);
     // A peer that is somebody else's stays so, whatever is configured.

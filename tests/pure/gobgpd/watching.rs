@@ -1,13 +1,11 @@
 //! The sensor.
 
-use std::net::IpAddr;
-
 use tokio::sync::mpsc::{Receiver, channel};
 use vipcast::apply::bgp::{Endpoint, Ledger, Speaker, watch};
-use vipcast::model::bgp::{NextHop, SessionState};
+use vipcast::model::bgp::{NextHop, PeerName, SessionState};
 use vipcast::plan::{Change, Step};
 
-use super::daemon::{Gobgpd, PATIENCE};
+use super::daemon::{Flavour, Gobgpd, PATIENCE};
 use super::{absent, done, identity, path, plain, prefix, read};
 
 /// What a sensor says of `gobgpd`.
@@ -28,11 +26,11 @@ async fn next(changes: &mut Receiver<Change>) -> Change {
 }
 
 /// The next state of the session with `peer`.
-async fn state(changes: &mut Receiver<Change>, peer: IpAddr) -> SessionState {
+async fn state(changes: &mut Receiver<Change>, peer: &PeerName) -> SessionState {
     loop {
         let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("no change came").unwrap();
         match change {
-            Change::Session(address, session) if address == peer => return session.state,
+            Change::Session(name, session) if name == *peer => return session.state,
             _ => {}
         }
     }
@@ -40,7 +38,7 @@ async fn state(changes: &mut Receiver<Change>, peer: IpAddr) -> SessionState {
 
 #[tokio::test]
 async fn gobgpd_goes_down_and_comes_up() {
-    let mut gobgpd = Gobgpd::start().await;
+    let mut gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut changes = sense(&gobgpd, Ledger::default());
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
 
@@ -88,7 +86,7 @@ async fn where_nobody_listens_gobgpd_is_gone() {
 
 #[tokio::test]
 async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut changes = sense(&gobgpd, Ledger::default());
     assert_eq!(next(&mut changes).await, Change::SpeakerUp);
     gobgpd.freeze(true).await;
@@ -100,22 +98,22 @@ async fn a_gobgpd_that_hangs_is_down_until_it_goes_on() {
 
 #[tokio::test]
 async fn sessions_are_told_on_coming_up_and_as_they_change() {
-    let gobgpd = Gobgpd::start().await;
-    let (first, second) = ("127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap());
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
+    let [first, second] = ["127.0.0.2", "127.0.0.3"].map(|text| text.parse::<PeerName>().unwrap());
     let mut speaker = gobgpd.speaker();
     let mut early = sense(&gobgpd, speaker.ledger());
     assert_eq!(next(&mut early).await, Change::SpeakerUp);
 
     // The watch began before BGP did.
-    done(&mut speaker, [Step::StartBgp(identity()), Step::AddPeer(first, absent())]).await;
-    assert_eq!(state(&mut early, first).await, SessionState::Idle);
-    assert_eq!(state(&mut early, first).await, SessionState::Active);
+    done(&mut speaker, [Step::StartBgp(identity()), Step::AddPeer(first.clone(), absent())]).await;
+    assert_eq!(state(&mut early, &first).await, SessionState::Idle);
+    assert_eq!(state(&mut early, &first).await, SessionState::Active);
 
     // One that begins now is told what is there.
     let mut late = sense(&gobgpd, speaker.ledger());
-    assert_eq!(state(&mut late, first).await, SessionState::Active);
+    assert_eq!(state(&mut late, &first).await, SessionState::Active);
 
-    done(&mut speaker, [Step::AddPeer(second, absent())]).await;
+    done(&mut speaker, [Step::AddPeer(second.clone(), absent())]).await;
     gobgpd.gobgp("neighbor 127.0.0.3 disable").await;
     loop {
         let change = tokio::time::timeout(PATIENCE, late.recv()).await.expect("no change came").unwrap();
@@ -131,7 +129,7 @@ async fn sessions_are_told_on_coming_up_and_as_they_change() {
 
 /// A gobgpd with a path, a speaker that read it, and a sensor.
 async fn settled() -> (Gobgpd, Speaker, Receiver<Change>) {
-    let gobgpd = Gobgpd::start().await;
+    let gobgpd = Gobgpd::start(Flavour::V3).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity()), Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
     read(&mut speaker).await;

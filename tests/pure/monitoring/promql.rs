@@ -44,7 +44,7 @@ impl Vocabulary {
     /// What an agent renders that has something of everything, and what others are known to have.
     pub(super) fn of_the_agent() -> Vocabulary {
         let metrics = Metrics::default();
-        metrics.session("10.0.1.1".parse().unwrap(), true);
+        metrics.session(&"10.0.1.1".parse().unwrap(), true);
         let states = [
             SessionState::Idle,
             SessionState::Connect,

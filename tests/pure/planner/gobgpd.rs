@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use vipcast::model::bgp::{Bgp, Global};
+use vipcast::model::bgp::{Bgp, Global, PeerName};
 use vipcast::model::node::Node;
 use vipcast::model::{Event, Kind, Object, Settings};
 use vipcast::plan::change::Leave;
@@ -263,8 +263,8 @@ fn a_path_of_our_own_stays_ours_in_a_shared_gobgpd() {
 fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
     let mut settings = settings(&[]).bgp.unwrap();
     let peers = settings.peers_of(&Default::default());
-    let peer = peers[&ip("10.0.1.1")].clone();
-    let mut actual = Bgp { peers: [(ip("10.0.1.9"), peer)].into(), ..Bgp::default() };
+    let peer = peers[&ip("10.0.1.1").into()].peer.clone();
+    let mut actual = Bgp { peers: [(ip("10.0.1.9").into(), peer)].into(), ..Bgp::default() };
     let mut expect = |exclusive: bool, actual: &Bgp, texts: &[&str]| {
         settings.exclusive = exclusive;
         let expected = Some(texts.iter().map(|text| text.parse().unwrap()).collect());
@@ -272,10 +272,10 @@ fn in_a_shared_gobgpd_only_our_peers_are_rejected() {
     };
     expect(true, &actual, &["0.0.0.0/0", "::/0"]);
     expect(false, &actual, &["10.0.1.1/32", "10.0.1.9/32", "fd01::1/128"]);
-    actual.foreign_peers = [ip("10.0.1.1"), ip("10.0.1.7")].into();
+    actual.foreign_peers = [ip("10.0.1.1"), ip("10.0.1.7")].map(PeerName::from).into();
     expect(false, &actual, &["10.0.1.9/32", "fd01::1/128"]);
     actual.peers.clear();
-    actual.foreign_peers.insert(ip("fd01::1"));
+    actual.foreign_peers.insert(ip("fd01::1").into());
     expect(false, &actual, &[]);
 }
 

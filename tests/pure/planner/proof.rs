@@ -76,6 +76,6 @@ fn peers_of_the_plan_as_lb_node_go_by_the_labels_that_the_node_has() {
         let steps: Vec<&Step> = stages.iter().flat_map(|stage| &stage.steps).collect();
         let peers: Vec<_> = rig.node.state.bgp.as_ref().unwrap().peers.keys().collect();
         assert_eq!(peers.len(), expected, "{labels}: {steps:#?}");
-        assert_eq!(peers.contains(&&ip("10.0.1.1")), labels == "rack=a");
+        assert_eq!(peers.contains(&&ip("10.0.1.1").into()), labels == "rack=a");
     }
 }

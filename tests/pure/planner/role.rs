@@ -163,9 +163,9 @@ fn racks() -> Settings {
     let bgp = settings.bgp.as_mut().unwrap();
     let ipv4 = bgp.peers.remove(0);
     let entry = |rack, asn| PeerEntry {
-        address: ipv4.address,
         node_selector: selector(rack),
         peer: Peer { asn, ..ipv4.peer.clone() },
+        ..ipv4.clone()
     };
     bgp.peers.extend([entry("rack=a", 64601), entry("rack=b", 64602), entry("zone=z", 64603)]);
     settings

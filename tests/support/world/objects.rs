@@ -112,7 +112,7 @@ pub(super) fn any_service() -> impl Strategy<Value = Object> {
                 affinity,
                 source_ranges: sources.into_iter().map(prefix).collect(),
                 health_check_port: None,
-                wishes,
+                wishes: wishes.into(),
             };
             Object::Service(service_key(index), service)
         },

@@ -1,31 +1,11 @@
-//! The Go module that the programs are built from: the text of a `go.mod`.
+//! The Go module for another version of Kubernetes than the repository's.
 
 use anyhow::{Context, Result, ensure};
 
+use crate::go::module::{go_version, is_new_enough, version as required};
+
 /// The oldest Go whose modules may have `tool` lines.
 const OLDEST: &str = "1.24.0";
-
-/// The version of Kubernetes that this `go.mod` requires (`v1.36.3`).
-pub(super) fn kubernetes_version(module: &str) -> Result<String> {
-    Ok(required(module, "k8s.io/kubernetes").context("the module requires no k8s.io/kubernetes")?.to_owned())
-}
-
-/// The oldest Go that will do, from the line `go 1.26.0`.
-pub(super) fn go_version(module: &str) -> Result<&str> {
-    module.lines().find_map(|line| line.strip_prefix("go ")).map(str::trim).context("the module has no line `go`")
-}
-
-/// Is this version of Go (`go1.26.8`) `wanted` (`1.26.0`) or newer? A development version is taken for new enough.
-pub(super) fn is_new_enough(version: &str, wanted: &str) -> bool {
-    let numbers = |text: &str| {
-        let release = text.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or_default();
-        release.split('.').map(|part| part.parse().unwrap_or(0)).chain([0; 3]).take(3).collect::<Vec<u32>>()
-    };
-    match version.strip_prefix("go") {
-        Some(release) => numbers(release) >= numbers(wanted),
-        None => version.starts_with("devel"),
-    }
-}
 
 /// A module for another version of Kubernetes, from the `go.mod` of k8s.io/kubernetes at that version.
 ///
@@ -34,7 +14,7 @@ pub(super) fn is_new_enough(version: &str, wanted: &str) -> bool {
 pub(super) fn derive(version: &str, kubernetes: &str) -> Result<String> {
     let staging = version.strip_prefix("v1.").map(|rest| format!("v0.{rest}"));
     let staging = staging.with_context(|| format!("{version} is no version of Kubernetes such as v1.33.13"))?;
-    let etcd = required(kubernetes, "go.etcd.io/etcd/client/v3").context("this Kubernetes requires no etcd client")?;
+    let etcd = required(kubernetes, "go.etcd.io/etcd/client/v3").context("the module of this Kubernetes")?;
     let own = go_version(kubernetes)?;
     let go = if is_new_enough(&format!("go{own}"), OLDEST) { own } else { OLDEST };
     let staged: Vec<String> = kubernetes
@@ -52,17 +32,11 @@ pub(super) fn derive(version: &str, kubernetes: &str) -> Result<String> {
     ))
 }
 
-/// The version in which a module is required.
-fn required<'a>(module: &'a str, name: &str) -> Option<&'a str> {
-    module.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip_while(|&word| word == "require");
-        (words.next()? == name).then(|| words.next()).flatten().filter(|version| version.starts_with('v'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PROJECT: &str = crate::apiserver::KIT.project;
 
     const KUBERNETES: &str = "module k8s.io/kubernetes\n\ngo 1.23.0\n\nrequire (\n\tgo.etcd.io/etcd/client/v3 v3.5.21\n\
         \tk8s.io/api v0.0.0\n)\n\nreplace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n";
@@ -72,7 +46,7 @@ mod tests {
         let module = derive("v1.33.13", KUBERNETES).expect("a module");
         assert!(module.contains("\tk8s.io/api => k8s.io/api v0.33.13\n"), "{module}");
         assert!(module.contains("\tgo.etcd.io/etcd/server/v3 v3.5.21\n"), "{module}");
-        assert_eq!(kubernetes_version(&module).expect("a version"), "v1.33.13");
+        assert_eq!(required(&module, PROJECT).expect("a version"), "v1.33.13");
         assert_eq!(go_version(&module).expect("a line"), "1.24.0", "with an older one there are no tool lines");
         assert!(derive("1.33", KUBERNETES).is_err());
         assert!(derive("v1.33.13", "go 1.23.0\nrequire go.etcd.io/etcd/client/v3 v3.5.21\n").is_err());
@@ -81,7 +55,7 @@ mod tests {
     #[test]
     fn the_module_of_the_repository_is_understood() {
         let module = include_str!("../../../../tests/apiserver/go.mod");
-        let version = kubernetes_version(module).expect("a version");
+        let version = required(module, PROJECT).expect("a version");
         let staging = version.replace("v1.", "v0.");
         assert!(
             module.contains(&format!("k8s.io/api => k8s.io/api {staging}\n")),
@@ -90,20 +64,5 @@ mod tests {
         assert!(go_version(module).is_ok());
         let readme = include_str!("../../../../README.md");
         assert!(readme.contains(&version.replacen('v', "Kubernetes ", 1)), "the README names {version}");
-    }
-
-    #[test]
-    fn versions_of_go_are_compared_as_numbers() {
-        for (version, wanted, answer) in [
-            ("go1.26.8", "1.26.0", true),
-            ("go1.26", "1.26.0", true),
-            ("go1.9.7", "1.26.0", false),
-            ("go1.26rc1", "1.26.0", true),
-            ("go1.25.9 X:nocoverageredesign", "1.26", false),
-            ("devel go1.27-abcdef", "1.26.0", true),
-            ("", "1.26.0", false),
-        ] {
-            assert_eq!(is_new_enough(version, wanted), answer, "{version} for {wanted}");
-        }
     }
 }

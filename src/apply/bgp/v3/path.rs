@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn path(next_hop: NextHop, communities: &[u32]) -> Path {
-        Path { next_hop, communities: communities.iter().copied().map(Community).collect() }
+        Path { communities: communities.iter().copied().map(Community).collect(), ..Path::new(next_hop) }
     }
 
     #[test]

@@ -146,34 +146,32 @@ mod tests {
 
     fn peer() -> Peer {
         Peer {
-            asn: 65000,
             port: 1790,
-            local_address: None,
-            hold_time: Duration::from_secs(9),
-            keepalive: Duration::from_secs(3),
             password: Some(Secret::new("correct horse")),
-            multihop: Some(2),
-            families: Family::ALL.into(),
+            ttl: Ttl::Multihop(2),
+            ..Peer::new(65000, Family::ALL)
         }
+    }
+
+    fn name() -> PeerName {
+        "192.0.2.1".parse().unwrap()
     }
 
     #[test]
     fn what_is_written_reads_back() {
-        let plain = Peer { password: None, multihop: None, families: [Family::Ipv4].into(), ..peer() };
+        let plain = Peer { password: None, ttl: Ttl::Default, families: [Family::Ipv4].into(), ..peer() };
         let from = Peer { local_address: Some("192.0.2.2".parse().unwrap()), ..peer() };
         for peer in [peer(), plain, from] {
-            let address = "192.0.2.1".parse().unwrap();
-            assert_eq!(read(write(65001, address, &peer)), Some((address, Some(peer))));
+            assert_eq!(read(write(65001, &name(), &peer)), Some((name(), Some(peer))));
         }
     }
 
     #[test]
     fn the_local_address_is_the_configured_one_even_after_the_session_was_up() {
-        let address = "192.0.2.1".parse().unwrap();
-        let mut written = write(65001, address, &peer());
+        let mut written = write(65001, &name(), &peer());
         assert_eq!(written.transport.as_ref().unwrap().local_address, "0.0.0.0");
         written.transport.as_mut().unwrap().local_address = "192.0.2.2".to_owned();
-        assert_eq!(read(written), Some((address, Some(peer()))));
+        assert_eq!(read(written), Some((name(), Some(peer()))));
     }
 
     #[test]
@@ -188,7 +186,7 @@ mod tests {
             ("vipcast from elsewhere", false),
         ];
         for (description, ours) in cases {
-            let mut written = write(65001, "192.0.2.1".parse().unwrap(), &peer());
+            let mut written = write(65001, &name(), &peer());
             written.conf.as_mut().unwrap().description = description.to_owned();
             assert_eq!(read(written).unwrap().1.is_some(), ours, "{description:?}");
         }
@@ -196,14 +194,14 @@ mod tests {
 
     #[test]
     fn the_type_of_the_session_follows_from_the_as_numbers() {
-        let kind = |asn| write(asn, "::1".parse().unwrap(), &peer()).conf.unwrap().r#type();
+        let kind = |asn| write(asn, &name(), &peer()).conf.unwrap().r#type();
         assert_eq!(kind(65001), proto::PeerType::External);
         assert_eq!(kind(65000), proto::PeerType::Internal);
     }
 
     #[test]
     fn debug_output_has_no_password() {
-        let text = format!("{:?}", write(65001, "192.0.2.1".parse().unwrap(), &peer()));
+        let text = format!("{:?}", write(65001, &name(), &peer()));
         assert!(text.contains("192.0.2.1"), "{text}");
         assert!(!text.contains("correct horse"), "{text}");
     }
@@ -222,7 +220,7 @@ mod tests {
         };
         let session_of_first = |state, reason: Option<&str>| {
             let reason = reason.map(str::to_owned);
-            Some(Event::Session("192.0.2.1".parse().unwrap(), Session { state, reason }))
+            Some(Event::Session(name(), Session { reason, ..Session::new(state) }))
         };
         assert_eq!(event("192.0.2.1", 6, AdminState::Up), session_of_first(SessionState::Established, None));
         assert_eq!(

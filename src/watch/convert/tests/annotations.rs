@@ -71,7 +71,7 @@ fn wishes() {
     ];
     for (name, text, expected) in cases {
         let (service, problem) = annotated(&[(name, text)]);
-        assert_eq!((service.wishes, problem.as_str()), (expected, ""), "{name}: {text}");
+        assert_eq!((*service.wishes, problem.as_str()), (expected, ""), "{name}: {text}");
     }
 }
 
@@ -121,9 +121,9 @@ fn a_name_of_ours_that_does_not_exist_is_told() {
 fn our_name_wins_over_kube_routers() {
     let (ours, alias) = ("vipcast.io/scheduler", "kube-router.io/service.scheduler");
     let (service, problem) = annotated(&[(ours, "mh"), (alias, "x")]);
-    assert_eq!((service.wishes, problem.as_str()), (scheduler("mh"), ""));
+    assert_eq!((*service.wishes, problem.as_str()), (scheduler("mh"), ""));
     let (service, problem) = annotated(&[(ours, "x"), (alias, "mh")]);
-    assert_eq!(service.wishes, Wishes::default(), "a slip does not bring back what it was to replace");
+    assert_eq!(*service.wishes, Wishes::default(), "a slip does not bring back what it was to replace");
     assert!(problem.starts_with("annotation vipcast.io/scheduler is \"x\""), "{problem}");
 }
 
@@ -137,7 +137,7 @@ fn flags_belong_to_the_scheduler_that_is_named_beside_them() {
     assert_eq!((service.wishes.flags, problem.as_str()), (Some(ServerFlags(0)), ""));
     for (name, flags) in [("mh", "sh-port"), ("rr", "mh-port")] {
         let (service, problem) = both(name, flags);
-        assert_eq!(service.wishes, scheduler(name), "{flags}");
+        assert_eq!(*service.wishes, scheduler(name), "{flags}");
         let allowed = format!("flags of the scheduler {name}, if it has any; left out");
         assert_eq!(problem, format!("annotation vipcast.io/scheduler-flags is {flags:?}; allowed: {allowed}"));
     }
@@ -157,7 +157,7 @@ fn what_kube_router_knows_and_we_do_in_another_way() {
     assert_eq!((skips, problem.as_str()), (Service { load_balancer_ips: Vec::new(), ..plain.clone() }, ""));
 
     let (third, problem) = annotated(&[("kube-router.io/service.schedflags", "flag-1,flag-3")]);
-    assert_eq!(third.wishes, flags(0x8));
+    assert_eq!(*third.wishes, flags(0x8));
     assert!(problem.ends_with("; flag-3 is left out"), "{problem}");
 
     let (dsr, problem) = annotated(&[("kube-router.io/service.dsr", "tunnel")]);
