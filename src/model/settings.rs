@@ -105,6 +105,9 @@ pub enum Use {
 }
 
 impl Use {
+    /// All of them.
+    pub const ALL: [Use; 3] = [Use::ClusterIp, Use::ExternalIp, Use::LoadBalancerIp];
+
     /// The key of the file that has the ranges for it.
     pub fn key(self) -> &'static str {
         match self {
