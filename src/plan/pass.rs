@@ -16,6 +16,7 @@ use super::explain::{Explanation, Unknown};
 use super::health::Health;
 use super::memory::Key;
 use super::news::News;
+use super::peers::Demand;
 use super::planner::{Planner, server_of};
 use super::problem::Notice;
 use super::step::{Step, Target};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub health: Option<Health>,
     /// The explanations that were asked for and are ready.
     pub answers: Vec<Answer>,
+    /// What the planner has to be told from now on, where that is something else than before.
+    pub demand: Option<Demand>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -105,9 +108,11 @@ impl Planner {
         let answers = self.answers(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
+        let demand = (self.demand != self.demanded).then(|| self.demand.clone());
+        self.demanded.clone_from(&self.demand);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, notices, health, answers, finished }
+        Plan { steps, wake_at, news, latencies, notices, health, answers, demand, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
