@@ -12,24 +12,15 @@ use super::news::News;
 use super::planner::Planner;
 use super::role::labels;
 
-/// What the planner needs to be told, beside the objects that every source tells.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Demand {
-    /// The ServiceCIDR objects: they say which ClusterIP ranges there are.
-    pub service_cidrs: bool,
-    /// The Secrets that peers' passwords are in.
-    pub secrets: BTreeSet<SecretKey>,
-}
-
 impl Planner {
-    /// What has to be told.
-    pub fn demand(&self) -> &Demand {
-        &self.demand
+    /// The Secrets that peers' passwords come from.
+    pub fn wanted_secrets(&self) -> &BTreeSet<SecretKey> {
+        &self.wanted_secrets
     }
 
-    /// Has all been told that was asked for, once at least?
+    /// Has all been told once at least, the objects of the cluster and these Secrets?
     pub fn is_told(&self) -> bool {
-        self.is_listed() && self.demand.secrets.iter().all(|key| self.secrets.contains_key(key))
+        self.is_listed() && self.wanted_secrets.iter().all(|key| self.secrets.contains_key(key))
     }
 
     /// The configuration says something else. Nothing of it is looked at by an agent that leaves.
@@ -62,12 +53,9 @@ impl Planner {
     pub(super) fn derive_peers(&mut self) -> bool {
         let labels = labels(&self.cluster);
         let entries = self.settings.bgp.as_ref().map(|bgp| bgp.peers_of(&labels)).unwrap_or_default();
-        self.demand = Demand {
-            service_cidrs: self.settings.cluster_ips.is_none(),
-            secrets: entries.values().filter_map(|entry| entry.secret.clone()).collect(),
-        };
+        self.wanted_secrets = entries.values().filter_map(|entry| entry.secret.clone()).collect();
         // One that is asked for again later may hold something else by then.
-        self.secrets.retain(|key, _| self.demand.secrets.contains(key));
+        self.secrets.retain(|key, _| self.wanted_secrets.contains(key));
         let (mut peers, mut held) = (BTreeMap::new(), BTreeMap::new());
         for (name, mut entry) in entries {
             let password = entry.secret.map(|key| (self.secrets.get(&key), key));

@@ -1,6 +1,6 @@
 //! The planner: everything known, and what follows from it. Changes go in, steps come out; nothing here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
-use super::peers::{Demand, Held};
+use super::peers::Held;
 use super::problem::Notice;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
@@ -42,10 +42,10 @@ pub struct Planner {
     pub(super) held: BTreeMap<PeerName, Held>,
     /// Peers that do not go with the rest of the settings.
     pub(super) misfits: BTreeMap<PeerName, Misfit>,
-    /// What this planner has to be told.
-    pub(super) demand: Demand,
-    /// What was asked for last.
-    pub(super) demanded: Demand,
+    /// The Secrets that passwords come from.
+    pub(super) wanted_secrets: BTreeSet<SecretKey>,
+    /// The same as it was told last.
+    pub(super) asked_secrets: BTreeSet<SecretKey>,
     /// What the Secrets hold that passwords come from, or why that cannot be had.
     pub(super) secrets: BTreeMap<SecretKey, Result<Secret, String>>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
@@ -84,8 +84,8 @@ impl Planner {
             peers: BTreeMap::new(),
             held: BTreeMap::new(),
             misfits: BTreeMap::new(),
-            demand: Demand::default(),
-            demanded: Demand::default(),
+            wanted_secrets: BTreeSet::new(),
+            asked_secrets: BTreeSet::new(),
             secrets: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),

@@ -122,7 +122,7 @@ pub struct ForeignRouteStatus {
 
 impl Planner {
     pub(super) fn bgp_status(&self) -> Option<BgpStatus> {
-        let settings = self.settings.bgp.as_ref()?;
+        self.settings.bgp.as_ref()?;
         let peers = self.peers.keys().map(|name| self.peer_status(name)).collect();
         let problem = self.bgp_problem().filter(|_| self.role == Role::Serving);
         let Some(actual) = &self.actual.bgp else { return Some(BgpStatus { problem, peers, ..BgpStatus::default() }) };
