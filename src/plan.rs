@@ -17,6 +17,7 @@ mod drain;
 pub mod enact;
 mod ending;
 pub mod endpoints;
+pub mod explain;
 mod filter;
 pub mod health;
 pub mod ipvs;
@@ -42,8 +43,9 @@ pub mod sysctl;
 pub mod wish;
 
 pub use change::Change;
+pub use explain::{Asked, Explanation};
 pub use news::News;
-pub use pass::Plan;
+pub use pass::{Answer, Plan};
 pub use planner::Planner;
 pub use problem::Notice;
 pub use rehearse::ModelNode;

@@ -119,12 +119,7 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
     table(text, &["RANGE", "ANNOUNCE", "ROUTES", "PROBLEM"], ranges)?;
     if let Some(bgp) = &status.bgp {
         let peers = bgp.peers.iter().map(|peer| {
-            vec![
-                peer.address.clone(),
-                peer.asn.to_string(),
-                peer.state.clone(),
-                peer.reason.clone().unwrap_or_default(),
-            ]
+            vec![peer.name.clone(), peer.asn.to_string(), peer.state.clone(), peer.reason.clone().unwrap_or_default()]
         });
         table(text, &["PEER", "AS", "STATE", "LAST REASON"], peers)?;
         let routes = bgp
@@ -141,7 +136,7 @@ fn write(status: &Status, text: &mut String) -> fmt::Result {
     });
     table(text, &["KERNEL PARAMETER CHANGED", "FOUND", "NOW"], sysctls)?;
     let peers = status.bgp.iter().flat_map(|bgp| &bgp.peers).filter_map(|peer| {
-        let subject = format!("peer {}", peer.address);
+        let subject = format!("peer {}", peer.name);
         peer.problem.clone().map(|problem| Problem { subject, problem })
     });
     let peers: Vec<Problem> = peers.collect();

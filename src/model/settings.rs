@@ -1,10 +1,13 @@
 //! The part of the configuration that decisions depend on. `config` builds it from the file; no strings past there.
 
+mod fit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+pub use self::fit::Misfit;
 use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};

@@ -139,7 +139,7 @@ impl Planner {
     }
 
     /// The range in which `prefix` is to be announced, or why it must not be.
-    fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
+    pub(super) fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
         if let Role::StandingBy(reason) = &self.role {
             return Err(reason.clone());
         }

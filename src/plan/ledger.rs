@@ -110,6 +110,13 @@ impl Ledger {
         self.claimants.range(first..=last).map(|(key, _)| key).filter(|key| self.ask(key).is_some())
     }
 
+    /// The virtual servers in `prefix` that somebody claims, with their claimants in the order of their right: when each
+    /// was created, and its name.
+    pub fn claimed_in(&self, prefix: Prefix) -> impl Iterator<Item = (&ServerKey, &[(i64, ServiceKey)])> {
+        let (first, last) = bounds(prefix);
+        self.claimants.range(first..=last).map(|(key, claimants)| (key, claimants.as_slice()))
+    }
+
     /// All virtual servers that there should be.
     pub fn servers(&self) -> impl Iterator<Item = &ServerKey> {
         self.claimants.keys().filter(|key| self.ask(key).is_some())

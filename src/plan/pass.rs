@@ -12,6 +12,7 @@ use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
 use super::change::Leave;
+use super::explain::{Explanation, Unknown};
 use super::health::Health;
 use super::memory::Key;
 use super::news::News;
@@ -35,8 +36,19 @@ pub struct Plan {
     pub notices: Vec<Notice>,
     /// The health check ports, where something about them changed.
     pub health: Option<Health>,
+    /// The explanations that were asked for and are ready.
+    pub answers: Vec<Answer>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
+}
+
+/// The answer to [`Change::Explain`](super::Change::Explain).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The number under which it was asked for.
+    pub ticket: u64,
+    /// The explanation.
+    pub explanation: Result<Explanation, Unknown>,
 }
 
 /// How many steps each executor may have under way: enough to keep it busy, few enough that a withdrawal or an urgent
@@ -90,10 +102,12 @@ impl Planner {
         for next in [self.memory.next_alarm(), held, drained, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
         }
+        let answers = self.answers(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, health, finished }
+        let Draft { steps, wake_at, latencies } = draft;
+        Plan { steps, wake_at, news, latencies, notices, health, answers, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was

@@ -12,6 +12,7 @@ use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave};
+use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
@@ -49,6 +50,8 @@ pub struct Planner {
     pub(super) load: Load,
     /// Something about health check ports changed since they were told.
     pub(super) health_changed: bool,
+    /// Explanations that somebody waits for.
+    pub(super) inquiries: Vec<Inquiry>,
     pub(super) news: Vec<News>,
     pub(super) notices: Vec<Notice>,
 }
@@ -83,6 +86,7 @@ impl Planner {
             next_resync,
             load: Load::default(),
             health_changed: false,
+            inquiries: Vec::new(),
             news: Vec::new(),
             notices: Vec::new(),
         };
@@ -124,6 +128,7 @@ impl Planner {
                 self.secrets.insert(key, value);
                 self.derive_role();
             }
+            Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
                 let leave = farewell(&self.settings, &self.cluster, configured);

@@ -62,6 +62,20 @@ impl Problem {
 }
 
 impl Problem {
+    /// The VIP that it is about, if it is about one.
+    pub fn place(&self) -> Option<IpAddr> {
+        match self {
+            Problem::OutsideRanges(address, _) | Problem::NotAllowed(_, address) | Problem::InUse(_, address, _) => {
+                Some(*address)
+            }
+            Problem::Taken(key, _) => Some(key.address),
+            Problem::NodePortOutside(..)
+            | Problem::EndpointInRange(_)
+            | Problem::WeightsIgnored(_)
+            | Problem::HealthPortTaken(..) => None,
+        }
+    }
+
     /// Who can do what about it.
     pub fn remedy(&self) -> &'static str {
         match self {

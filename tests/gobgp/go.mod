@@ -1,5 +1,5 @@
-// gobgpd of version 4 and gobgp, its command line, for tests: built from their module. The suites `pure`, `kernel` and
-// `lab` run it beside gobgpd 3 of the Debian package. The version of github.com/osrg/gobgp/v4 below is the version.
+// gobgpd of version 4 and gobgp, its command line, which the test suites `pure` and `lab` run beside gobgpd 3 of the
+// Debian package. `make test-pure` and `make test-lab` build them; github.com/osrg/gobgp/v4 below is the version.
 module vipcast/tests/gobgp
 
 go 1.25.0

@@ -2,6 +2,7 @@
 //! own command line, wherever what vipcast reads is itself in question.
 
 pub(crate) mod daemon;
+mod flavours;
 mod peering;
 mod sharing;
 mod watching;

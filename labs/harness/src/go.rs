@@ -167,3 +167,38 @@ impl Kit {
         self.programs.iter().all(|(program, _)| folder.join(program).is_file())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modules_of_the_repository_have_what_the_kits_name() {
+        for kit in [&crate::apiserver::KIT, &crate::gobgp::KIT] {
+            let (version, module) = kit.pinned().expect("a module with a version");
+            module::go_version(&module).expect("the oldest Go");
+            let sums = folders::repository().expect("a checkout").join(kit.module).join("go.sum");
+            let sums = fs::read_to_string(sums).expect("sums");
+            assert!(sums.contains(&format!("{} {version} h1:", kit.project)), "go.sum follows {version}");
+            let (_, tools) = module.split_once("tool (\n").expect("tools");
+            let (tools, _) = tools.split_once("\n)").expect("the end of the tools");
+            let tools: Vec<&str> = tools.lines().map(str::trim).collect();
+            for (program, package) in kit.programs {
+                let is_its = |tool: &&str| tool.trim_end_matches("/v3").ends_with(&format!("/{package}"));
+                assert!(tools.iter().any(is_its), "{program} is none of {tools:?}");
+            }
+            assert_eq!(tools.len(), kit.programs.len(), "{tools:?}");
+        }
+    }
+
+    #[test]
+    fn a_kit_is_built_when_all_of_its_programs_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kit = &crate::gobgp::KIT;
+        for (program, _) in kit.programs {
+            assert!(!kit.is_built(folder.path()), "{program} is missing");
+            fs::write(folder.path().join(program), "").expect("a file");
+        }
+        assert!(kit.is_built(folder.path()));
+    }
+}

@@ -1,7 +1,8 @@
 //! GoBGP 4 for tests: gobgpd and gobgp, built from the Go module `tests/gobgp`. GoBGP 3 is Debian's package.
 //!
-//! A lab's LB nodes have the programs at `/opt/gobgp4`, where they were built: `bgp.gobgpd.spawn:
-//! ../../opt/gobgp4/gobgpd` in the node's `/etc/vipcast/config.yaml` runs that gobgpd.
+//! Where they were built, the LB nodes of labs have them at [`IN_NODE`]; with `bgp.gobgpd.spawn:
+//! ../../opt/gobgp4/gobgpd` in its `/etc/vipcast/config.yaml`, a node runs that gobgpd. The path is one of the node, as the
+//! others in that file: labs side by side share nothing, and nothing stays behind.
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ pub use self::node::{Node, Pod};
 use crate::clab::{Endpoint, Role, Topology};
 use crate::exec::Step;
 use crate::netns::{self, Netns};
-use crate::{progress, traffic};
+use crate::{gobgp, progress, traffic};
 
 /// Where labs keep their nodes' files while they run.
 const FOLDER: &str = "/run/vipcast-lab";
@@ -64,10 +64,14 @@ impl Lab {
 
     fn build(&mut self, file: &Path, topology: &Topology, options: &Options) -> Result<()> {
         let source = file.parent().context("a topology file is in a folder")?;
+        let gobgp = gobgp::Programs::find()?.ok();
         for (name, spec) in topology.nodes() {
             let files = self.folder.join(name);
             files::provide(source, spec, &files, &self.folder.join("shared"))
                 .with_context(|| format!("files of {name}"))?;
+            if let Some(programs) = gobgp.as_ref().filter(|_| spec.role().is_ok_and(|role| role == Role::Lb)) {
+                files::link(&files, gobgp::IN_NODE, &programs.folder)?;
+            }
             let netns = Netns::named(&format!("{}{}-{name}", netns::PREFIX, self.id))?;
             prepare(&netns)?;
             self.nodes.insert(name.to_owned(), Node::new(name, spec, netns, files)?);

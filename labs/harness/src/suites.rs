@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::apiserver::{self, Programs, Unavailable};
-use crate::{folders, progress, vm};
+use crate::go::Unavailable;
+use crate::{apiserver, folders, gobgp, progress, vm};
 
 /// The suite `api` has one API server for most of its tests, and burdens it.
 const API_THREADS: &str = "--test-threads=1";
@@ -19,7 +19,7 @@ const API_THREADS: &str = "--test-threads=1";
 /// A test suite, named by its purity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Suite {
-    /// No root, no network: unit tests and the binary `pure`.
+    /// No root, no network, the real gobgpd of both versions: unit tests and the binary `pure`.
     Pure,
     /// A real kube-apiserver and etcd: the binary `api`.
     Api,
@@ -53,9 +53,13 @@ struct Binary {
 /// exit status.
 pub fn run(suites: &[Suite], kubernetes: Option<&str>, extra: &[OsString]) -> Result<u8> {
     vm::provide()?;
-    let programs = match suites.contains(&Suite::Api) {
-        true => Some(Programs::provide(kubernetes)?),
+    let kubernetes = match suites.contains(&Suite::Api) {
+        true => Some(apiserver::Programs::provide(kubernetes)?),
         false => None,
+    };
+    let gobgp = match suites.iter().any(|suite| matches!(suite, Suite::Pure | Suite::Lab)) {
+        true => provide_gobgp()?,
+        false => Vec::new(),
     };
     let mut binaries = build()?;
     binaries.retain(|binary| suites.contains(&binary.suite));
@@ -65,8 +69,9 @@ pub fn run(suites: &[Suite], kubernetes: Option<&str>, extra: &[OsString]) -> Re
     for binary in here {
         heading(&binary);
         let mut command = Command::new(&binary.file);
+        command.envs(gobgp.iter().cloned());
         if binary.suite == Suite::Api {
-            match &programs {
+            match &kubernetes {
                 Some(Ok(programs)) => command.env(apiserver::KIT.variable, &programs.folder).arg(API_THREADS),
                 Some(Err(Unavailable(reason))) => {
                     println!("SKIPPED api: {reason}");
@@ -79,26 +84,51 @@ pub fn run(suites: &[Suite], kubernetes: Option<&str>, extra: &[OsString]) -> Re
         failed |= !status.with_context(|| format!("run {}", binary.file.display()))?.success();
     }
     if !real.is_empty() {
-        failed |= run_on_kernel(&real, extra)? != 0;
+        failed |= run_on_kernel(&real, extra, gobgp)? != 0;
     }
     Ok(u8::from(failed))
 }
 
-/// Builds the benchmarks, optimised, and runs them where their kernel is. The answer is an exit status.
-pub fn bench(extra: &[OsString]) -> Result<u8> {
+/// GoBGP 4, as the variable that tells the test binaries where it is. Without Go there is none: they find out, and say
+/// what they skip.
+fn provide_gobgp() -> Result<Vec<(OsString, OsString)>> {
+    Ok(match gobgp::Programs::provide()? {
+        Ok(programs) => vec![(gobgp::KIT.variable.into(), programs.folder.into())],
+        Err(Unavailable(reason)) => {
+            progress(&format!("no GoBGP 4: {reason}"));
+            Vec::new()
+        }
+    })
+}
+
+/// The benchmark that needs no kernel of its own: gobgpd runs anywhere, and faster than in an emulated machine.
+const BENCH_HERE: &str = "routes";
+
+/// Builds the benchmarks, optimised, and runs them, or the one called `name`, where their kernel is. Arguments in `extra` go
+/// to them. The answer is an exit status.
+pub fn bench(name: Option<&str>, extra: &[OsString]) -> Result<u8> {
     vm::provide()?;
+    let gobgp = provide_gobgp()?;
     progress("building the benchmarks");
     let artifacts = built(&["bench", "--locked", "--package", "vipcast", "--benches", "--no-run"])?;
+    let benches = artifacts.into_iter().filter(|artifact| artifact.is("bench"));
+    let wanted: Vec<Artifact> = benches.filter(|bench| name.is_none_or(|name| bench.target.name == name)).collect();
+    ensure!(!wanted.is_empty(), "there is no such benchmark: {}", name.unwrap_or_default());
     let mut failed = 0;
-    for artifact in artifacts.into_iter().filter(|artifact| artifact.is("bench")) {
-        let command = std::iter::once(artifact.file.into_os_string()).chain(extra.iter().cloned()).collect();
+    for Artifact { target, file, .. } in wanted {
+        if target.name == BENCH_HERE {
+            let status = Command::new(&file).args(extra).envs(gobgp.iter().cloned()).status();
+            failed |= u8::from(!status.with_context(|| format!("run {}", file.display()))?.success());
+            continue;
+        }
+        let command = std::iter::once(file.into_os_string()).chain(extra.iter().cloned()).collect();
         failed |= vm::run(vm::Job { command, ..vm::Job::default() })?;
     }
     Ok(failed)
 }
 
 /// All in one boot, since a boot and its shutdown cost seconds.
-fn run_on_kernel(binaries: &[Binary], extra: &[OsString]) -> Result<u8> {
+fn run_on_kernel(binaries: &[Binary], extra: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<u8> {
     if !nix::unistd::geteuid().is_root() {
         for binary in binaries {
             println!("SKIPPED {}: it needs root", binary.suite);
@@ -117,7 +147,7 @@ fn run_on_kernel(binaries: &[Binary], extra: &[OsString]) -> Result<u8> {
     script += "exit $failed\n";
     let shell = ["sh", "-c", &script, "suites"].map(OsString::from);
     let command = shell.into_iter().chain(extra.iter().cloned()).collect();
-    vm::run(vm::Job { command, ..vm::Job::default() })
+    vm::run(vm::Job { command, environment, ..vm::Job::default() })
 }
 
 fn heading(binary: &Binary) {

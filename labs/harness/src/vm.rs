@@ -43,6 +43,8 @@ impl Default for Size {
 pub struct Job {
     /// The program and its arguments.
     pub command: Vec<OsString>,
+    /// Variables that it gets besides those of this process.
+    pub environment: Vec<(OsString, OsString)>,
     /// Folders of this machine that the job may write to, at the same path; everything else that it writes is lost.
     /// The folder for evidence is always among them.
     pub writable: Vec<PathBuf>,
@@ -103,7 +105,7 @@ fn run_here(job: &Job, evidence: &Path) -> Result<u8> {
     let mut command = Command::new("timeout");
     // Zero means no limit. In the foreground, so that Ctrl-C reaches the job.
     command.args(["--foreground", "-k", "10", &job.timeout.unwrap_or_default().as_secs_f32().to_string()]);
-    command.args(&job.command).env(crate::folders::EVIDENCE, evidence);
+    command.args(&job.command).envs(job.environment.iter().cloned()).env(crate::folders::EVIDENCE, evidence);
     let status = command.status().context("run the command")?;
     let code = status.code().or_else(|| Some(KILLED + std::os::unix::process::ExitStatusExt::signal(&status)?));
     Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
@@ -122,8 +124,11 @@ fn run_in_machine(job: &Job, evidence: &Path) -> Result<u8> {
         .collect::<Result<Vec<_>>>()?;
 
     let mut environment = job::environment();
-    environment.retain(|(name, _)| name != crate::folders::EVIDENCE);
-    environment.push((crate::folders::EVIDENCE.into(), evidence.into()));
+    let own = job.environment.iter().cloned().chain([(crate::folders::EVIDENCE.into(), evidence.into())]);
+    for (name, value) in own {
+        environment.retain(|(other, _)| *other != name);
+        environment.push((name, value));
+    }
     environment.push((job::MARKER.into(), "1".into()));
     let mentioned: Vec<&OsStr> = environment
         .iter()

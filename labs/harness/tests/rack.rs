@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use vipcast_lab::lab::{Daemon, Lab, Node, Options};
 use vipcast_lab::traffic::{self, Churn, LongLived, Port};
-use vipcast_lab::{Netns, vm, wait_for};
+use vipcast_lab::{Netns, Unavailable, gobgp, vm, wait_for};
 
 const RACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rack/rack.clab.yml");
 const RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
@@ -105,6 +105,28 @@ fn wait_for_next_hops(lab: &Lab, range: &str, count: usize) -> Result<()> {
         let hops = next_hops(lab, range)?;
         Ok(if hops.len() == count { Ok(()) } else { Err(hops) })
     })
+}
+
+/// By the way that a configuration in the node names it.
+#[test]
+fn load_balancers_have_gobgp_4() -> Result<()> {
+    if skipped("load_balancers_have_gobgp_4") {
+        return Ok(());
+    }
+    let programs = match gobgp::Programs::find()? {
+        Ok(programs) => programs,
+        Err(Unavailable(reason)) => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED load_balancers_have_gobgp_4: {reason}");
+            return Ok(());
+        }
+    };
+    let lab = Lab::deploy(RACK, Options { without_daemons: true })?;
+    let node = lab.node("lb1");
+    let gobgpd = node.path("etc/vipcast/../..").join(gobgp::IN_NODE.trim_start_matches('/')).join("gobgpd");
+    let said = node.command(gobgpd).arg("--version").run()?.stdout;
+    ensure!(said.trim() == programs.version.replacen('v', "gobgpd version ", 1), "{said}");
+    ensure!(!lab.node("client").path(gobgp::IN_NODE).exists(), "only LB nodes have it");
+    Ok(())
 }
 
 fn address(text: &str) -> SocketAddr {

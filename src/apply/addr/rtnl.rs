@@ -171,7 +171,8 @@ impl Rtnl {
         .await
     }
 
-    async fn dump<T>(
+    /// All that `pick` picks of the answer to `request`, which asks for `what`.
+    pub(super) async fn dump<T>(
         &self,
         what: &str,
         request: RouteNetlinkMessage,

@@ -22,7 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) enum Flavour {
     /// 3.10, of the Debian package.
     V3,
-    /// 4, built by `make test-pure` from `tests/gobgp`.
+    /// 4, built by `make test-pure` from the Go module `tests/gobgp`.
     V4,
 }
 

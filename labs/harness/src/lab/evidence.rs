@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::{Lab, Node};
 use crate::clab::Role;
-use crate::folders;
+use crate::{folders, gobgp};
 
 /// What is asked on every node.
 const EVERYWHERE: [(&str, &str); 8] = [
@@ -99,7 +99,7 @@ impl Node {
     /// Each question's answer becomes a file; a question that fails is an answer too.
     fn collect(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let ask = |name: &str, program: &str, words: &[&str]| {
+        let ask = |name: &str, program: &Path, words: &[&str]| {
             let said = match self.command(program).args(words).output() {
                 Ok(Output { stdout, stderr, .. }) => [stdout, stderr].concat(),
                 Err(error) => format!("{error:#}\n").into_bytes(),
@@ -109,7 +109,7 @@ impl Node {
         let on_lb = if self.role() == Role::Lb { &ON_LB[..] } else { &[] };
         for (name, line) in EVERYWHERE.iter().chain(on_lb) {
             let words: Vec<&str> = line.split(' ').collect();
-            ask(name, words[0], &words[1..])?;
+            ask(name, Path::new(words[0]), &words[1..])?;
         }
         if self.has_bird() {
             for (name, question) in OF_BIRD {
@@ -120,14 +120,19 @@ impl Node {
             let (socket, config) = (self.path("run/frr"), self.path("etc/frr"));
             let (socket, config) = (socket.to_string_lossy(), config.to_string_lossy());
             for (name, question) in OF_FRR {
-                ask(name, "vtysh", &["--vty_socket", &socket, "--config_dir", &config, "-c", question])?;
+                ask(name, Path::new("vtysh"), &["--vty_socket", &socket, "--config_dir", &config, "-c", question])?;
             }
         }
         for socket in sockets(&self.path("run")) {
             let target = format!("unix://{}", socket.display());
+            // Each speaks only to a gobgpd of its own version.
+            let fourth = self.path(gobgp::IN_NODE).join("gobgp");
+            let answer = self.command(&fourth).args(["--target", &target, "global"]).output();
+            let is_fourth = answer.is_ok_and(|answer| answer.status.success());
+            let program = if is_fourth { fourth.as_path() } else { Path::new("gobgp") };
             for (name, line) in OF_GOBGP {
                 let words: Vec<&str> = ["--target", &target].into_iter().chain(line.split(' ')).collect();
-                ask(name, "gobgp", &words)?;
+                ask(name, program, &words)?;
             }
         }
         for log in fs::read_dir(self.path("log"))? {

@@ -30,6 +30,13 @@ pub(super) fn provide(source: &Path, spec: &NodeSpec, node: &Path, shared: &Path
     Ok(())
 }
 
+/// Gives a node one of this machine's folders, at a path of the node.
+pub(super) fn link(node: &Path, path: &str, folder: &Path) -> Result<()> {
+    let place = node.join(path.trim_start_matches('/'));
+    create(place.parent().context("a folder is in a folder")?)?;
+    symlink(folder, &place).with_context(|| format!("link {}", place.display()))
+}
+
 /// Writes a file beside its place and moves it there, so that nobody reads half of it. The temporary name begins with a
 /// dot and does not end like a manifest.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
