@@ -35,11 +35,13 @@ pub mod ranges;
 pub mod rehearse;
 mod reports;
 pub mod role;
+mod specifics;
 mod standing;
 pub mod status;
 pub mod step;
 pub mod surroundings;
 pub mod sysctl;
+pub mod wish;
 
 pub use change::Change;
 pub use explain::{Asked, Explanation};

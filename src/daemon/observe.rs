@@ -11,9 +11,10 @@ use crate::apply::bgp::{Endpoint, Speaker};
 use crate::apply::kernel::Kernel;
 use crate::config::Config;
 use crate::model::{Settings, State, Time};
-use crate::plan::rehearse::{ModelNode, Stage, look, rehearse};
+use crate::plan::explain::Unknown;
+use crate::plan::rehearse::{ModelNode, Stage, ask, look, rehearse};
 use crate::plan::step::{Executor, Observation, Outcome};
-use crate::plan::{Change, Planner, Report, Status, Step};
+use crate::plan::{Asked, Change, Explanation, Planner, Report, Status, Step};
 use crate::watch::Source;
 
 /// How long the source gets for its first complete list, and gobgpd for an answer.
@@ -135,11 +136,32 @@ pub async fn rehearsal(config: &Config, observed: &Observed, as_lb_node: bool) -
     (planner, stages)
 }
 
-/// How things stand as a planner sees them that looks and does not act. What is there is shown as it is; what should be
-/// there follows from the cluster's objects as they are now.
-pub async fn bystander(config: &Config, observed: &Observed) -> Status {
-    let mut planner = informed(config, config.settings.clone()).await;
-    let mut node = observed.node.clone();
-    look(&mut planner, &mut node, Time::ZERO);
-    planner.status()
+/// A planner that looks and does not act. What is there is shown as it is; what should be there follows from the cluster's
+/// objects as they are now.
+pub struct Bystander {
+    planner: Planner,
+    node: ModelNode,
+}
+
+impl Bystander {
+    /// Beside the node as it was `observed`.
+    pub async fn new(config: &Config, observed: &Observed) -> Bystander {
+        let mut planner = informed(config, config.settings.clone()).await;
+        let mut node = observed.node.clone();
+        look(&mut planner, &mut node, Time::ZERO);
+        Bystander { planner, node }
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        self.planner.status()
+    }
+
+    /// What is behind a VIP or a Service.
+    ///
+    /// # Errors
+    /// If nothing is known by that name.
+    pub fn explain(&mut self, asked: Asked) -> Result<Explanation, Unknown> {
+        ask(&mut self.planner, &mut self.node, asked, Time::ZERO)
+    }
 }

@@ -194,7 +194,7 @@ fn our_name_wins_over_kube_routers() {
 fn our_announcement_wins_over_kube_routers_for_all_uses() {
     let alias = "kube-router.io/service.advertise.loadbalancerip";
     let (service, _) = annotated(&[("vipcast.io/announce", "false"), (alias, "true")]);
-    assert_eq!(service.wishes, announced(&Use::ALL, false));
+    assert_eq!(*service.wishes, announced(&Use::ALL, false));
 }
 
 #[test]
