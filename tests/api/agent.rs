@@ -90,7 +90,7 @@ impl Agent {
             let _inside = runtime.enter();
             runtime.spawn(events::tell(access.client(), settings.node.clone(), told));
         }
-        let (secrets, wanted) = watch::channel(BTreeSet::new());
+        let (tell_secrets, wanted_secrets) = watch::channel(BTreeSet::new());
         let mut wheel = Wheel {
             changes: receiver,
             questions: asked,
@@ -99,11 +99,11 @@ impl Agent {
             speaker: mpsc::channel(1).0,
             notices: Some(notices),
             health: None,
-            secrets: Some(secrets),
+            secrets: Some(tell_secrets),
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };
-        runtime.spawn(source.watch(settings.clone(), wanted, changes));
+        runtime.spawn(source.watch(settings.clone(), wanted_secrets, changes));
         runtime.spawn(async move { wheel.turn(&mut Planner::new(settings, Time::ZERO)).await });
         Agent { node, writes, questions, runtime: Some(runtime), _folder: folder }
     }
@@ -146,7 +146,7 @@ impl Agent {
     /// What `vipcast status` would show.
     pub(crate) fn status(&self) -> Status {
         let (answer, status) = oneshot::channel();
-        self.questions.blocking_send(answer).unwrap();
+        self.questions.blocking_send(Question::Status(answer)).unwrap();
         status.blocking_recv().unwrap()
     }
 
