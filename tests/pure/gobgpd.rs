@@ -4,6 +4,7 @@
 pub(crate) mod daemon;
 mod flavours;
 mod peering;
+mod reload;
 mod sharing;
 mod watching;
 
