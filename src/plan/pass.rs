@@ -32,6 +32,8 @@ pub struct Plan {
     pub news: Vec<News>,
     /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
     pub latencies: Vec<Duration>,
+    /// For each VIP whose route went out: how long after the change that made it wanted.
+    pub route_latencies: Vec<Duration>,
     /// What the owners of objects can mend, for each object of which that changed.
     pub notices: Vec<Notice>,
     /// The health check ports, where something about them changed.
@@ -106,8 +108,9 @@ impl Planner {
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
+        let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, notices, health, answers, finished }
+        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -359,7 +362,11 @@ impl Planner {
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
                 let link = self.actual.addr.link.is_some_and(|link| link.dummy);
-                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
+                let alone = self
+                    .actual
+                    .bgp
+                    .as_ref()
+                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
                 withdrawn && quiet && self.is_bare() && !link && alone
             }
         }
