@@ -29,7 +29,7 @@ mod snat;
 mod value;
 mod yaml;
 
-pub(crate) use bgp::annotated_peers;
+pub(crate) use bgp::{annotated_asn, annotated_peers};
 pub use kubernetes::Kubernetes;
 pub(crate) use password::one_line;
 

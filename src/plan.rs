@@ -28,6 +28,7 @@ pub mod news;
 mod nft;
 mod notices;
 pub mod pass;
+mod peers;
 pub mod planner;
 mod preconditions;
 pub mod problem;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::Time;
-use crate::model::bgp::{Bgp, Export, PeerName};
+use crate::model::bgp::{Bgp, Export, Peer, PeerName};
 use crate::model::settings::BgpSettings;
 
 use super::bgp;
@@ -32,7 +32,8 @@ impl Planner {
                 self.send_all(steps, now, draft);
             }
             Some(_) => self.plan_routes(now, draft),
-            None if self.role != Role::Serving => {}
+            // What the Node's annotations say is known with the first list: until then the identity could be another one.
+            None if self.role != Role::Serving || !self.cluster.is_listed() => {}
             None => {
                 let steps = self.identity_steps();
                 self.send_all(steps, now, draft);
@@ -71,12 +72,15 @@ impl Planner {
         };
         match actual.global {
             None => vec![Step::StartBgp(wanted)],
-            Some(running) if running != wanted && settings.exclusive => vec![Step::StopBgp],
+            Some(running) if running != wanted && settings.exclusive && !self.is_overridden_blindly() => {
+                vec![Step::StopBgp]
+            }
             Some(running) if running == wanted => {
                 let rejected = bgp::rejected(settings, &self.peers, actual);
                 let imports = (actual.rejected != rejected).then(|| rejected.unwrap_or_default());
                 let wanted = self.desired_exports(actual);
-                let exports = (actual.exports != wanted).then(|| wanted.unwrap_or_default());
+                let is_due = actual.exports != wanted && !self.is_overridden_blindly();
+                let exports = is_due.then(|| wanted.unwrap_or_default());
                 let imports = imports.map(Step::RejectImports).into_iter();
                 imports.chain(exports.map(Step::SetExports)).collect()
             }
@@ -88,15 +92,25 @@ impl Planner {
         let Some((settings, actual)) = self.bgp_parts() else { return Vec::new() };
         // A peer is added once our policies cover it.
         let is_covered = actual.rejected == bgp::rejected(settings, &self.peers, actual)
-            && actual.exports == self.desired_exports(actual);
+            && (actual.exports == self.desired_exports(actual) || self.is_overridden_blindly());
         if !self.is_started() || !is_covered {
             return Vec::new();
         }
-        let wrong = actual.peers.iter().filter(|(name, peer)| self.peers.get(name) != Some(peer));
-        let free = |name: &PeerName| !actual.peers.contains_key(name) && !actual.foreign_peers.contains(name);
+        let may_tell = |name: &PeerName| !self.held.contains_key(name);
+        let is_wrong = |name: &PeerName, peer: &Peer| may_tell(name) && self.peers.get(name) != Some(peer);
+        let wrong = actual.peers.iter().filter(|(name, peer)| is_wrong(name, peer) && !self.is_overridden_blindly());
+        let free = |name: &PeerName| {
+            may_tell(name) && !actual.peers.contains_key(name) && !actual.foreign_peers.contains(name)
+        };
         let missing = self.peers.iter().filter(|(name, _)| free(name));
         let delete = wrong.map(|(name, _)| Step::DeletePeer(name.clone()));
         delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
+    }
+
+    /// Do the annotations of the Node say something of BGP that has not been understood since the start? What an earlier run
+    /// told gobgpd because of them must stay.
+    fn is_overridden_blindly(&self) -> bool {
+        self.cluster.node().is_some_and(|node| node.bgp.is_blind())
     }
 
     /// What our export policy has to change on the way to which peer, in the form of [`Bgp::exports`]. A peer that we left to

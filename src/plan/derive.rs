@@ -14,7 +14,7 @@ use super::ranges::Ranges;
 use super::surroundings::Surroundings;
 
 impl Planner {
-    /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
+    /// Works out the node's addresses and the ranges in force anew; claims only where the ranges or the settings changed.
     pub(super) fn derive_ranges(&mut self, now: Time) {
         let Some(facts) = self.host.facts.as_ref().filter(|_| self.informed()) else { return };
         let candidates = self.node_ips();
@@ -38,7 +38,7 @@ impl Planner {
         };
         self.derive_budget();
         let moved = ranges != self.ranges || !self.derived;
-        if !moved && here == self.here {
+        if !moved && here == self.here && !self.unsettled {
             return;
         }
         self.servers.listing_wanted |= moved || here.node_port_addresses != self.here.node_port_addresses;
@@ -49,6 +49,7 @@ impl Planner {
         self.health_changed = true;
         self.here = here;
         self.derived = true;
+        self.unsettled = false;
         for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }

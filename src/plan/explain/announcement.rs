@@ -99,17 +99,16 @@ impl Planner {
             let reason = "gobgpd has a peer of this name that is somebody else's; it is left alone";
             return link(Verdict::Wrong, "not known".to_owned()).because(reason).mended_by(fix);
         }
-        let session = self.speaker.sessions.get(name);
-        let Some(up) = session.filter(|session| session.is_established()) else {
-            let state = session.map_or_else(|| "not there yet".to_owned(), |session| session.state.to_string());
-            let reason = session.and_then(|session| session.reason.clone());
-            let reason =
-                reason.unwrap_or_else(|| "nobody answers, or not in a way that this node understands".to_owned());
-            return link(Verdict::Wrong, format!("not sent: the session is {state}"))
-                .because(reason)
-                .mended_by(session_fix(name, peer));
+        let Some(session) = self.speaker.sessions.get(name) else {
+            return link(Verdict::Waits, "nothing is known of its session yet".to_owned());
         };
-        if !up.families.contains(&family) {
+        if !session.is_established() {
+            let silent = || "nobody answers, or not in a way that gobgpd tells of".to_owned();
+            return link(Verdict::Wrong, format!("not sent: the session is {}", session.state))
+                .because(session.reason.clone().unwrap_or_else(silent))
+                .mended_by(session_fix(name, peer));
+        }
+        if !session.families.contains(&family) {
             let fix =
                 format!("activate {family} unicast for this neighbour on the switch; `vipcast switch-config` shows it");
             let reason = format!("the other side does not carry {family} routes over this session");

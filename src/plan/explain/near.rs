@@ -79,7 +79,7 @@ impl Planner {
             if by_name(known) == wanted { whole.min(1) } else { whole }
         };
         let near = nearest(known.map(|known| (distance(known), known.to_owned())), name.as_str().len() / 3 + 1);
-        Unknown(format!("there is no Service {name}, as far as this node knows{near}"))
+        Unknown::new(format!("there is no Service {name}, as far as this node knows{near}"))
     }
 
     fn unknown_vip(&self, asked: &Asked, vip: IpAddr) -> Unknown {
@@ -94,7 +94,7 @@ impl Planner {
             Some(range) => format!("; it lies in the range {}", range.prefix),
             None => "; it lies in none of the ranges in force".to_owned(),
         };
-        Unknown(format!("no Service has {asked}{range}{near}"))
+        Unknown::new(format!("no Service has {asked}{range}{near}"))
     }
 }
 
