@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use crate::model::bgp::{Path, Peer, PeerName};
 use crate::model::settings::Announce;
 use crate::model::{Family, Prefix};
-use crate::plan::bgp;
 use crate::plan::memory::Key;
 use crate::plan::planner::Planner;
 use crate::plan::preconditions::Footing;
@@ -56,19 +55,17 @@ impl Planner {
         let held = bgp.paths.get(&prefix);
         let failure = self.memory.failure(&Key::Path(prefix));
         match (self.wanted_in(prefix), held) {
-            (Ok(range), Some(path))
-                if self.settings.bgp.as_ref().is_some_and(|settings| *path == bgp::path(settings, range, prefix)) =>
-            {
+            (Ok(wanted), Some(path)) if *path == wanted.path => {
                 link(Verdict::Ok, format!("gobgpd holds it; {}", attributes(path)))
             }
             (Ok(_), Some(path)) => {
                 held_up(link, format!("gobgpd holds it with other attributes; {}", attributes(path)), failure)
             }
-            (Ok(range), None) => {
+            (Ok(wanted), None) => {
                 if failure.is_some() {
                     return held_up(link, "not announced".to_owned(), failure);
                 }
-                let reason = match self.footing(range.prefix) {
+                let reason = match self.footing(wanted.range.prefix) {
                     Footing::Broken(reason) | Footing::Mending(reason) => reason,
                     Footing::Proven => match self.bgp_problem() {
                         Some(problem) => problem,
