@@ -192,7 +192,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let source = source(&top, context)?;
     let ranges = top.read("ranges", ranges::read)?.unwrap_or_default();
     let section = top.read("bgp", |item| bgp::read(item, context, &node_ips))?;
-    if let (Source::Manifests(_), Some(secret)) = (&source, section.iter().find_map(|section| section.secret.as_ref())) {
+    if let (Source::Manifests(_), Some(secret)) = (&source, section.iter().find_map(|section| section.secret.as_ref()))
+    {
         let allowed = "passwordFile or passwordEnv where the source is manifests";
         return Err(secret.conflict("while the source is manifests, which holds no Secrets", allowed));
     }

@@ -18,7 +18,8 @@ pub(super) fn read(table: &Table) -> Result<Attributes, Mistake> {
         large_communities: table.read("largeCommunities", value::large_communities)?.unwrap_or_default(),
         med: table.read("med", number("a MED"))?,
         local_pref: table.read("localPref", number("a local preference"))?,
-        prepend: table.read("prepend", |item| item.number(0..=MOST_PREPENDS, "how often the AS number is repeated,"))?,
+        prepend: table
+            .read("prepend", |item| item.number(0..=MOST_PREPENDS, "how often the AS number is repeated,"))?,
     })
 }
 

@@ -168,4 +168,3 @@ fn next_hops(item: Option<&Item>, taken: &mut Vec<Taken>) -> Result<[NextHop; 2]
     };
     Ok([read("ipv4", Family::Ipv4)?, read("ipv6", Family::Ipv6)?])
 }
-

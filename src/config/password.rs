@@ -70,13 +70,15 @@ fn secret_key(item: &Item, context: Option<&Context>) -> Result<SecretKey, Mista
     const NAME: &str = "the name of a Secret (lower-case letters, digits, '-' and '.')";
     const NAMESPACE: &str = "the Secret's namespace";
     let name = word(table.require("name", NAME)?, NAME, value::is_node_name)?;
-    let key = table.read("key", |item| word(item, "a key of the Secret (letters, digits, '-', '_' and '.')", is_key))?;
+    let key =
+        table.read("key", |item| word(item, "a key of the Secret (letters, digits, '-', '_' and '.')", is_key))?;
     let namespace = table.read("namespace", |item| word(item, NAMESPACE, is_namespace))?;
     let namespace = match namespace.or_else(|| context.and_then(own_namespace)) {
         Some(namespace) => namespace,
         None if context.is_none() => return Err(table.missing("namespace", NAMESPACE)),
         None => {
-            let allowed = format!("{NAMESPACE}, as neither POD_NAMESPACE nor a service account tells this process's own");
+            let allowed =
+                format!("{NAMESPACE}, as neither POD_NAMESPACE nor a service account tells this process's own");
             return Err(table.missing("namespace", &allowed));
         }
     };

@@ -184,7 +184,8 @@ pub(super) fn check_distinct(items: &[Item], entries: &[PeerEntry]) -> Result<()
             continue;
         }
         if let Some(first) = entries[..index].iter().position(same) {
-            let (what, first) = (if entry.name.address().is_some() { "address" } else { "interface" }, items[first].key());
+            let (what, first) =
+                (if entry.name.address().is_some() { "address" } else { "interface" }, items[first].key());
             return Err(items[index].mistake(format_args!(
                 "has the {what} {} of {first}; allowed: one peer per {what}, or each with a nodeSelector of its own",
                 entry.name

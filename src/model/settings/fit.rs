@@ -49,7 +49,8 @@ impl BgpSettings {
             return Err(Misfit::new("multihop", "while the peer is in the same AS", allowed));
         }
         if let Some(local) = peer.local_asn {
-            const ALLOWED: &str = "an AS number that is neither the speaker's nor the peer's, towards a peer of another AS";
+            const ALLOWED: &str =
+                "an AS number that is neither the speaker's nor the peer's, towards a peer of another AS";
             let trouble = [
                 (local == self.asn, "which bgp.asn is already"),
                 (local == peer.asn, "which is the peer's, so that it would find itself in every path"),
