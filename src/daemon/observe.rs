@@ -1,9 +1,10 @@
 //! Looking without touching: what `vipcast plan` rehearses on, and what `vipcast status` shows without an agent.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::connect::endpoint;
 use crate::apply::bgp::{Endpoint, Speaker};
@@ -103,9 +104,15 @@ async fn informed(config: &Config, settings: Settings) -> Planner {
     let mut planner = Planner::new(settings, Time::ZERO);
     planner.apply(Change::SpeakerUp, Time::ZERO);
     let (sender, mut changes) = mpsc::channel(1024);
-    let source = Source::new(config, false).watch(config.settings.clone(), sender);
+    let (secrets, wanted) = watch::channel(BTreeSet::new());
+    let source = Source::new(config, false).watch(config.settings.clone(), wanted, sender);
     let listen = async {
-        while !planner.is_listed() {
+        while !planner.is_told() {
+            secrets.send_if_modified(|asked| {
+                let differs = asked != planner.wanted_secrets();
+                asked.clone_from(planner.wanted_secrets());
+                differs
+            });
             match changes.recv().await {
                 Some(change) => planner.apply(change, Time::ZERO),
                 None => return,

@@ -1,6 +1,6 @@
 //! The loop itself, apart from what it is connected to, so that tests turn it with executors of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
+use crate::model::bgp::SecretKey;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
@@ -46,6 +47,8 @@ pub struct Wheel {
     pub notices: Option<mpsc::UnboundedSender<Notice>>,
     /// The health check ports; `None`: nobody serves them.
     pub health: Option<watch::Sender<Health>>,
+    /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
+    pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -163,6 +166,9 @@ impl Wheel {
         }
         if let (Some(health), Some(changed)) = (&self.health, plan.health) {
             health.send_replace(changed);
+        }
+        if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
+            secrets.send_replace(wanted);
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -9,8 +9,7 @@ use crate::model::bgp::{NextHop, Path, PeerName, SessionState};
 use crate::model::settings::Announce;
 use crate::model::{Prefix, ServiceKey};
 use crate::plan::planner::Planner;
-use crate::plan::role::{Role, labels};
-use crate::plan::standing::rivalry;
+use crate::plan::role::Role;
 
 /// BGP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,10 +122,8 @@ pub struct ForeignRouteStatus {
 
 impl Planner {
     pub(super) fn bgp_status(&self) -> Option<BgpStatus> {
-        let settings = self.settings.bgp.as_ref()?;
-        let rivals = settings.rival_entries(&labels(&self.cluster));
-        let rivalry = |name: &PeerName| rivals.get(name).map(|entries| rivalry(entries));
-        let peers = self.peers.keys().map(|name| self.peer_status(name, rivalry(name))).collect();
+        self.settings.bgp.as_ref()?;
+        let peers = self.peers.keys().map(|name| self.peer_status(name)).collect();
         let problem = self.bgp_problem().filter(|_| self.role == Role::Serving);
         let Some(actual) = &self.actual.bgp else { return Some(BgpStatus { problem, peers, ..BgpStatus::default() }) };
         let foreign = self.speaker.foreign.iter();
@@ -147,7 +144,7 @@ impl Planner {
         })
     }
 
-    fn peer_status(&self, name: &PeerName, rivalry: Option<String>) -> PeerStatus {
+    fn peer_status(&self, name: &PeerName) -> PeerStatus {
         let words = |families: &BTreeSet<_>| families.iter().map(ToString::to_string).collect();
         let session = self.speaker.sessions.get(name);
         let established = session.filter(|session| session.is_established());
@@ -167,7 +164,7 @@ impl Planner {
             desired: owed.len(),
             sent: sent.map(BTreeMap::len),
             missing: missing.map(|prefix| prefix.to_string()).collect(),
-            problem: rivalry,
+            problem: self.peer_problem(name),
         }
     }
 
@@ -223,6 +220,6 @@ pub(in crate::plan) fn next_hop(next_hop: NextHop) -> String {
 }
 
 /// A moment, in seconds since 1970, as RFC 3339 writes it.
-fn rfc3339(seconds: i64) -> Option<String> {
+pub(super) fn rfc3339(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|moment| moment.to_string())
 }
