@@ -4,6 +4,8 @@
 //! to read a value), and stops at the first mistake with one message: file, line, column, key, what was found and what
 //! is allowed. `deploy/vipcast.yaml` shows every key with its default.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use crate::plan::change::Leave;
 use item::{Item, Mistake, Table};
 
 mod admin;
+mod attributes;
 mod bgp;
 mod dataplane;
 mod item;
@@ -26,7 +29,9 @@ mod snat;
 mod value;
 mod yaml;
 
+pub(crate) use bgp::{annotated_asn, annotated_peers};
 pub use kubernetes::Kubernetes;
+pub(crate) use password::one_line;
 
 #[cfg(test)]
 mod tests;
@@ -118,19 +123,33 @@ pub enum ConfigError {
 }
 
 /// Reads and validates the file at `path`, and the password files that it names. `env` looks up environment variables:
-/// `NODE_NAME`, and those named by `passwordEnv`.
+/// `NODE_NAME`, `POD_NAMESPACE`, and those named by `passwordEnv`.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    load_with_files(path, env).0
+}
+
+/// The same, with the files that it was read from, as far as that went: whoever follows changes has to look at these.
+pub fn load_with_files(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> (Result<Config, ConfigError>, BTreeSet<PathBuf>) {
+    let files = RefCell::new(BTreeSet::new());
     let unreadable = |error: std::io::Error| ConfigError::Unreadable { file: path.into(), reason: error.to_string() };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let file = std::path::absolute(path).map_err(unreadable)?;
-    let context = Context { folder: file.parent().unwrap_or(Path::new("/")).to_owned(), env };
-    let config = yaml::parse(&text).and_then(|tree| read(&Item::root(&tree), file, &context));
-    config.map_err(|mistake| ConfigError::Mistaken {
-        file: path.into(),
-        line: mistake.at.line,
-        column: mistake.at.column,
-        problem: mistake.text,
-    })
+    let load = || {
+        let file = std::path::absolute(path).map_err(unreadable)?;
+        files.borrow_mut().insert(file.clone());
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let context = Context { folder: file.parent().unwrap_or(Path::new("/")).to_owned(), env, files: &files };
+        let config = yaml::parse(&text).and_then(|tree| read(&Item::root(&tree), file, &context));
+        config.map_err(|mistake| ConfigError::Mistaken {
+            file: path.into(),
+            line: mistake.at.line,
+            column: mistake.at.column,
+            problem: mistake.text,
+        })
+    };
+    let config = load();
+    (config, files.into_inner())
 }
 
 /// What values depend on beside the file's text.
@@ -139,6 +158,8 @@ struct Context<'e> {
     folder: PathBuf,
     /// The environment.
     env: &'e dyn Fn(&str) -> Option<String>,
+    /// The files that were read.
+    files: &'e RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Context<'_> {
@@ -171,6 +192,11 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     let source = source(&top, context)?;
     let ranges = top.read("ranges", ranges::read)?.unwrap_or_default();
     let section = top.read("bgp", |item| bgp::read(item, context, &node_ips))?;
+    if let (Source::Manifests(_), Some(secret)) = (&source, section.iter().find_map(|section| section.secret.as_ref()))
+    {
+        let allowed = "passwordFile or passwordEnv where the source is manifests";
+        return Err(secret.conflict("while the source is manifests, which holds no Secrets", allowed));
+    }
     taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
     ranges.check_taken(&taken)?;
     if let Some(section) = &section {

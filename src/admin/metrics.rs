@@ -169,7 +169,7 @@ impl Gauges {
         self.set_capacity(&status.capacity);
         self.peers.clear();
         for peer in status.bgp.iter().flat_map(|bgp| &bgp.peers) {
-            let labels = PeerLabels { peer: peer.address.clone(), state: peer.state.clone() };
+            let labels = PeerLabels { peer: peer.name.clone(), state: peer.state.clone() };
             self.peers.get_or_create(&labels).set(1);
         }
     }

@@ -1,20 +1,26 @@
 //! gobgpd, over gRPC: the executor of the steps on it, and the sensor of what happens in it.
 
 mod api;
+mod calls;
+mod dial;
 mod endpoint;
 mod ledger;
+mod neighbor;
+mod tally;
 mod v3;
+mod v4;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use self::api::{Api, Failure};
+use self::api::{Api, Failure, Peers};
+use self::dial::dial;
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::ledger::Ledger;
-use self::v3::V3;
 pub use self::watch::watch;
 use crate::model::Prefix;
-use crate::model::bgp::{Bgp, Global, Path, Peer, PeerName};
+use crate::model::bgp::{Bgp, Export, Global, Path, Peer, PeerName};
 use crate::plan::step::Executor;
 use crate::plan::{Observation, Outcome, Report, Step};
 
@@ -27,16 +33,15 @@ type PathChange = (Prefix, Option<Path>);
 /// policy then drops. Once gobgpd did not answer, the rest of the batch is not tried.
 pub struct Speaker {
     endpoint: Endpoint,
-    api: Box<dyn Api>,
+    /// While it is not known that the connection was lost.
+    api: Option<Box<dyn Api>>,
     ledger: Ledger,
 }
 
 impl Speaker {
-    /// The writer of the gobgpd at `endpoint`, which is connected to when there is something to do. To be called
-    /// within a Tokio runtime.
+    /// The writer of the gobgpd at `endpoint`, which is connected to when there is something to do.
     pub fn new(endpoint: Endpoint) -> Speaker {
-        let api = connect(&endpoint);
-        Speaker { endpoint, api, ledger: Ledger::default() }
+        Speaker { endpoint, api: None, ledger: Ledger::default() }
     }
 
     /// What this writer believes gobgpd to hold, for [`watch()`].
@@ -44,22 +49,37 @@ impl Speaker {
         self.ledger.clone()
     }
 
+    /// gobgpd, in the version of its API that it speaks.
+    async fn api(&mut self) -> Result<&mut dyn Api, Failure> {
+        let api = match self.api.take() {
+            Some(api) => api,
+            None => dial(&self.endpoint).await?,
+        };
+        Ok(&mut **self.api.insert(api))
+    }
+
     /// Performs one step that is not about a path.
     async fn step(&mut self, step: &Step) -> Result<Outcome, Failure> {
         match step {
             Step::StartBgp(global) => self.start(*global).await?,
             Step::StopBgp => {
-                if self.api.identity().await?.is_some() {
+                if self.api().await?.identity().await?.is_some() {
                     self.ledger.forget();
-                    self.api.stop().await?;
+                    self.api().await?.stop().await?;
                 }
             }
-            Step::RejectImports(neighbors) => self.api.reject_imports(neighbors).await?,
+            Step::RejectImports(neighbors) => self.api().await?.reject_imports(neighbors).await?,
+            Step::SetExports(exports) => self.set_exports(exports).await?,
             Step::AddPeer(name, peer) => self.add_peer(name, peer).await?,
             Step::DeletePeer(name) => self.delete_peer(name).await?,
+            Step::Resend(name) => self.resend(name).await?,
             Step::ReadSpeaker => {
                 let found = self.read().await?;
                 return Ok(Outcome::Read(Observation::Speaker(Box::new(found))));
+            }
+            Step::ReadSent(name, prefixes) => {
+                let found = self.sent(name, prefixes).await?;
+                return Ok(Outcome::Read(Observation::Sent(found)));
             }
             other => {
                 return Ok(Outcome::Refused(format!("gobgpd does not perform {} steps", other.target().name())));
@@ -70,41 +90,73 @@ impl Speaker {
 
     /// Starts BGP, having made sure that it does not run.
     async fn start(&mut self, wanted: Global) -> Result<(), Failure> {
-        match self.api.identity().await? {
+        match self.api().await?.identity().await? {
             None => {
                 self.ledger.forget();
-                self.api.start(wanted).await
+                self.api().await?.start(wanted).await
             }
             Some(found) if found == wanted => Ok(()),
             Some(found) => Err(Failure::Moved(format!("it runs already, as {}", show(found)))),
         }
     }
 
+    async fn set_exports(&mut self, exports: &BTreeMap<IpAddr, Export>) -> Result<(), Failure> {
+        let api = self.api().await?;
+        let peers = api.peers().await?;
+        let ours = peers.ours.keys().filter(|name| peers.is_established(name)).cloned().collect();
+        api.set_exports(exports, &ours).await
+    }
+
     async fn add_peer(&mut self, name: &PeerName, peer: &Peer) -> Result<(), Failure> {
-        let Some(global) = self.api.identity().await? else {
+        let api = self.api().await?;
+        let Some(global) = api.identity().await? else {
             return Err(Failure::Moved("its BGP is not started".to_owned()));
         };
-        self.api.add_peer(global.asn, name, peer).await
+        api.add_peer(global.asn, name, peer).await
     }
 
     /// Deletes a peer, having made sure that it is ours.
     async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure> {
-        if self.api.peers().await?.foreign.contains(name) {
-            return Err(Failure::Moved(format!("the peer {name} is not ours")));
+        let api = self.api().await?;
+        if api.peers().await?.foreign.contains(name) {
+            return Err(not_ours(name));
         }
-        self.api.delete_peer(name).await
+        api.delete_peer(name).await
+    }
+
+    /// Sends a peer everything again, having made sure that it is ours. It is no failure if there is no session: when it
+    /// comes up, all is sent.
+    async fn resend(&mut self, name: &PeerName) -> Result<(), Failure> {
+        let api = self.api().await?;
+        let peers = api.peers().await?;
+        if peers.foreign.contains(name) {
+            return Err(not_ours(name));
+        }
+        if peers.is_established(name) { api.resend(name).await } else { Ok(()) }
+    }
+
+    async fn sent(&mut self, name: &PeerName, of: &BTreeSet<Prefix>) -> Result<BTreeMap<Prefix, Path>, Failure> {
+        let api = self.api().await?;
+        if !api.peers().await?.is_established(name) {
+            return Ok(BTreeMap::new());
+        }
+        api.sent(name, Some(of)).await
     }
 
     async fn read(&mut self) -> Result<Bgp, Failure> {
         self.ledger.forget();
-        let global = self.api.identity().await?;
-        let mut found = Bgp { global, ..Bgp::default() };
+        let api = self.api().await?;
+        let global = api.identity().await?;
+        let mut found = Bgp { flavour: api.flavour(), global, ..Bgp::default() };
         if global.is_some() {
-            let peers = self.api.peers().await?;
-            found.peers = peers.ours;
-            found.foreign_peers = peers.foreign;
-            found.rejected = self.api.rejected().await?;
-            found.paths = self.api.paths(None).await?;
+            found.rejected = api.rejected().await?;
+            found.exports = api.exports().await?;
+            found.paths = api.paths(None).await?;
+            let peers = api.peers().await?;
+            for name in peers.ours.keys().filter(|name| peers.is_established(name)) {
+                found.sent.insert(name.clone(), api.sent(name, None).await?);
+            }
+            Peers { ours: found.peers, foreign: found.foreign_peers, .. } = peers;
         }
         self.ledger.learn(&found.paths);
         Ok(found)
@@ -142,14 +194,15 @@ impl Speaker {
         for (prefix, path) in changes {
             self.ledger.expect(*prefix, path.as_ref());
         }
-        let refusal = match self.api.change_paths(changes).await {
+        let api = self.api().await?;
+        let refusal = match api.change_paths(changes).await {
             Ok(()) => None,
             Err(Failure::Refused(reason)) => Some(reason),
             Err(failure) => return Err(failure),
         };
         // Of several changes of one prefix the last one counts.
         let wanted: BTreeMap<Prefix, Option<&Path>> = changes.iter().map(|(p, path)| (*p, path.as_ref())).collect();
-        let held = self.api.paths(Some(&BTreeSet::from_iter(wanted.keys().copied()))).await?;
+        let held = api.paths(Some(&BTreeSet::from_iter(wanted.keys().copied()))).await?;
         Ok(changes
             .iter()
             .map(|(prefix, _)| {
@@ -166,9 +219,10 @@ impl Speaker {
             .collect())
     }
 
-    fn outcome(&self, failure: Failure) -> Outcome {
+    fn outcome(&mut self, failure: Failure) -> Outcome {
         match failure {
-            Failure::Unreachable(why) | Failure::Absent(why) => {
+            Failure::Unreachable(why) | Failure::Absent(why) | Failure::Unspoken(why) => {
+                self.api = None;
                 Outcome::Later(format!("gobgpd at {}: {why}", self.endpoint))
             }
             Failure::Moved(what) => Outcome::Drifted(format!("gobgpd: {what}")),
@@ -187,8 +241,8 @@ impl Executor for Speaker {
             }
             let paths: Vec<_> = steps.iter().skip(outcomes.len()).map_while(path_change).collect();
             if paths.is_empty() {
-                let outcome = self.step(step).await.unwrap_or_else(|failure| self.outcome(failure));
-                outcomes.push(outcome);
+                let done = self.step(step).await;
+                outcomes.push(done.unwrap_or_else(|failure| self.outcome(failure)));
             } else {
                 outcomes.extend(self.change_paths(&paths).await);
             }
@@ -197,9 +251,8 @@ impl Executor for Speaker {
     }
 }
 
-/// A connection to the gobgpd at `endpoint`.
-fn connect(endpoint: &Endpoint) -> Box<dyn Api> {
-    Box::new(V3::new(endpoint))
+fn not_ours(name: &PeerName) -> Failure {
+    Failure::Moved(format!("the peer {name} is not ours"))
 }
 
 fn path_change(step: &Step) -> Option<PathChange> {

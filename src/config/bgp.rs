@@ -1,16 +1,17 @@
 //! `bgp`: this speaker, its gobgpd and its peers.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::Duration;
 
+use self::peer::Located;
 use super::item::{Item, Mistake};
 use super::ranges::Taken;
-use super::{Context, Gobgpd, labels, password, value};
+use super::{Context, Gobgpd, attributes, value, yaml};
 use crate::model::Family;
-use crate::model::bgp::{Attributes, NextHop, Peer, Ttl};
+use crate::model::bgp::NextHop;
 use crate::model::settings::{BgpSettings, PeerEntry};
+
+mod peer;
 
 /// Where Debian's package `gobgpd` puts it.
 const GOBGPD: &str = "/usr/bin/gobgpd";
@@ -18,19 +19,27 @@ const GOBGPD: &str = "/usr/bin/gobgpd";
 /// How many VIPs inside aggregates may have a route of their own where the file does not say.
 const MAX_SPECIFICS: usize = 64;
 
+/// What has to be given in a list of peers.
+const PEERS: &str = "a list of peers, each a mapping with at least address and asn";
+
+/// The keys, `attributes::KEYS` apart.
+const KEYS: [&str; 7] = ["asn", "routerID", "listenPort", "gobgpd", "nextHop", "maxSpecifics", "peers"];
+
 /// The section.
-pub(super) struct Section {
+pub(super) struct Section<'a> {
     /// What decisions depend on.
     pub(super) settings: BgpSettings,
     /// Where gobgpd is.
     pub(super) gobgpd: Gobgpd,
     /// Addresses that no range may hold.
     pub(super) taken: Vec<Taken>,
+    /// The first `passwordSecret`.
+    pub(super) secret: Option<Item<'a>>,
 }
 
 /// Reads `bgp`. `node_ips` are those that the file gives this node.
-pub(super) fn read(item: &Item, context: &Context, node_ips: &[IpAddr]) -> Result<Section, Mistake> {
-    let table = item.table(&["asn", "routerID", "listenPort", "gobgpd", "nextHop", "communities", "peers"])?;
+pub(super) fn read<'a>(item: &Item<'a>, context: &Context, node_ips: &[IpAddr]) -> Result<Section<'a>, Mistake> {
+    let table = item.table(&[&KEYS[..], &attributes::KEYS].concat())?;
     let mut taken = Vec::new();
     let asn = value::asn(table.require("asn", "this node's AS number")?)?;
     let router_id = table.read("routerID", router_id)?;
@@ -44,41 +53,70 @@ pub(super) fn read(item: &Item, context: &Context, node_ips: &[IpAddr]) -> Resul
     };
     let exclusive = matches!(gobgpd, Gobgpd::Spawn(_));
     let [next_hop_ipv4, next_hop_ipv6] = next_hops(table.get("nextHop"), &mut taken)?;
-    const PEERS: &str = "a list of peers, each a mapping with at least address and asn";
     let items = match table.get("peers") {
         Some(list) if exclusive => list.filled_list(PEERS)?,
         Some(list) => list.list(PEERS)?,
         None if exclusive => return Err(table.missing("peers", PEERS)),
         None => Vec::new(),
     };
-    let mut peers: Vec<PeerEntry> = Vec::new();
-    for item in &items {
-        let entry = peer(item, asn, next_hop_ipv6, context, &mut taken)?;
-        let same = |other: &PeerEntry| other.name == entry.name && other.node_selector == entry.node_selector;
-        if let Some(first) = peers.iter().position(same) {
-            let first = items[first].key();
-            return Err(item.mistake(format_args!(
-                "has the address {} of {first}; allowed: one peer per address, or each with a nodeSelector of its own",
-                entry.name
-            )));
-        }
-        peers.push(entry);
-    }
-    let settings = BgpSettings {
+    let max_specifics = table.read("maxSpecifics", |item| item.number(0..=100_000, "a number of routes"))?;
+    let mut settings = BgpSettings {
         asn,
         router_id,
         listen_port: table.read("listenPort", listen_port)?.flatten(),
         exclusive,
         next_hop_ipv4,
         next_hop_ipv6,
-        attributes: Attributes {
-            communities: table.read("communities", value::communities)?.unwrap_or_default(),
-            ..Attributes::default()
-        },
-        max_specifics: MAX_SPECIFICS,
-        peers,
+        attributes: attributes::read(&table)?,
+        max_specifics: max_specifics.unwrap_or(MAX_SPECIFICS),
+        peers: Vec::new(),
     };
-    Ok(Section { settings, gobgpd, taken })
+    let located = items.iter().map(|item| peer::read(item, Some(context))).collect::<Result<Vec<_>, _>>()?;
+    settings.peers = located.iter().map(|located| located.fit(&settings)).collect::<Result<_, _>>()?;
+    peer::check_distinct(&items, &settings.peers)?;
+    taken.extend(located.iter().flat_map(|located| located.taken.iter().cloned()));
+    if let Some(item) = table.get("prepend").filter(|_| settings.attributes.prepends()) {
+        check_prepend(item, &settings)?;
+    }
+    let secret = located.iter().find_map(Located::secret).cloned();
+    Ok(Section { settings, gobgpd, taken, secret })
+}
+
+/// Refuses prepends, asked for at `item` of routes that all peers are sent, while a peer would drop such routes as loops.
+pub(super) fn check_prepend(item: &Item, settings: &BgpSettings) -> Result<(), Mistake> {
+    match settings.peers.iter().find(|entry| entry.peer.asn == settings.asn) {
+        Some(PeerEntry { name, .. }) => Err(item.conflict(
+            format_args!("while the peer {name} is in the same AS and would drop such routes as loops"),
+            "prepend where all peers are in other ASes, or for single peers",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The peers that the annotation of a Node holds, each as it stands by itself; or the first mistake in words: what was
+/// found, and what is allowed.
+pub(crate) fn annotated_peers(text: &str) -> Result<Vec<PeerEntry>, (String, String)> {
+    let read = || {
+        let tree = yaml::parse(text)?;
+        let items = Item::root(&tree).list(PEERS)?;
+        let located = items.iter().map(|item| peer::read(item, None)).collect::<Result<Vec<_>, _>>()?;
+        let entries: Vec<PeerEntry> = located.into_iter().map(|located| located.entry).collect();
+        peer::check_distinct(&items, &entries)?;
+        Ok(entries)
+    };
+    read().map_err(in_words)
+}
+
+/// The AS number that the annotation of a Node holds; or what was found, and what is allowed.
+pub(crate) fn annotated_asn(text: &str) -> Result<u32, (String, String)> {
+    yaml::parse(text).and_then(|tree| value::asn(&Item::root(&tree))).map_err(in_words)
+}
+
+/// A mistake in an annotation: where and what, and what is allowed.
+fn in_words(mistake: Mistake) -> (String, String) {
+    let (found, allowed) = mistake.text.split_once("; allowed: ").unwrap_or((&mistake.text, "YAML"));
+    let found = format!("mistaken in line {}, column {}: {found}", mistake.at.line, mistake.at.column);
+    (found, allowed.to_owned())
 }
 
 fn router_id(item: &Item) -> Result<Ipv4Addr, Mistake> {
@@ -142,76 +180,4 @@ fn next_hops(item: Option<&Item>, taken: &mut Vec<Taken>) -> Result<[NextHop; 2]
         Ok(NextHop::Address(address))
     };
     Ok([read("ipv4", Family::Ipv4)?, read("ipv6", Family::Ipv6)?])
-}
-
-/// One entry, of a speaker in `own_asn`.
-fn peer(
-    item: &Item,
-    own_asn: u32,
-    next_hop_ipv6: NextHop,
-    context: &Context,
-    taken: &mut Vec<Taken>,
-) -> Result<PeerEntry, Mistake> {
-    let table = item.table(&[
-        "address",
-        "asn",
-        "port",
-        "localAddress",
-        "holdTime",
-        "keepalive",
-        "passwordFile",
-        "passwordEnv",
-        "multihop",
-        "nodeSelector",
-    ])?;
-    const ADDRESS: &str = "the peer's IP address";
-    let address_item = table.require("address", ADDRESS)?;
-    let address = value::address(address_item, ADDRESS, true)?;
-    taken.push((address, address_item.key().to_owned()));
-    let asn = value::asn(table.require("asn", "the peer's AS number")?)?;
-    let local_address = table.read("localAddress", |item| {
-        let allowed = format!("an {} address of this node, as the peer has one", Family::of(address));
-        let local = value::address(item, &allowed, true)?;
-        if Family::of(local) != Family::of(address) {
-            return Err(item.refuse(allowed));
-        }
-        taken.push((local, item.key().to_owned()));
-        Ok(local)
-    })?;
-    let families = match address {
-        // An IPv4 session carries IPv6 only where the next hop is given: see `ranges::check_announceable`.
-        IpAddr::V4(_) if next_hop_ipv6 != NextHop::Own => BTreeSet::from(Family::ALL),
-        _ => BTreeSet::from([Family::of(address)]),
-    };
-    let default = Peer::new(asn, families);
-    // RFC 4271 section 4.2: 0 or at least 3 s. 0 would never notice a dead peer.
-    let hold_time = table.read("holdTime", |item| value::seconds(item, 3, 65535))?.unwrap_or(default.hold_time);
-    // RFC 4271 section 4.4: a third of the hold time at most.
-    let longest = hold_time.as_secs() / 3;
-    let keepalive = table.read("keepalive", |item| {
-        value::seconds(item, 1, longest).map_err(|_| {
-            item.refuse(format_args!(
-                "whole seconds from 1s to {longest}s, a third of holdTime ({}s)",
-                hold_time.as_secs()
-            ))
-        })
-    })?;
-    let multihop = table.read("multihop", |item| {
-        let ttl = item.number(2..=255, "a TTL")?;
-        if asn == own_asn {
-            return Err(item.conflict("while the peer is in the same AS", "multihop only for peers of another AS"));
-        }
-        Ok(ttl)
-    })?;
-    let peer = Peer {
-        port: table.read("port", value::port)?.unwrap_or(default.port),
-        local_address,
-        hold_time,
-        keepalive: keepalive.unwrap_or(Duration::from_secs(longest)),
-        password: password::read(&table, context)?,
-        ttl: multihop.map_or(Ttl::Default, Ttl::Multihop),
-        ..default
-    };
-    let node_selector = table.read("nodeSelector", labels::selector)?.unwrap_or_default();
-    Ok(PeerEntry { node_selector, ..PeerEntry::new(address, peer) })
 }

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::item::{Item, Mistake};
-use super::{labels, value};
+use super::{attributes, bgp, labels, value};
 use crate::model::Family;
-use crate::model::bgp::{Attributes, NextHop};
+use crate::model::bgp::NextHop;
 use crate::model::settings::{Announce, BgpSettings, Range, Use};
 
 /// An address that is in use for something else than a VIP, and what for.
@@ -14,6 +14,8 @@ pub(super) type Taken = (IpAddr, String);
 /// A range with the item that names its prefix, for complaints.
 struct Located<'a> {
     prefix: Item<'a>,
+    /// The item of its `prepend`.
+    prepend: Option<Item<'a>>,
     range: Range,
 }
 
@@ -52,22 +54,20 @@ pub(super) fn read<'a>(item: &Item<'a>) -> Result<Ranges<'a>, Mistake> {
 fn range<'a>(item: &Item<'a>, usage: Use) -> Result<Located<'a>, Mistake> {
     let default = if usage == Use::ClusterIp { Announce::Aggregate } else { Announce::Host };
     if !item.is_table() {
-        return Ok(Located { prefix: item.clone(), range: Range::new(value::range(item)?, usage, default) });
+        let range = Range::new(value::range(item)?, usage, default);
+        return Ok(Located { prefix: item.clone(), prepend: None, range });
     }
-    let table = item.table(&["prefix", "announce", "communities", "nodeSelector"])?;
+    let table = item.table(&[&["prefix", "announce", "nodeSelector"], &attributes::KEYS[..]].concat())?;
     let prefix = table.require("prefix", "the range, such as 10.96.0.0/16")?;
     let announce = table.read("announce", |item| {
         item.choice(&[("aggregate", Announce::Aggregate), ("host", Announce::Host), ("none", Announce::None)])
     })?;
     let range = Range {
-        attributes: Attributes {
-            communities: table.read("communities", value::communities)?.unwrap_or_default(),
-            ..Attributes::default()
-        },
+        attributes: attributes::read(&table)?,
         node_selector: table.read("nodeSelector", labels::selector)?.unwrap_or_default(),
         ..Range::new(value::range(prefix)?, usage, announce.unwrap_or(default))
     };
-    Ok(Located { prefix: prefix.clone(), range })
+    Ok(Located { prefix: prefix.clone(), prepend: table.get("prepend").cloned(), range })
 }
 
 impl<'a> Ranges<'a> {
@@ -77,7 +77,7 @@ impl<'a> Ranges<'a> {
 
     fn check_overlap(&self, later: &Located) -> Result<(), Mistake> {
         match self.iter().find(|earlier| earlier.range.prefix.overlaps(later.range.prefix)) {
-            Some(Located { prefix, range }) => {
+            Some(Located { prefix, range, .. }) => {
                 let trouble = format!("which shares addresses with {}, {}", prefix.key(), range.prefix);
                 Err(later.prefix.conflict(trouble, "ranges that are apart"))
             }
@@ -97,11 +97,11 @@ impl<'a> Ranges<'a> {
         };
         let (one, other) = (&earlier.range, &later.range);
         let differs = [
-            (one.announce != other.announce, "announce"),
-            (one.attributes != other.attributes, "communities"),
-            (one.node_selector != other.node_selector, "nodeSelector"),
+            (one.announce != other.announce).then_some("announce"),
+            attributes::differing(&one.attributes, &other.attributes),
+            (one.node_selector != other.node_selector).then_some("nodeSelector"),
         ];
-        if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {
+        if let Some(what) = differs.into_iter().flatten().next() {
             let trouble = format!("which {} has with another {what}", earlier.prefix.key());
             return Err(later.prefix.conflict(trouble, "the same in both lists, since it is one range"));
         }
@@ -112,7 +112,7 @@ impl<'a> Ranges<'a> {
     /// Refuses ranges that are wholly local to this node and hold an address in use: it could reach nothing there. In other
     /// ranges each VIP is looked at by itself.
     pub(super) fn check_taken(&self, taken: &[Taken]) -> Result<(), Mistake> {
-        for Located { prefix, range } in self.iter().filter(|located| located.range.is_whole()) {
+        for Located { prefix, range, .. } in self.iter().filter(|located| located.range.is_whole()) {
             if let Some((address, what)) = taken.iter().find(|(address, _)| range.prefix.contains(*address)) {
                 let or = if range.uses.contains(&Use::ClusterIp) { "" } else { ", or announce: host" };
                 return Err(prefix.conflict(
@@ -124,28 +124,37 @@ impl<'a> Ranges<'a> {
         Ok(())
     }
 
-    /// Refuses ranges whose routes no peer would install.
-    ///
-    /// Next hop self over an IPv4 session becomes `::ffff:a.b.c.d` on an IPv6 path: routers show such a path as best and
-    /// never install it. So IPv6 needs an IPv6 session or a next hop in words. IPv4 goes over IPv4 sessions only.
-    pub(super) fn check_announceable(&self, bgp: &BgpSettings) -> Result<(), Mistake> {
-        let peers = |family| bgp.peers.iter().any(|entry| entry.name.address().map(Family::of) == Some(family));
-        for Located { prefix, range } in self.iter().filter(|located| located.range.announce != Announce::None) {
+    /// Refuses ranges whose routes no peer would install: those of a family that no peer is sent, which follows from the
+    /// peers' families, and with those from the next hops ([`BgpSettings::fit`]); and prepends that peers in the own AS
+    /// would take for loops.
+    pub(super) fn check_announceable(&self, settings: &BgpSettings) -> Result<(), Mistake> {
+        let is_sent = |family| settings.peers.iter().any(|entry| entry.peer.families.contains(&family));
+        for Located { prefix, range, prepend } in self.iter().filter(|l| l.range.announce != Announce::None) {
             match range.prefix.family() {
-                Family::Ipv4 if !bgp.peers.is_empty() && !peers(Family::Ipv4) => {
+                Family::Ipv4 if !settings.peers.is_empty() && !is_sent(Family::Ipv4) => {
                     return Err(prefix.conflict(
-                        "an IPv4 range that no peer would hear of, since all have IPv6 addresses",
-                        "a peer with an IPv4 address in bgp.peers, or announce: none for this range",
+                        "an IPv4 range that no peer would hear of, since none has the family ipv4",
+                        "a peer with an IPv4 address in bgp.peers or with families: [ipv4, ipv6], or announce: none for \
+                         this range",
                     ));
                 }
-                Family::Ipv6 if !peers(Family::Ipv6) && bgp.next_hop_ipv6 == NextHop::Own => {
+                Family::Ipv6 if !is_sent(Family::Ipv6) && settings.next_hop_ipv6 == NextHop::Own => {
                     return Err(prefix.conflict(
-                        "an IPv6 range that no router would install, since no peer has an IPv6 address and \
+                        "an IPv6 range that no router would install, since no peer has the family ipv6 and \
                          bgp.nextHop.ipv6 is self",
                         "a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range",
                     ));
                 }
+                Family::Ipv6 if !settings.peers.is_empty() && !is_sent(Family::Ipv6) => {
+                    return Err(prefix.conflict(
+                        "an IPv6 range that no peer would hear of, since none has the family ipv6",
+                        "a peer with ipv6 among its families, or announce: none for this range",
+                    ));
+                }
                 _ => {}
+            }
+            if let Some(item) = prepend.as_ref().filter(|_| range.attributes.prepends()) {
+                bgp::check_prepend(item, settings)?;
             }
         }
         Ok(())

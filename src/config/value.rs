@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::item::{Item, Mistake};
-use crate::model::Prefix;
-use crate::model::bgp::Community;
+use crate::model::bgp::{Community, LargeCommunity};
 use crate::model::ipvs::Scheduler;
 use crate::model::prefix::PrefixError;
+use crate::model::{Family, Prefix};
 
 /// An autonomous system number that a speaker may have.
 pub(super) fn asn(item: &Item) -> Result<u32, Mistake> {
@@ -124,15 +125,37 @@ pub(super) fn ports(item: &Item, least: u16) -> Result<(u16, u16), Mistake> {
 
 /// A list of standard communities.
 pub(super) fn communities(item: &Item) -> Result<BTreeSet<Community>, Mistake> {
-    const ALLOWED: &str = "a community such as 65001:100 (two numbers up to 65535)";
-    let mut communities = BTreeSet::new();
-    for item in item.list("a list of communities such as [65001:100]")? {
-        let community = item.parse(ALLOWED, |text| text.parse().ok())?;
-        if !communities.insert(community) {
-            return Err(item.conflict("for the second time", "each community once"));
+    const ALLOWED: &str = "a community such as 65001:100 (two numbers up to 65535) or no-export";
+    distinct(item, "a list of communities such as [65001:100]", ALLOWED, "each community once")
+}
+
+/// A list of large communities.
+pub(super) fn large_communities(item: &Item) -> Result<BTreeSet<LargeCommunity>, Mistake> {
+    const ALLOWED: &str = "a large community such as 65001:1:100 (three numbers up to 4294967295)";
+    distinct(item, "a list of large communities such as [65001:1:100]", ALLOWED, "each community once")
+}
+
+/// The address families of a session.
+pub(super) fn families(item: &Item) -> Result<BTreeSet<Family>, Mistake> {
+    const LIST: &str = "a list of ipv4, ipv6 or both";
+    let mut families = BTreeSet::new();
+    for item in item.filled_list(LIST)? {
+        if !families.insert(item.choice(&[("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)])?) {
+            return Err(item.conflict("for the second time", "each family once"));
         }
     }
-    Ok(communities)
+    Ok(families)
+}
+
+/// A list of texts that mean something else each.
+fn distinct<T: FromStr + Ord>(item: &Item, list: &str, allowed: &str, once: &str) -> Result<BTreeSet<T>, Mistake> {
+    let mut values = BTreeSet::new();
+    for item in item.list(list)? {
+        if !values.insert(item.parse(allowed, |text| text.parse().ok())?) {
+            return Err(item.conflict("for the second time", once));
+        }
+    }
+    Ok(values)
 }
 
 /// The name of an IPVS scheduler; whether this kernel has it is not known here.

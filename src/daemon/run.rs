@@ -1,5 +1,6 @@
 //! `vipcast run`: the agent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +70,9 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
         }
         Source::Manifests(_) => None,
     };
-    tasks.spawn(source.watch(config.settings.clone(), changes.clone()));
+    let (secrets, wanted) = watch::channel(BTreeSet::new());
+    wheel.secrets = Some(secrets);
+    tasks.spawn(source.watch(config.settings.clone(), wanted, changes.clone()));
     let spawns = own_speaker && matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
     let keeper = spawns.then(|| tasks.spawn(keep_speaker(config.clone())));
     tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));

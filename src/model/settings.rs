@@ -1,10 +1,13 @@
 //! The part of the configuration that decisions depend on. `config` builds it from the file; no strings past there.
 
+mod fit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+pub use self::fit::Misfit;
 use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
@@ -102,6 +105,9 @@ pub enum Use {
 }
 
 impl Use {
+    /// All of them.
+    pub const ALL: [Use; 3] = [Use::ClusterIp, Use::ExternalIp, Use::LoadBalancerIp];
+
     /// The key of the file that has the ranges for it.
     pub fn key(self) -> &'static str {
         match self {

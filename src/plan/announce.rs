@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::bgp::{Bgp, PeerName};
+use crate::model::bgp::{Bgp, Peer, PeerName};
 use crate::model::settings::{Announce, BgpSettings, Range};
 use crate::model::{Prefix, Time};
 
@@ -35,7 +35,8 @@ impl Planner {
                 self.send_all(steps, now, draft);
             }
             Some(_) => self.plan_routes(now, draft),
-            None if self.role != Role::Serving => {}
+            // What the Node's annotations say is known with the first list: until then the identity could be another one.
+            None if self.role != Role::Serving || !self.cluster.is_listed() => {}
             None => {
                 let steps = self.identity_steps();
                 self.send_all(steps, now, draft);
@@ -73,7 +74,9 @@ impl Planner {
         };
         match actual.global {
             None => vec![Step::StartBgp(wanted)],
-            Some(running) if running != wanted && settings.exclusive => vec![Step::StopBgp],
+            Some(running) if running != wanted && settings.exclusive && !self.is_overridden_blindly() => {
+                vec![Step::StopBgp]
+            }
             Some(running) if running == wanted => {
                 let rejected = bgp::rejected(settings, &self.peers, actual);
                 let is_due = actual.rejected != rejected;
@@ -139,7 +142,7 @@ impl Planner {
     }
 
     /// The range in which `prefix` is to be announced, or why it must not be.
-    fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
+    pub(super) fn wanted_in(&self, prefix: Prefix) -> Result<&Range, String> {
         if let Role::StandingBy(reason) = &self.role {
             return Err(reason.clone());
         }
@@ -201,11 +204,21 @@ impl Planner {
         if !self.is_started() || actual.rejected != bgp::rejected(settings, &self.peers, actual) {
             return Vec::new();
         }
-        let wrong = actual.peers.iter().filter(|(name, peer)| self.peers.get(name) != Some(peer));
-        let free = |name: &PeerName| !actual.peers.contains_key(name) && !actual.foreign_peers.contains(name);
+        let may_tell = |name: &PeerName| !self.held.contains_key(name);
+        let is_wrong = |name: &PeerName, peer: &Peer| may_tell(name) && self.peers.get(name) != Some(peer);
+        let wrong = actual.peers.iter().filter(|(name, peer)| is_wrong(name, peer) && !self.is_overridden_blindly());
+        let free = |name: &PeerName| {
+            may_tell(name) && !actual.peers.contains_key(name) && !actual.foreign_peers.contains(name)
+        };
         let missing = self.peers.iter().filter(|(name, _)| free(name));
         let delete = wrong.map(|(name, _)| Step::DeletePeer(name.clone()));
         delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
+    }
+
+    /// Do the annotations of the Node say something of BGP that has not been understood since the start? What an earlier run
+    /// told gobgpd because of them must stay.
+    fn is_overridden_blindly(&self) -> bool {
+        self.cluster.node().is_some_and(|node| node.bgp.is_blind())
     }
 
     /// Once peers had time to hear the withdrawals, they are removed, and then the import policy; a gobgpd that is ours

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::bgp::{PeerName, Session};
+use crate::model::bgp::{Path, PeerName, Session};
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::nft::Elements;
 use crate::model::node::Host;
@@ -131,6 +131,8 @@ pub(super) struct SpeakerBook {
     pub(super) wide: BTreeSet<Prefix>,
     /// Paths that this agent sent or found: they stay ours when the range that they were for is gone.
     pub(super) ours: BTreeSet<Prefix>,
+    /// Local paths of somebody else's, as read the last time.
+    pub(super) foreign: BTreeMap<Prefix, Path>,
     /// How the infrastructure of each range stood in the last pass.
     pub(super) footings: BTreeMap<Prefix, Footing>,
 }

@@ -1,5 +1,6 @@
 //! Every fact that decisions depend on enters as a [`Change`]: objects, outcomes of steps, notifications, commands.
 
+use super::explain::Asked;
 use super::step::Report;
 use crate::model::bgp::{PeerName, SecretKey, Session};
 use crate::model::load::Load;
@@ -32,6 +33,8 @@ pub enum Change {
     Settings(Box<Settings>),
     /// What a Secret holds that a peer's password comes from, or why it cannot be had.
     Secret(SecretKey, Result<Secret, String>),
+    /// Somebody asks for an explanation, which [`Plan::answers`](super::Plan::answers) has under this number.
+    Explain(u64, Asked),
     /// The agent is to leave in this way.
     Leave(Leave),
     /// The agent is told to end (SIGTERM): it leaves as what is known of its Node asks for, and in this way while that is

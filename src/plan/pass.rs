@@ -5,13 +5,16 @@
 //! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
 //! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::Time;
+use crate::model::bgp::SecretKey;
 use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
 use super::change::Leave;
+use super::explain::{Explanation, Unknown};
 use super::health::Health;
 use super::memory::Key;
 use super::news::News;
@@ -35,8 +38,21 @@ pub struct Plan {
     pub notices: Vec<Notice>,
     /// The health check ports, where something about them changed.
     pub health: Option<Health>,
+    /// The explanations that were asked for and are ready.
+    pub answers: Vec<Answer>,
+    /// The Secrets that have to be told from now on, where they are others than before.
+    pub secrets: Option<BTreeSet<SecretKey>>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
+}
+
+/// The answer to [`Change::Explain`](super::Change::Explain).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The number under which it was asked for.
+    pub ticket: u64,
+    /// The explanation.
+    pub explanation: Result<Explanation, Unknown>,
 }
 
 /// How many steps each executor may have under way: enough to keep it busy, few enough that a withdrawal or an urgent
@@ -90,10 +106,14 @@ impl Planner {
         for next in [self.memory.next_alarm(), held, drained, Some(self.next_resync)].into_iter().flatten() {
             draft.wake(next);
         }
+        let answers = self.answers(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
+        let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
+        self.asked_secrets.clone_from(&self.wanted_secrets);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
-        Plan { steps: draft.steps, wake_at: draft.wake_at, news, latencies: draft.latencies, notices, health, finished }
+        let Draft { steps, wake_at, latencies } = draft;
+        Plan { steps, wake_at, news, latencies, notices, health, answers, secrets, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was

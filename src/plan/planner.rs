@@ -1,20 +1,23 @@
 //! The planner: everything known, and what follows from it. Changes go in, steps come out; nothing here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::Load;
+use crate::model::settings::Misfit;
 use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave};
+use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::peers::Held;
 use super::problem::Notice;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
@@ -24,6 +27,9 @@ use super::surroundings::Surroundings;
 /// Everything known, and the memory of what was tried. See the module `pass` for what it decides.
 #[derive(Debug, Clone)]
 pub struct Planner {
+    /// As configured.
+    pub(super) configured: Settings,
+    /// The same with what the annotations of this node's Node say in its place: this is in force.
     pub(super) settings: Settings,
     pub(super) cluster: Cluster,
     pub(super) ledger: Ledger,
@@ -32,6 +38,14 @@ pub struct Planner {
     pub(super) here: Surroundings,
     /// The peers that this node has by its labels; none before these are known.
     pub(super) peers: BTreeMap<PeerName, Peer>,
+    /// Those of them that gobgpd is not told of.
+    pub(super) held: BTreeMap<PeerName, Held>,
+    /// Peers that do not go with the rest of the settings.
+    pub(super) misfits: BTreeMap<PeerName, Misfit>,
+    /// The Secrets that passwords come from.
+    pub(super) wanted_secrets: BTreeSet<SecretKey>,
+    /// The same as it was told last.
+    pub(super) asked_secrets: BTreeSet<SecretKey>,
     /// What the Secrets hold that passwords come from, or why that cannot be had.
     pub(super) secrets: BTreeMap<SecretKey, Result<Secret, String>>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
@@ -43,12 +57,16 @@ pub struct Planner {
     pub(super) memory: Memory,
     /// Ranges and claims have been worked out at least once.
     pub(super) derived: bool,
+    /// The settings are others than those that claims were worked out with.
+    pub(super) unsettled: bool,
     pub(super) leaving: Option<Leave>,
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
     /// Something about health check ports changed since they were told.
     pub(super) health_changed: bool,
+    /// Explanations that somebody waits for.
+    pub(super) inquiries: Vec<Inquiry>,
     pub(super) news: Vec<News>,
     pub(super) notices: Vec<Notice>,
 }
@@ -59,10 +77,15 @@ impl Planner {
         let next_resync = now + settings.resync;
         let cluster = Cluster::seen_from(&settings.node);
         let mut planner = Planner {
+            configured: settings.clone(),
             settings,
             cluster,
             role: Role::Unknown,
             peers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            misfits: BTreeMap::new(),
+            wanted_secrets: BTreeSet::new(),
+            asked_secrets: BTreeSet::new(),
             secrets: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),
@@ -79,10 +102,12 @@ impl Planner {
             },
             memory: Memory::default(),
             derived: false,
+            unsettled: false,
             leaving: None,
             next_resync,
             load: Load::default(),
             health_changed: false,
+            inquiries: Vec::new(),
             news: Vec::new(),
             notices: Vec::new(),
         };
@@ -115,15 +140,12 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
-            Change::Settings(settings) => {
-                self.settings = *settings;
-                self.derive_role();
-                self.derive_ranges(now);
-            }
+            Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Secret(key, value) => {
                 self.secrets.insert(key, value);
                 self.derive_role();
             }
+            Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
                 let leave = farewell(&self.settings, &self.cluster, configured);

@@ -11,6 +11,7 @@ use crate::model::{Family, State, Time};
 
 use super::change::Change;
 use super::enact::enact;
+use super::explain::{Asked, Explanation, Unknown};
 use super::news::News;
 use super::planner::Planner;
 use super::step::{Executor, HostReading, Observation, Outcome, Report, Step};
@@ -137,14 +138,39 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
 /// Lets `planner` read all of `node`, and performs nothing.
 pub fn look(planner: &mut Planner, node: &mut ModelNode, now: Time) {
     for _ in 0..MOST_PASSES {
-        let steps = planner.plan(now).steps;
-        let mut readings = steps.into_iter().filter(Step::is_read).peekable();
-        if readings.peek().is_none() {
+        let plan = planner.plan(now);
+        if !read(planner, node, plan.steps, now) {
             return;
         }
-        for step in readings {
-            let outcome = node.perform_one(&step);
-            planner.apply(Change::Report(Report { step, outcome }), now);
+    }
+}
+
+/// Asks `planner` for an explanation, with readings of `node` where it wants them; nothing else is performed.
+///
+/// # Errors
+/// If nothing is known by that name.
+pub fn ask(planner: &mut Planner, node: &mut ModelNode, asked: Asked, now: Time) -> Result<Explanation, Unknown> {
+    planner.apply(Change::Explain(0, asked), now);
+    let mut now = now;
+    for _ in 0..MOST_PASSES {
+        let mut plan = planner.plan(now);
+        if let Some(answer) = plan.answers.pop() {
+            return answer.explanation;
+        }
+        if !read(planner, node, plan.steps, now) {
+            now = plan.wake_at.unwrap_or(now);
         }
     }
+    Err(Unknown::new("there is no answer"))
+}
+
+/// Performs those of `steps` that only look, and tells `planner`; false if there is none.
+fn read(planner: &mut Planner, node: &mut ModelNode, steps: Vec<Step>, now: Time) -> bool {
+    let mut any = false;
+    for step in steps.into_iter().filter(Step::is_read) {
+        any = true;
+        let outcome = node.perform_one(&step);
+        planner.apply(Change::Report(Report { step, outcome }), now);
+    }
+    any
 }

@@ -15,6 +15,7 @@ use super::step::{HostReading, Observation, Outcome, Report, Step, Target};
 
 impl Planner {
     pub(super) fn on_report(&mut self, report: Report, now: Time) {
+        self.note_reading(&report);
         let Report { step, outcome } = report;
         let key = step.key();
         self.memory.returned(&key);
@@ -224,7 +225,10 @@ impl Planner {
                     return;
                 }
                 let mut found = *found;
-                found.paths.retain(|prefix, _| self.owns_path(*prefix) || self.speaker.ours.contains(prefix));
+                let is_ours = |prefix| self.owns_path(prefix) || self.speaker.ours.contains(&prefix);
+                let (ours, foreign) = found.paths.into_iter().partition(|(prefix, _)| is_ours(*prefix));
+                found.paths = ours;
+                self.speaker.foreign = foreign;
                 self.speaker.ours = found.paths.keys().copied().collect();
                 let known = self.actual.bgp.as_ref().map(|bgp| &bgp.paths);
                 if known.is_none_or(|paths| paths.keys().any(|prefix| !found.paths.contains_key(prefix))) {

@@ -98,6 +98,7 @@ impl Agent {
             speaker: mpsc::channel(1).0,
             notices: Some(notices),
             health: None,
+            secrets: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

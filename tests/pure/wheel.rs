@@ -108,6 +108,7 @@ impl Rig {
             let mut wheel = Wheel {
                 notices: None,
                 health: None,
+                secrets: None,
                 changes: receiver,
                 questions: asked,
                 kernel: kernel_queue,
@@ -352,6 +353,7 @@ async fn without_sources_the_loop_ends() {
     let mut wheel = Wheel {
         notices: None,
         health: None,
+        secrets: None,
         changes: receiver,
         questions: asked,
         kernel,
@@ -376,6 +378,7 @@ async fn without_bgp_the_loop_needs_no_gobgpd() {
     let mut wheel = Wheel {
         notices: None,
         health: None,
+        secrets: None,
         changes: receiver,
         questions: asked,
         kernel,

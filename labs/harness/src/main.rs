@@ -31,7 +31,9 @@ enum Action {
     Demo,
     /// Build the benchmarks and run them.
     Bench {
-        /// Arguments for the benchmarks.
+        /// The one to run, if not all: `ipvs` or `routes`.
+        name: Option<String>,
+        /// Arguments for it.
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
@@ -119,7 +121,7 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
-        Action::Bench { arguments } => suites::bench(&arguments),
+        Action::Bench { name, arguments } => suites::bench(name.as_deref(), &arguments),
         Action::Demo => demo::run(),
         Action::Test(Tests { suites, kubernetes, arguments }) => {
             suites::run(&suites, kubernetes.as_deref(), &arguments)

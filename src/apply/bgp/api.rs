@@ -1,11 +1,12 @@
 //! What vipcast asks of gobgpd, whatever the version of its API: each version is one implementation of [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use futures::stream::BoxStream;
 
-use crate::model::Prefix;
-use crate::model::bgp::{Global, Path, Peer, PeerName, Session};
+use crate::model::bgp::{Export, Flavour, Global, Path, Peer, PeerName, SessionState};
+use crate::model::{Family, Prefix};
 
 /// Why gobgpd did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +17,9 @@ pub(crate) enum Failure {
     /// Nobody listens where its API should be: the socket is missing, or the connection is refused.
     #[error("{0}")]
     Absent(String),
+    /// gobgpd does not speak this version of the API, and did nothing.
+    #[error("{0}")]
+    Unspoken(String),
     /// gobgpd is not as the caller believed.
     #[error("{0}")]
     Moved(String),
@@ -31,13 +35,48 @@ pub(crate) struct Peers {
     pub(crate) ours: BTreeMap<PeerName, Peer>,
     /// All others.
     pub(crate) foreign: BTreeSet<PeerName>,
+    /// The sessions with all of them.
+    pub(crate) sessions: BTreeMap<PeerName, Listed>,
+}
+
+impl Peers {
+    /// Are routes exchanged with this peer?
+    pub(crate) fn is_established(&self, name: &PeerName) -> bool {
+        self.sessions.get(name).is_some_and(|listed| listed.state == SessionState::Established)
+    }
+}
+
+/// What gobgpd lists about a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Its state.
+    pub(crate) state: SessionState,
+    /// Why gobgpd does not try to establish it.
+    pub(crate) shut: Option<&'static str>,
+    /// When it came up, in seconds since 1970, while it is established.
+    pub(crate) since: Option<i64>,
+    /// This node's end, while it is established.
+    pub(crate) local_address: Option<IpAddr>,
+    /// The families that both sides carry, while it is established.
+    pub(crate) families: BTreeSet<Family>,
+    /// NOTIFICATIONs since the peer was added.
+    pub(crate) notifications: Notifications,
+}
+
+/// How many NOTIFICATION messages there were (RFC 4271 section 4.5): each ends a session, or an attempt at one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Notifications {
+    /// From the peer.
+    pub(crate) received: u64,
+    /// From gobgpd.
+    pub(crate) sent: u64,
 }
 
 /// What gobgpd tells unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A session has this state.
-    Session(PeerName, Session),
+    /// A session has this state. (GoBGP 4.8 knows why, and does not tell: its message has fields for it that stay empty.)
+    Session(PeerName, SessionState),
     /// The local path of a prefix is this now, or gone.
     Path(Prefix, Option<Path>),
 }
@@ -48,6 +87,9 @@ pub(crate) enum Event {
 /// a peer in place (GoBGP before 3.15 resets the session even if nothing changes).
 #[tonic::async_trait]
 pub(crate) trait Api: Send + Sync {
+    /// The version.
+    fn flavour(&self) -> Flavour;
+
     /// Who gobgpd is; `None` before its BGP was started.
     async fn identity(&mut self) -> Result<Option<Global>, Failure>;
 
@@ -66,6 +108,28 @@ pub(crate) trait Api: Send + Sync {
     /// Puts a policy first that rejects what comes from just these neighbours; for none, removes ours. Policies of
     /// others stay as they are, in their order.
     async fn reject_imports(&mut self, neighbors: &BTreeSet<Prefix>) -> Result<(), Failure>;
+
+    /// What is changed on the way to which peer, in the form of [`Bgp::exports`].
+    ///
+    /// [`Bgp::exports`]: crate::model::bgp::Bgp::exports
+    async fn exports(&mut self) -> Result<Option<BTreeMap<IpAddr, Export>>, Failure>;
+
+    /// Puts a policy first that makes just these changes on the way out, and has everything sent again to those of `ours`,
+    /// the peers of ours with an established session, for whom that changes something; for none, removes all that does
+    /// so. Policies of others stay as they are, in their order. There is no moment in between when no such policy is in
+    /// force.
+    async fn set_exports(
+        &mut self,
+        exports: &BTreeMap<IpAddr, Export>,
+        ours: &BTreeSet<PeerName>,
+    ) -> Result<(), Failure>;
+
+    /// Sends a peer everything again.
+    async fn resend(&mut self, name: &PeerName) -> Result<(), Failure>;
+
+    /// The paths that gobgpd sends to a peer with an established session, for these prefixes or for all.
+    async fn sent(&mut self, name: &PeerName, of: Option<&BTreeSet<Prefix>>)
+    -> Result<BTreeMap<Prefix, Path>, Failure>;
 
     /// All peers.
     async fn peers(&mut self) -> Result<Peers, Failure>;

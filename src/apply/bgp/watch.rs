@@ -1,6 +1,7 @@
 //! The sensor: is gobgpd there, what do its sessions do, and did somebody else change it?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
-use super::api::{Api, Event, Failure};
-use super::{Endpoint, Ledger, connect};
-use crate::model::bgp::{Global, PeerName};
+use super::api::{Api, Event, Failure, Listed};
+use super::dial::dial;
+use super::tally::Tally;
+use super::{Endpoint, Ledger};
+use crate::model::Prefix;
+use crate::model::bgp::{Export, Flavour, Global, Peer, PeerName};
 use crate::plan::Change;
 
 /// The first pause before another attempt to reach gobgpd; it doubles each time.
@@ -20,19 +24,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often gobgpd is asked for what it tells of by no event: whether it still answers, who it is, who its peers are.
+/// How often gobgpd is asked for what it tells of by no event: whether it still answers, who it is, its peers and policies.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// Tells through `changes` what happens in the gobgpd at `endpoint`, until nobody listens any more: that it came up, went
-/// down or is gone (with each end of the connection, so that a quick restart is seen as two of them), the state of each
-/// session on coming up and whenever it changes, and that something was changed which `ledger`, the [`Ledger`] of the one
+/// down or is gone (with each end of the connection, so that a quick restart is seen as two of them), each session on
+/// coming up and whenever something about it changes, and that something was changed which `ledger`, the [`Ledger`] of the one
 /// [`Speaker`](super::Speaker), does not account for.
 pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) {
     let mut last = None;
     let mut pause = FIRST_PAUSE;
+    let mut tally = Tally::default();
     loop {
-        let mut sensor = Sensor { ledger: &ledger, changes: &changes, up: false };
-        let failure = match sensor.follow(connect(&endpoint)).await {
+        let mut sensor = Sensor { ledger: &ledger, changes: &changes, tally: &mut tally, up: false };
+        let failure = match sensor.follow(&endpoint).await {
             ControlFlow::Break(()) => return,
             ControlFlow::Continue(failure) => failure,
         };
@@ -62,6 +67,7 @@ pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) 
 struct Sensor<'a> {
     ledger: &'a Ledger,
     changes: &'a Sender<Change>,
+    tally: &'a mut Tally,
     up: bool,
 }
 
@@ -70,24 +76,34 @@ type Flow<T> = ControlFlow<(), T>;
 
 impl Sensor<'_> {
     /// Follows one connection to its end and says why it ended.
-    async fn follow(&mut self, mut api: Box<dyn Api>) -> Flow<Failure> {
+    async fn follow(&mut self, endpoint: &Endpoint) -> Flow<Failure> {
         let connected = async {
+            let mut api = dial(endpoint).await?;
             let events = api.watch().await?;
-            Ok((events, probe(&mut *api).await?))
+            let seen = probe(&mut *api).await?;
+            Ok((api, events, seen))
         };
-        let (mut events, mut seen) = match connected.await {
+        let (mut api, mut events, (mut seen, listed)) = match connected.await {
             Ok(connected) => connected,
             Err(failure) => return ControlFlow::Continue(failure),
         };
         self.send(Change::SpeakerUp).await?;
         self.up = true;
+        self.look(&listed).await?;
 
         let mut ticks = tokio::time::interval_at(Instant::now() + PROBE, PROBE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(Event::Session(peer, session))) => self.send(Change::Session(peer, session)).await?,
+                    Some(Ok(Event::Session(peer, state))) => match api.peers().await {
+                        Ok(peers) => {
+                            if let Some(session) = self.tally.hear(&peer, state, peers.sessions.get(&peer)) {
+                                self.send(Change::Session(peer, session)).await?;
+                            }
+                        }
+                        Err(failure) => return ControlFlow::Continue(failure),
+                    },
                     Some(Ok(Event::Path(prefix, path))) => {
                         if self.ledger.is_news(prefix, path.as_ref()) {
                             self.send(Change::SpeakerMoved).await?;
@@ -97,16 +113,26 @@ impl Sensor<'_> {
                     None => return ControlFlow::Continue(Failure::Unreachable("it closed the connection".to_owned())),
                 },
                 _ = ticks.tick() => match probe(&mut *api).await {
-                    Ok(found) if found == seen => {}
-                    Ok(found) => {
-                        seen = found;
-                        self.send(Change::SpeakerMoved).await?;
+                    Ok((found, listed)) => {
+                        self.look(&listed).await?;
+                        if found != seen {
+                            seen = found;
+                            self.send(Change::SpeakerMoved).await?;
+                        }
                     }
                     Err(failure) => return ControlFlow::Continue(failure),
                 },
                 () = self.changes.closed() => return ControlFlow::Break(()),
             }
         }
+    }
+
+    /// Tells what is new in the sessions that are listed.
+    async fn look(&mut self, listed: &BTreeMap<PeerName, Listed>) -> Flow<()> {
+        for (peer, session) in self.tally.look(listed) {
+            self.send(Change::Session(peer, session)).await?;
+        }
+        ControlFlow::Continue(())
     }
 
     async fn send(&self, change: Change) -> Flow<()> {
@@ -117,9 +143,23 @@ impl Sensor<'_> {
     }
 }
 
-/// What no event tells of.
-async fn probe(api: &mut dyn Api) -> Result<(Option<Global>, BTreeSet<PeerName>), Failure> {
+/// How gobgpd is configured, which no event tells of.
+#[derive(PartialEq, Eq)]
+struct Configuration {
+    flavour: Flavour,
+    global: Option<Global>,
+    ours: BTreeMap<PeerName, Peer>,
+    foreign: BTreeSet<PeerName>,
+    rejected: Option<BTreeSet<Prefix>>,
+    exports: Option<BTreeMap<IpAddr, Export>>,
+}
+
+/// Asks for what no event tells of.
+async fn probe(api: &mut dyn Api) -> Result<(Configuration, BTreeMap<PeerName, Listed>), Failure> {
     let global = api.identity().await?;
     let peers = api.peers().await?;
-    Ok((global, peers.ours.into_keys().chain(peers.foreign).collect()))
+    let (rejected, exports) =
+        if global.is_some() { (api.rejected().await?, api.exports().await?) } else { (None, None) };
+    let flavour = api.flavour();
+    Ok((Configuration { flavour, global, ours: peers.ours, foreign: peers.foreign, rejected, exports }, peers.sessions))
 }

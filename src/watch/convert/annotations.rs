@@ -4,12 +4,16 @@
 //! same there, even if it says something wrong: else a slip of the pen would bring back what it was meant to replace. An
 //! annotation that is not understood is reported, and the Service is served as without it.
 
+mod routes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::routes::{announce, announce_nodes, communities, large_communities, local_pref, med, prepend};
 use super::field::BadField;
 use crate::model::ipvs::{Scheduler, ServerFlags};
 use crate::model::service::{Weights, Wishes};
+use crate::model::settings::Use;
 
 /// What all names of ours begin with.
 const OURS: &str = "vipcast.io/";
@@ -18,6 +22,7 @@ const KUBE_ROUTER: &str = "kube-router.io/service.";
 
 const SCHEDULER: &str = "vipcast.io/scheduler";
 const FLAGS: &str = "vipcast.io/scheduler-flags";
+const ANNOUNCE: &str = "vipcast.io/announce";
 
 /// The largest weight: what `ipvsadm` takes.
 const HEAVIEST: u32 = 65_535;
@@ -86,6 +91,58 @@ pub const ANNOTATIONS: &[Annotation] = &[
         read: topology_hints,
     },
     Annotation {
+        name: ANNOUNCE,
+        alias_of: None,
+        values: "true, false",
+        meaning: "`true`: each of its VIPs has a route of its own, also in a range that is announced as an aggregate or not at \
+                  all; `false`: none has, which a range that is announced as an aggregate does not allow",
+        read: |text, asked| Use::ALL.into_iter().try_for_each(|usage| announce(text, usage, asked)),
+    },
+    Annotation {
+        name: "vipcast.io/announce-nodes",
+        alias_of: None,
+        values: "KEY=VALUE with commas, each key once",
+        meaning: "only nodes with these labels announce the routes of its VIPs, as a canary; inside an aggregate they draw \
+                  all of the traffic",
+        read: announce_nodes,
+    },
+    Annotation {
+        name: "vipcast.io/communities",
+        alias_of: None,
+        values: "communities such as 65001:100 or no-export, with commas, up to 32",
+        meaning: "communities of the routes of its VIPs, beside those that the configuration gives them",
+        read: communities,
+    },
+    Annotation {
+        name: "vipcast.io/large-communities",
+        alias_of: None,
+        values: "large communities such as 65001:1:100, with commas, up to 32",
+        meaning: "large communities of these routes, in the same way",
+        read: large_communities,
+    },
+    Annotation {
+        name: "vipcast.io/med",
+        alias_of: None,
+        values: "0 to 4294967295",
+        meaning: "MULTI_EXIT_DISC of these routes, instead of what the configuration says",
+        read: med,
+    },
+    Annotation {
+        name: "vipcast.io/local-pref",
+        alias_of: None,
+        values: "0 to 4294967295",
+        meaning: "LOCAL_PREF of these routes, which only peers of the own AS are sent",
+        read: local_pref,
+    },
+    Annotation {
+        name: "vipcast.io/prepend",
+        alias_of: None,
+        values: "0 to 16",
+        meaning: "how often the own AS number is put in front of the AS path of these routes, beyond the one time that every \
+                  route to another AS has it",
+        read: prepend,
+    },
+    Annotation {
         name: "kube-router.io/service.scheduler",
         alias_of: Some(SCHEDULER),
         values: "rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos",
@@ -112,6 +169,27 @@ pub const ANNOTATIONS: &[Annotation] = &[
         values: "true, false",
         meaning: "`true`: its load-balancer IPs are not served here",
         read: |text, asked| truth(text).map(|is| asked.no_load_balancer_ips = is),
+    },
+    Annotation {
+        name: "kube-router.io/service.advertise.clusterip",
+        alias_of: Some(ANNOUNCE),
+        values: "true, false",
+        meaning: "the same for its ClusterIPs alone",
+        read: |text, asked| announce(text, Use::ClusterIp, asked),
+    },
+    Annotation {
+        name: "kube-router.io/service.advertise.externalip",
+        alias_of: Some(ANNOUNCE),
+        values: "true, false",
+        meaning: "the same for its external IPs alone",
+        read: |text, asked| announce(text, Use::ExternalIp, asked),
+    },
+    Annotation {
+        name: "kube-router.io/service.advertise.loadbalancerip",
+        alias_of: Some(ANNOUNCE),
+        values: "true, false",
+        meaning: "the same for its load-balancer IPs alone",
+        read: |text, asked| announce(text, Use::LoadBalancerIp, asked),
     },
     Annotation {
         name: "kube-router.io/service.hairpin",

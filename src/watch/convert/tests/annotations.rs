@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::model::Selector;
+use crate::model::bgp::{Attributes, Community, LargeCommunity};
 use crate::model::ipvs::{Scheduler, ServerFlags};
-use crate::model::service::{TrafficPolicy, Weights, Wishes};
+use crate::model::service::{Announcing, TrafficPolicy, Weights, Wishes};
+use crate::model::settings::Use;
 use crate::watch::convert::annotations::{ANNOTATIONS, is_read};
 
 /// The Service of type LoadBalancer with these annotations, and what is wrong with it.
@@ -44,6 +47,27 @@ fn hints(are: bool) -> Wishes {
     Wishes { topology_hints: Some(are), ..Wishes::default() }
 }
 
+fn routes(announcing: Announcing) -> Wishes {
+    Wishes { announcing: Some(Box::new(announcing)), ..Wishes::default() }
+}
+
+fn announced(uses: &[Use], are: bool) -> Wishes {
+    routes(Announcing { wanted: uses.iter().map(|usage| (*usage, are)).collect(), ..Announcing::default() })
+}
+
+fn canary(labels: &[(&str, &str)]) -> Wishes {
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    routes(Announcing { nodes: Some(Selector::new(labels)), ..Announcing::default() })
+}
+
+fn attributes(attributes: Attributes) -> Wishes {
+    routes(Announcing { attributes, ..Announcing::default() })
+}
+
+fn none() -> Attributes {
+    Attributes::default()
+}
+
 #[test]
 fn wishes() {
     let cases = [
@@ -64,8 +88,27 @@ fn wishes() {
         ("vipcast.io/topology-hints", "false", hints(false)),
         ("kube-router.io/service.hairpin", "", Wishes::default()),
         ("kube-router.io/service.hairpin.externalips", "true", Wishes::default()),
+        ("vipcast.io/announce", "true", announced(&Use::ALL, true)),
+        ("vipcast.io/announce", "false", announced(&Use::ALL, false)),
+        ("kube-router.io/service.advertise.clusterip", "true", announced(&[Use::ClusterIp], true)),
+        ("kube-router.io/service.advertise.externalip", "false", announced(&[Use::ExternalIp], false)),
+        ("kube-router.io/service.advertise.loadbalancerip", "true", announced(&[Use::LoadBalancerIp], true)),
+        ("vipcast.io/announce-nodes", "canary=yes", canary(&[("canary", "yes")])),
+        ("vipcast.io/announce-nodes", "a.b/c = d, e=", canary(&[("a.b/c", "d"), ("e", "")])),
+        (
+            "vipcast.io/communities",
+            "65001:100, no-export",
+            attributes(Attributes { communities: [Community(0xfde9_0064), Community(0xffff_ff01)].into(), ..none() }),
+        ),
+        (
+            "vipcast.io/large-communities",
+            "65001:1:100",
+            attributes(Attributes { large_communities: [LargeCommunity(65001, 1, 100)].into(), ..none() }),
+        ),
+        ("vipcast.io/med", "0", attributes(Attributes { med: Some(0), ..none() })),
+        ("vipcast.io/local-pref", "4294967295", attributes(Attributes { local_pref: Some(u32::MAX), ..none() })),
+        ("vipcast.io/prepend", "16", attributes(Attributes { prepend: Some(16), ..none() })),
         // Not about forwarding, or not for us.
-        ("kube-router.io/service.advertise.clusterip", "true", Wishes::default()),
         ("kube-router.io/peers", "x", Wishes::default()),
         ("example.org/scheduler", "x", Wishes::default()),
     ];
@@ -97,6 +140,25 @@ fn a_wrong_annotation_is_told_and_the_service_is_served_as_without_it() {
         ("vipcast.io/weights", "a=1,"),
         ("vipcast.io/weights", "a=1,a=2"),
         ("vipcast.io/topology-hints", "yes"),
+        ("vipcast.io/announce", "yes"),
+        ("kube-router.io/service.advertise.clusterip", ""),
+        ("vipcast.io/announce-nodes", ""),
+        ("vipcast.io/announce-nodes", "canary"),
+        ("vipcast.io/announce-nodes", "=yes"),
+        ("vipcast.io/announce-nodes", "a=b,a=c"),
+        ("vipcast.io/announce-nodes", "a b=c"),
+        ("vipcast.io/announce-nodes", "a=b;c"),
+        ("vipcast.io/communities", ""),
+        ("vipcast.io/communities", "65001:100,"),
+        ("vipcast.io/communities", "65536:1"),
+        ("vipcast.io/large-communities", "65001:1"),
+        ("vipcast.io/med", "-1"),
+        ("vipcast.io/med", "+1"),
+        ("vipcast.io/med", "4294967296"),
+        ("vipcast.io/local-pref", "high"),
+        ("vipcast.io/prepend", "17"),
+        ("vipcast.io/prepend", "256"),
+        ("vipcast.io/prepend", ""),
         ("kube-router.io/service.local", "Local"),
         ("kube-router.io/service.skiplbips", "1"),
     ];
@@ -112,7 +174,8 @@ fn a_wrong_annotation_is_told_and_the_service_is_served_as_without_it() {
 #[test]
 fn a_name_of_ours_that_does_not_exist_is_told() {
     let (service, problem) = annotated(&[("vipcast.io/schedular", "mh")]);
-    let names = "vipcast.io/scheduler, vipcast.io/scheduler-flags, vipcast.io/weights, vipcast.io/topology-hints";
+    let ours = ANNOTATIONS.iter().map(|known| known.name).filter(|name| name.starts_with("vipcast.io/"));
+    let names = ours.collect::<Vec<_>>().join(", ");
     assert_eq!(problem, format!("annotation vipcast.io/schedular is \"mh\"; allowed: the names {names}; left out"));
     assert_eq!(service, annotated(&[]).0);
 }
@@ -125,6 +188,21 @@ fn our_name_wins_over_kube_routers() {
     let (service, problem) = annotated(&[(ours, "x"), (alias, "mh")]);
     assert_eq!(*service.wishes, Wishes::default(), "a slip does not bring back what it was to replace");
     assert!(problem.starts_with("annotation vipcast.io/scheduler is \"x\""), "{problem}");
+}
+
+#[test]
+fn our_announcement_wins_over_kube_routers_for_all_uses() {
+    let alias = "kube-router.io/service.advertise.loadbalancerip";
+    let (service, _) = annotated(&[("vipcast.io/announce", "false"), (alias, "true")]);
+    assert_eq!(*service.wishes, announced(&Use::ALL, false));
+}
+
+#[test]
+fn communities_are_bounded() {
+    let many = |count: usize| (0..count).map(|n| format!("65001:{n}")).collect::<Vec<_>>().join(",");
+    let found = |count| annotated(&[("vipcast.io/communities", &many(count))]).0.wishes.announcing;
+    assert_eq!(found(32).map(|announcing| announcing.attributes.communities.len()), Some(32));
+    assert_eq!(found(33), None);
 }
 
 #[test]
