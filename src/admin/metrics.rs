@@ -68,6 +68,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Gauges {
     ready: Gauge,
+    configuration_problem: Gauge,
     role: Family<RoleLabels, Gauge>,
     services: Gauge,
     services_with_problems: Gauge,
@@ -127,6 +128,9 @@ impl Default for Metrics {
 impl Gauges {
     fn register(&self, registry: &mut Registry) {
         registry.register("ready", "1 while the node is ready", self.ready.clone());
+        let help = "1 while the configuration file says something that is not in force: a mistake, or a key that waits for a \
+                    restart";
+        registry.register("configuration_problem", help, self.configuration_problem.clone());
         registry.register("role", "What the node is: 1 for the role that it has", self.role.clone());
         registry.register("services", "Services known", self.services.clone());
         registry.register("service_problems", "Problems of Services", self.services_with_problems.clone());
@@ -152,6 +156,7 @@ impl Gauges {
     fn set(&self, status: &Status) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.ready.set(i64::from(status.ready));
+        self.configuration_problem.set(i64::from(status.configuration.problem.is_some()));
         for role in Role::NAMES {
             let labels = RoleLabels { role: role.to_owned() };
             self.role.get_or_create(&labels).set(i64::from(status.role == role));

@@ -102,7 +102,7 @@ fn ranges_that_cannot_be() {
         ),
         (
             "externalIPs: [{prefix: 192.0.2.0/24, uses: all}]",
-            "2:47: ranges.externalIPs[0].uses: unknown key; allowed: prefix, announce, communities, nodeSelector",
+            "2:47: ranges.externalIPs[0].uses: unknown key; allowed: prefix, announce, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "externalIPs: [192.0.2.0/24, 192.0.2.0/24]",

@@ -210,6 +210,6 @@ pub(in crate::plan) fn next_hop(next_hop: NextHop) -> String {
 }
 
 /// A moment, in seconds since 1970, as RFC 3339 writes it.
-fn rfc3339(seconds: i64) -> Option<String> {
+pub(super) fn rfc3339(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|moment| moment.to_string())
 }
