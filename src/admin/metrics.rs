@@ -1,5 +1,7 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod sessions;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::sessions::{SessionLabels, Sessions};
 use crate::model::bgp::PeerName;
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
 use crate::plan::role::Role;
@@ -35,8 +38,8 @@ struct PeerLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SessionLabels {
-    peer: String,
+struct FlavourLabels {
+    flavour: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +82,10 @@ struct Gauges {
     draining: Gauge,
     vips: Gauge,
     routes: Gauge,
+    foreign_routes: Gauge,
+    gobgpd: Family<FlavourLabels, Gauge>,
     peers: Family<PeerLabels, Gauge>,
+    sessions: Sessions,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -142,6 +148,10 @@ impl Gauges {
         registry.register("draining_destinations", help, self.draining.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
         registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
+        let help = "Routes of others that a shared gobgpd holds";
+        registry.register("foreign_routes", help, self.foreign_routes.clone());
+        registry.register("gobgpd_info", "Always 1; gobgpd's version is in the label", self.gobgpd.clone());
+        self.sessions.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -170,13 +180,20 @@ impl Gauges {
         self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
         self.failures.set(number(status.failures.len()));
-        self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
         self.set_capacity(&status.capacity);
+        self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
+        self.foreign_routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.foreign_routes.len())));
+        self.gobgpd.clear();
+        if let Some(flavour) = status.bgp.as_ref().and_then(|bgp| bgp.flavour.clone()) {
+            self.gobgpd.get_or_create(&FlavourLabels { flavour }).set(1);
+        }
+        let peers = status.bgp.as_ref().map_or(&[][..], |bgp| &bgp.peers);
         self.peers.clear();
-        for peer in status.bgp.iter().flat_map(|bgp| &bgp.peers) {
+        for peer in peers {
             let labels = PeerLabels { peer: peer.name.clone(), state: peer.state.clone() };
             self.peers.get_or_create(&labels).set(1);
         }
+        self.sessions.set(peers);
     }
 
     fn set_capacity(&self, capacity: &CapacityStatus) {

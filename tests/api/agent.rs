@@ -145,7 +145,7 @@ impl Agent {
     /// What `vipcast status` would show.
     pub(crate) fn status(&self) -> Status {
         let (answer, status) = oneshot::channel();
-        self.questions.blocking_send(answer).unwrap();
+        self.questions.blocking_send(Question::Status(answer)).unwrap();
         status.blocking_recv().unwrap()
     }
 

@@ -129,7 +129,7 @@ impl Rig {
 
     async fn status(&self) -> Status {
         let (answer, status) = oneshot::channel();
-        self.questions.send(answer).await.unwrap();
+        self.questions.send(Question::Status(answer)).await.unwrap();
         status.await.unwrap()
     }
 

@@ -22,6 +22,9 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     for reason in &status.reasons {
         line(text, &format!("  {reason}"))?;
     }
+    if let Some(problem) = &status.configuration.problem {
+        line(text, &format!("Configuration {}, not all in force: {problem}", status.configuration.file))?;
+    }
     let services = &status.services;
     let ipvs = &status.ipvs;
     line(

@@ -102,13 +102,17 @@ impl Planner {
             let reason = "gobgpd has a peer of this name that is somebody else's; it is left alone";
             return link(Verdict::Wrong, "not known".to_owned()).because(reason).mended_by(fix);
         }
+        let problem = self.peer_problem(name);
         let Some(session) = self.speaker.sessions.get(name) else {
+            if let Some(problem) = problem {
+                return link(Verdict::Wrong, "not sent: gobgpd is not told of it".to_owned()).because(problem);
+            }
             return link(Verdict::Waits, "nothing is known of its session yet".to_owned());
         };
         if !session.is_established() {
             let silent = || "nobody answers, or not in a way that gobgpd tells of".to_owned();
             return link(Verdict::Wrong, format!("not sent: the session is {}", session.state))
-                .because(session.reason.clone().unwrap_or_else(silent))
+                .because(problem.or_else(|| session.reason.clone()).unwrap_or_else(silent))
                 .mended_by(session_fix(name, peer));
         }
         if !session.families.contains(&family) {

@@ -1,6 +1,6 @@
 //! What the status says of BGP: gobgpd, its peers with what they were sent, and the routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,9 @@ impl Planner {
         let session = self.speaker.sessions.get(name);
         let established = session.filter(|session| session.is_established());
         let peer = self.peers.get(name);
+        let owed = self.owed(name);
+        let sent = self.actual.bgp.as_ref().and_then(|bgp| bgp.sent.get(name));
+        let missing = owed.iter().filter(|prefix| sent.is_some_and(|sent| !sent.contains_key(prefix)));
         PeerStatus {
             name: name.to_string(),
             asn: peer.map_or(0, |peer| peer.asn),
@@ -158,11 +161,18 @@ impl Planner {
             reason: session.and_then(|session| session.reason.clone()),
             families: peer.map(|peer| words(&peer.families)).unwrap_or_default(),
             negotiated: established.map(|session| words(&session.families)).unwrap_or_default(),
-            desired: 0,
-            sent: self.actual.bgp.as_ref().and_then(|bgp| bgp.sent.get(name)).map(|sent| sent.len()),
-            missing: Vec::new(),
+            desired: owed.len(),
+            sent: sent.map(BTreeMap::len),
+            missing: missing.map(|prefix| prefix.to_string()).collect(),
             problem: self.peer_problem(name),
         }
+    }
+
+    /// The routes that a peer should have: those that gobgpd holds of the families that are to be carried.
+    fn owed(&self, name: &PeerName) -> BTreeSet<Prefix> {
+        let (Some(bgp), Some(peer)) = (&self.actual.bgp, self.peers.get(name)) else { return BTreeSet::new() };
+        let carried = |prefix: &&Prefix| peer.families.contains(&prefix.family());
+        bgp.paths.keys().filter(carried).copied().collect()
     }
 
     fn route_status(&self, prefix: Prefix, path: &Path) -> RouteStatus {

@@ -6,7 +6,7 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 use vipcast::admin::metrics::Metrics;
-use vipcast::model::bgp::SessionState;
+use vipcast::model::bgp::{Flavour, SessionState};
 use vipcast::plan::Status;
 use vipcast::plan::status::{BgpStatus, PeerStatus};
 
@@ -54,13 +54,14 @@ impl Vocabulary {
             SessionState::Established,
         ];
         let peer = |state: SessionState| PeerStatus {
-            address: state.to_string(),
-            asn: 65000,
+            name: state.to_string(),
             state: state.to_string(),
-            reason: None,
-            problem: None,
+            since: Some("2026-01-01T00:00:00Z".into()),
+            sent: Some(0),
+            ..PeerStatus::default()
         };
-        let bgp = BgpStatus { peers: states.map(peer).into(), ..BgpStatus::default() };
+        let flavour = Some(Flavour::V3.to_string());
+        let bgp = BgpStatus { flavour, peers: states.map(peer).into(), ..BgpStatus::default() };
         let text = metrics.render(&Status { bgp: Some(bgp), ..Status::default() }).unwrap();
         let mut vocabulary = Vocabulary::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
