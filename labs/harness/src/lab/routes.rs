@@ -29,12 +29,36 @@ pub struct Heard {
 }
 
 /// A BGP session as the router sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Is it established?
     pub established: bool,
-    /// Another text for each time that it was established: while this stays the same, so did the session.
-    pub since: String,
+    since: Since,
+}
+
+/// What tells one establishment of a session from the next.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// The how manieth it is.
+    Count(u64),
+    /// When it began, a time of day in milliseconds. BIRD works it out anew each time that it is asked.
+    Clock(u64),
+}
+
+/// How far two answers for the same moment are apart, at most. No session ends and is back within that.
+const BLUR: u64 = 100;
+
+impl Session {
+    /// Is it established, then and now, and was it never lost in between?
+    pub fn went_on(&self, now: &Session) -> bool {
+        self.established
+            && now.established
+            && match (self.since, now.since) {
+                (Since::Count(then), Since::Count(now)) => then == now,
+                (Since::Clock(then), Since::Clock(now)) => then.abs_diff(now) < BLUR,
+                _ => false,
+            }
+    }
 }
 
 /// One way of a route in a kernel's forwarding table.
@@ -59,7 +83,10 @@ impl Node {
 
     /// The node's BGP sessions, by neighbour as in [`heard`](Node::heard).
     pub fn sessions(&self) -> Result<BTreeMap<String, Session>> {
-        if self.has_bird() { bird::sessions(&self.birdc("show protocols")?) } else { frr::sessions(self.vtysh_json("show bgp neighbors")?) }
+        match self.has_bird() {
+            true => bird::sessions(&self.birdc("show protocols")?),
+            false => frr::sessions(self.vtysh_json("show bgp summary")?),
+        }
     }
 
     /// The ways that the node's kernel has for exactly this prefix.
