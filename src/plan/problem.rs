@@ -69,10 +69,14 @@ impl Problem {
                 Some(*address)
             }
             Problem::Taken(key, _) => Some(key.address),
+            Problem::CoveredByRange(address, _)
+            | Problem::NoRoomForRoute(address, _)
+            | Problem::RouteOverruled(address, _) => Some(*address),
             Problem::NodePortOutside(..)
             | Problem::EndpointInRange(_)
             | Problem::WeightsIgnored(_)
-            | Problem::HealthPortTaken(..) => None,
+            | Problem::HealthPortTaken(..)
+            | Problem::PrependIgnored(_) => None,
         }
     }
 

@@ -94,7 +94,7 @@ mod tests {
     /// What becomes of the wish: `announce`, `specific`, `local`, and what the owner is told.
     fn judged(configured: Announce, asked: Announcing, policy: TrafficPolicy, peer: u32) -> (String, Vec<String>) {
         let wishes = Wishes { announcing: Some(Box::new(asked)), ..Wishes::default() };
-        let service = Service { wishes, ..Service::default() };
+        let service = Service { wishes: Box::new(wishes), ..Service::default() };
         let vip = IpAddr::from([10, 96, 0, 7]);
         let range = Range::new("10.96.0.0/16".parse().unwrap(), Use::ClusterIp, configured);
         let mut problems = Vec::new();
