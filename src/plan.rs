@@ -7,6 +7,7 @@
 
 mod addr;
 pub mod announce;
+pub mod audit;
 pub mod bgp;
 mod books;
 pub mod capacity;
@@ -35,12 +36,14 @@ pub mod ranges;
 pub mod rehearse;
 mod reports;
 pub mod role;
+mod routes;
 mod specifics;
 mod standing;
 pub mod status;
 pub mod step;
 pub mod surroundings;
 pub mod sysctl;
+mod wanted;
 pub mod wish;
 
 pub use change::Change;

@@ -38,6 +38,11 @@ struct PeerLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepairLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlavourLabels {
     flavour: String,
 }
@@ -60,6 +65,7 @@ pub struct Metrics {
     steps: Family<StepLabels, Counter>,
     sessions_ended: Family<SessionLabels, Counter>,
     latency: Histogram,
+    route_latency: Histogram,
     last_success: Gauge,
     last_source_event: Gauge,
     gauges: Gauges,
@@ -84,6 +90,7 @@ struct Gauges {
     routes: Gauge,
     foreign_routes: Gauge,
     gobgpd: Family<FlavourLabels, Gauge>,
+    repairs: Family<RepairLabels, Counter>,
     peers: Family<PeerLabels, Gauge>,
     sessions: Sessions,
     failures: Gauge,
@@ -101,6 +108,7 @@ impl Default for Metrics {
             steps: Family::default(),
             sessions_ended: Family::default(),
             latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            route_latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             last_success: Gauge::default(),
             last_source_event: Gauge::default(),
             gauges: Gauges::default(),
@@ -122,6 +130,8 @@ impl Default for Metrics {
         registry.register("build_info", "Always 1; the version is in the label", build);
         let help = "Time from a change of the cluster until the kernel holds what follows from it, by virtual server";
         registry.register("change_to_kernel_seconds", help, metrics.latency.clone());
+        let help = "Time from the change that made the route of a VIP wanted until gobgpd holds it, by route";
+        registry.register("endpoint_to_route_seconds", help, metrics.route_latency.clone());
         let help = "When all that was decided had been done the last time, in seconds since 1970";
         registry.register("last_success_timestamp_seconds", help, metrics.last_success.clone());
         let help = "When a source told something the last time, in seconds since 1970";
@@ -151,6 +161,8 @@ impl Gauges {
         let help = "Routes of others that a shared gobgpd holds";
         registry.register("foreign_routes", help, self.foreign_routes.clone());
         registry.register("gobgpd_info", "Always 1; gobgpd's version is in the label", self.gobgpd.clone());
+        let help = "What somebody else had changed in gobgpd, or what had gone wrong, and was put right, by kind";
+        registry.register("bgp_repairs", help, self.repairs.clone());
         self.sessions.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
@@ -186,6 +198,11 @@ impl Gauges {
         self.gobgpd.clear();
         if let Some(flavour) = status.bgp.as_ref().and_then(|bgp| bgp.flavour.clone()) {
             self.gobgpd.get_or_create(&FlavourLabels { flavour }).set(1);
+        }
+        for (kind, count) in status.bgp.iter().flat_map(|bgp| &bgp.repairs) {
+            // The planner counts, so the value is taken over and not added to.
+            let repairs = self.repairs.get_or_create_owned(&RepairLabels { kind: kind.clone() });
+            repairs.inner().store(*count, Ordering::Relaxed);
         }
         let peers = status.bgp.as_ref().map_or(&[][..], |bgp| &bgp.peers);
         self.peers.clear();
@@ -240,6 +257,11 @@ impl Metrics {
     /// A change of the cluster is in the kernel, this long after it was told.
     pub fn latency(&self, latency: Duration) {
         self.latency.observe(latency.as_secs_f64());
+    }
+
+    /// The route of a VIP is out, this long after it became wanted.
+    pub fn route_latency(&self, latency: Duration) {
+        self.route_latency.observe(latency.as_secs_f64());
     }
 
     /// A source told something.

@@ -108,6 +108,7 @@ impl Planner {
                 self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
             }
             self.servers.changed.entry(key).or_insert(now);
+            self.note_waiting(key.address, now);
             self.touch_vip(key.address);
         }
         touched.vips.into_iter().for_each(|vip| self.touch_vip(vip));
@@ -140,8 +141,7 @@ impl Planner {
     pub(super) fn touch_vip(&mut self, vip: IpAddr) {
         let Some(range) = self.ranges.covering(vip) else { return };
         self.host.vips.extend(Some(vip).filter(|_| !range.is_whole()));
-        let may_have_route = range.announce == Announce::Host
-            || self.ledger.is_wished_for(vip)
+        let may_have_route = self.may_have_route(vip)
             || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.contains_key(&Prefix::host(vip)));
         self.speaker.vips.extend(Some(vip).filter(|_| may_have_route));
     }

@@ -34,6 +34,8 @@ pub struct Plan {
     pub news: Vec<News>,
     /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
     pub latencies: Vec<Duration>,
+    /// For each VIP whose route went out: how long after the change that made it wanted.
+    pub route_latencies: Vec<Duration>,
     /// What the owners of objects can mend, for each object of which that changed.
     pub notices: Vec<Notice>,
     /// The health check ports, where something about them changed.
@@ -112,8 +114,9 @@ impl Planner {
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
         self.asked_secrets.clone_from(&self.wanted_secrets);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
+        let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, notices, health, answers, secrets, finished }
+        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -365,7 +368,11 @@ impl Planner {
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
                 let link = self.actual.addr.link.is_some_and(|link| link.dummy);
-                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
+                let alone = self
+                    .actual
+                    .bgp
+                    .as_ref()
+                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
                 withdrawn && quiet && self.is_bare() && !link && alone
             }
         }

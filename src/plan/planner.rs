@@ -282,6 +282,7 @@ impl Planner {
         }
         self.speaker.down = Some(reason);
         self.speaker.sessions.clear();
+        self.speaker.audits.clear();
         self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
         // How long it has been gone counts from the moment at which that was noticed first.
         if !(gone && self.speaker.gone) {
@@ -292,14 +293,23 @@ impl Planner {
 
     /// What gobgpd holds is unknown until it is read.
     pub(super) fn lose_sight(&mut self, now: Time) {
-        self.actual.bgp = None;
+        if let Some(known) = self.actual.bgp.take() {
+            self.speaker.last = Some(known);
+        }
         self.speaker.wanted = true;
         self.speaker.dark = now;
     }
 
     fn on_session(&mut self, peer: PeerName, session: Session) {
         let old = self.speaker.sessions.insert(peer.clone(), session.clone());
-        if old.is_some_and(|old| old.is_established()) != session.is_established() {
+        let old = old.filter(Session::is_established);
+        let new = Some(&session).filter(|session| session.is_established());
+        // What goes over it depends on these two as well.
+        let ends = |session: &Session| (session.local_address, session.families.clone());
+        if old.as_ref().map(ends) != new.map(ends) {
+            self.on_listener(&peer, new.is_some());
+        }
+        if old.is_some() != new.is_some() {
             self.news.push(News::Session { peer, session });
         }
     }

@@ -16,7 +16,7 @@ use super::memory::Key;
 use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
-pub use bgp::{BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 
 /// Everything that an operator may ask of a running agent.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde_json::Value;
 use vipcast::admin::metrics::Metrics;
+use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    BgpStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, RangeStatus, RouteKind, RouteStatus,
-    SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BgpStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, RangeStatus, RouteKind,
+    RouteStatus, SysctlStatus, TimeoutsStatus,
 };
 use vipcast::plan::{Explanation, Status};
 
@@ -65,7 +66,11 @@ fn status() -> Status {
         local_pref: None,
     };
     status.bgp = Some(BgpStatus {
-        peers: vec![PeerStatus::default()],
+        repairs: Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into(),
+        peers: vec![PeerStatus {
+            astray: vec![AstrayStatus { prefix: text(), problem: text() }],
+            ..PeerStatus::default()
+        }],
         routes: vec![route],
         foreign_routes: vec![ForeignRouteStatus { prefix: text(), next_hop: text() }],
         ..BgpStatus::default()

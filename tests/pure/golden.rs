@@ -1,19 +1,19 @@
 //! What an operator sees, kept as files in `golden`: `VIPCAST_REGENERATE=1 cargo test --test pure golden` writes them anew.
-//! Everything in them comes from the real planner on the model of a node; somebody else's part (the sessions, what gobgpd
-//! sent) is told to it as sensors would.
+//! Everything in them comes from the real planner on the model of a node; what it does not decide (the sessions) is told to
+//! it as sensors would.
 
 mod explain;
 mod status;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path as File;
+use std::path::Path;
+use std::time::Duration;
 
 use vipcast::cli::explain::Answer;
-use vipcast::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
-use vipcast::model::{Family, Prefix};
-use vipcast::plan::Change;
+use vipcast::model::Family;
+use vipcast::model::bgp::{PeerName, Session, SessionState};
 use vipcast::plan::rehearse::ask;
+use vipcast::plan::{Change, Report};
 
 use crate::support::build::ip;
 use crate::support::rig::Rig;
@@ -26,7 +26,7 @@ const NOW: i64 = UP + 3 * 3600 + 25 * 60;
 
 /// `text` is what the file `name` holds.
 fn check(name: &str, text: &str) {
-    let file = File::new(env!("CARGO_MANIFEST_DIR")).join("tests/pure/golden").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pure/golden").join(name);
     if std::env::var_os("VIPCAST_REGENERATE").is_some() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, text).unwrap();
@@ -42,38 +42,46 @@ fn check(name: &str, text: &str) {
     }
 }
 
+/// The session of `peer` is this one now.
+fn session(rig: &mut Rig, peer: &str, session: Session) {
+    let peer: PeerName = peer.parse().unwrap();
+    rig.node.sessions.insert(peer.clone(), session.clone());
+    rig.node.send_paths(None);
+    rig.change(Change::Session(peer, session));
+}
+
 /// The session of `peer` is up, with these families, at this end of it.
 fn up(rig: &mut Rig, peer: &str, local: &str, families: &[Family]) {
-    let session = Session {
+    let up = Session {
         since: Some(UP),
         local_address: Some(ip(local)),
         families: families.iter().copied().collect(),
         ..Session::new(SessionState::Established)
     };
-    rig.change(Change::Session(peer.parse().unwrap(), session));
+    session(rig, peer, up);
 }
 
-/// Both sessions are up, and gobgpd has sent each what it holds and may send, but for what `keeps` keeps back.
-fn converse(rig: &mut Rig, keeps: impl Fn(&PeerName, &Prefix) -> bool) {
+/// Both sessions are up, and all was sent.
+fn converse(rig: &mut Rig) {
     up(rig, "10.0.1.1", "10.0.1.2", &[Family::Ipv4]);
     up(rig, "fd01::1", "fd01::2", &[Family::Ipv6]);
-    send(rig, "10.0.1.1", "10.0.1.2", &keeps);
-    send(rig, "fd01::1", "fd01::2", &keeps);
-    rig.change(Change::SpeakerMoved).run();
+    rig.run();
 }
 
-/// gobgpd sends `peer` what it holds of the peer's family, as to another AS.
-fn send(rig: &mut Rig, peer: &str, local: &str, keeps: &impl Fn(&PeerName, &Prefix) -> bool) {
-    let name: PeerName = peer.parse().unwrap();
-    let bgp = rig.node.state.bgp.as_mut().unwrap();
-    let goes = |prefix: &Prefix| prefix.family() == Family::of(ip(peer)) && !keeps(&name, prefix);
-    let sent = bgp.paths.iter().filter(|(prefix, _)| goes(prefix)).map(|(prefix, path)| {
-        let mut as_path = path.as_path.clone();
-        as_path.insert(0, 65001);
-        (*prefix, Path { next_hop: NextHop::Address(ip(local)), as_path, local_pref: None, ..path.clone() })
-    });
-    let sent: BTreeMap<Prefix, Path> = sent.collect();
-    bgp.sent.insert(name, sent);
+/// A minute in which a policy of somebody else's keeps the routes of `family` back.
+fn keep_back(rig: &mut Rig, family: Family) {
+    let end = rig.now + Duration::from_secs(60);
+    while rig.now < end {
+        let plan = rig.planner.plan(rig.now);
+        for step in plan.steps {
+            for sent in rig.node.state.bgp.iter_mut().flat_map(|bgp| bgp.sent.values_mut()) {
+                sent.retain(|prefix, _| prefix.family() != family);
+            }
+            let outcome = rig.node.perform_one(&step);
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+        rig.now = rig.now + Duration::from_millis(100);
+    }
 }
 
 /// What `vipcast explain OF` prints.

@@ -23,7 +23,7 @@ pub(super) struct Sessions {
     since: Family<SessionLabels, Gauge>,
     desired: Family<SessionLabels, Gauge>,
     sent: Family<SessionLabels, Gauge>,
-    missing: Family<SessionLabels, Gauge>,
+    astray: Family<SessionLabels, Gauge>,
 }
 
 impl Sessions {
@@ -32,18 +32,21 @@ impl Sessions {
         registry.register("bgp_session_flaps", help, self.flaps.clone());
         let help = "When the session with a peer was established, in seconds since 1970; absent while it is not";
         registry.register("bgp_session_established_timestamp_seconds", help, self.since.clone());
-        registry.register("bgp_prefixes_desired", "Routes that a peer should have", self.desired.clone());
+        registry.register(
+            "bgp_prefixes_desired",
+            "Routes that a peer should be sent; absent while its session is not established",
+            self.desired.clone(),
+        );
         let help = "Routes that a peer was sent; absent where that is not known";
         registry.register("bgp_prefixes_sent", help, self.sent.clone());
-        let help =
-            "Routes that a peer with an established session should have and was not sent, or not as they should be";
-        registry.register("bgp_prefixes_missing", help, self.missing.clone());
+        let help = "Routes that a peer was not sent as they should be, or should not have been";
+        registry.register("bgp_prefixes_astray", help, self.astray.clone());
     }
 
     pub(super) fn set(&self, peers: &[PeerStatus]) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.flaps.clear();
-        for gauges in [&self.since, &self.desired, &self.sent, &self.missing] {
+        for gauges in [&self.since, &self.desired, &self.sent, &self.astray] {
             gauges.clear();
         }
         for peer in peers {
@@ -54,11 +57,13 @@ impl Sessions {
             if let Some(since) = since {
                 self.since.get_or_create(&labels).set(since.as_second());
             }
-            self.desired.get_or_create(&labels).set(number(peer.desired));
+            if let Some(desired) = peer.desired {
+                self.desired.get_or_create(&labels).set(number(desired));
+            }
             if let Some(sent) = peer.sent {
                 self.sent.get_or_create(&labels).set(number(sent));
             }
-            self.missing.get_or_create(&labels).set(number(peer.missing.len()));
+            self.astray.get_or_create(&labels).set(number(peer.astray.len()));
         }
     }
 }

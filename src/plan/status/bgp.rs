@@ -25,6 +25,9 @@ pub struct BgpStatus {
     pub flavour: Option<String>,
     /// What this version cannot do that another one can.
     pub shortcomings: Vec<String>,
+    /// How often something in gobgpd was put right that somebody else had changed or that had gone wrong, by kind: `path`,
+    /// `peer`, `policy`, `sent` (what a peer was sent).
+    pub repairs: BTreeMap<String, u64>,
     /// The peers.
     pub peers: Vec<PeerStatus>,
     /// The routes that gobgpd holds.
@@ -53,14 +56,24 @@ pub struct PeerStatus {
     pub families: Vec<String>,
     /// Those of them that it carries too, while the session is established.
     pub negotiated: Vec<String>,
-    /// How many routes it should have.
-    pub desired: usize,
+    /// How many routes it should be sent; `null` while the session is not established.
+    pub desired: Option<usize>,
     /// How many it was sent (its Adj-RIB-Out); `null` where that is not known.
     pub sent: Option<usize>,
-    /// Routes that it should have and was not sent.
-    pub missing: Vec<String>,
+    /// What it was sent otherwise than it should be, or not, or should not be.
+    pub astray: Vec<AstrayStatus>,
     /// What is wrong with it, beside the session's state.
     pub problem: Option<String>,
+}
+
+/// A route that a peer was not sent as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AstrayStatus {
+    /// The prefix.
+    pub prefix: String,
+    /// How it differs.
+    pub problem: String,
 }
 
 /// What a route is for.
@@ -133,6 +146,7 @@ impl Planner {
             router_id: actual.global.map(|global| global.router_id.to_string()),
             flavour: Some(actual.flavour.to_string()),
             shortcomings: actual.flavour.shortcomings().iter().map(|text| (*text).to_owned()).collect(),
+            repairs: self.repairs().by_kind().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
             peers,
             routes: actual.paths.iter().map(|(prefix, path)| self.route_status(*prefix, path)).collect(),
             foreign_routes: foreign
@@ -149,9 +163,8 @@ impl Planner {
         let session = self.speaker.sessions.get(name);
         let established = session.filter(|session| session.is_established());
         let peer = self.peers.get(name);
-        let owed = self.owed(name);
-        let sent = self.actual.bgp.as_ref().and_then(|bgp| bgp.sent.get(name));
-        let missing = owed.iter().filter(|prefix| sent.is_some_and(|sent| !sent.contains_key(prefix)));
+        let astray = self.astray(name).map(|(prefix, difference)| (prefix.to_string(), difference));
+        let astray = astray.map(|(prefix, difference)| AstrayStatus { prefix, problem: difference.to_string() });
         PeerStatus {
             name: name.to_string(),
             asn: peer.map_or(0, |peer| peer.asn),
@@ -161,18 +174,11 @@ impl Planner {
             reason: session.and_then(|session| session.reason.clone()),
             families: peer.map(|peer| words(&peer.families)).unwrap_or_default(),
             negotiated: established.map(|session| words(&session.families)).unwrap_or_default(),
-            desired: owed.len(),
-            sent: sent.map(BTreeMap::len),
-            missing: missing.map(|prefix| prefix.to_string()).collect(),
-            problem: self.peer_problem(name),
+            desired: established.map(|_| self.desired_sent(name).len()),
+            sent: established.and(self.sent(name)).map(BTreeMap::len),
+            astray: astray.collect(),
+            problem: self.peer_problem(name).or_else(|| self.sending_problem(name)),
         }
-    }
-
-    /// The routes that a peer should have: those that gobgpd holds of the families that are to be carried.
-    fn owed(&self, name: &PeerName) -> BTreeSet<Prefix> {
-        let (Some(bgp), Some(peer)) = (&self.actual.bgp, self.peers.get(name)) else { return BTreeSet::new() };
-        let carried = |prefix: &&Prefix| peer.families.contains(&prefix.family());
-        bgp.paths.keys().filter(carried).copied().collect()
     }
 
     fn route_status(&self, prefix: Prefix, path: &Path) -> RouteStatus {

@@ -1,14 +1,14 @@
 //! `vipcast explain`: the good case, and what goes wrong most.
 
-use vipcast::model::bgp::{Session, SessionState};
-use vipcast::model::service::{Endpoint, TrafficPolicy};
-use vipcast::model::settings::{Announce, Range, Use};
+use vipcast::model::bgp::{Attributes, Session, SessionState};
+use vipcast::model::service::{Announcing, Endpoint, TrafficPolicy};
+use vipcast::model::settings::{Announce, BgpSettings, Range, Use};
 use vipcast::model::{Event, Family, Object, Settings};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::step::Step;
 use vipcast::plan::{Change, Outcome, Report};
 
-use super::{check, converse, explained, up};
+use super::{check, converse, explained, keep_back, session, up};
 use crate::support::build::{
     dual_stack, endpoint, host_routes, ip, prefix, range, service, service_created, settings, slice, tcp, web,
 };
@@ -18,7 +18,7 @@ use crate::support::rig::Rig;
 fn serving() -> Rig {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
-    converse(&mut rig, |_, _| false);
+    converse(&mut rig);
     rig
 }
 
@@ -26,7 +26,7 @@ fn serving() -> Rig {
 fn with_host_routes() -> Rig {
     let mut rig = Rig::new(host_routes());
     rig.list(web()).run();
-    converse(&mut rig, |_, _| false);
+    converse(&mut rig);
     rig
 }
 
@@ -99,8 +99,8 @@ fn taken_by_an_older_service() {
 fn session_down() {
     let mut rig = serving();
     let reason = Some("peer sent: Hold Timer Expired".to_owned());
-    let session = Session { reason, flaps: 2, ..Session::new(SessionState::Active) };
-    rig.change(Change::Session("10.0.1.1".parse().unwrap(), session)).run();
+    session(&mut rig, "10.0.1.1", Session { reason, flaps: 2, ..Session::new(SessionState::Active) });
+    rig.run();
     case("session-down", &mut rig, "10.96.0.10", true);
 }
 
@@ -123,7 +123,9 @@ fn family_not_negotiated() {
 fn an_export_policy_keeps_it_back() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
-    converse(&mut rig, |_, prefix| prefix.family() == Family::Ipv4);
+    converse(&mut rig);
+    rig.change(Change::SpeakerMoved);
+    keep_back(&mut rig, Family::Ipv4);
     case("kept-back", &mut rig, "10.96.0.10", true);
 }
 
@@ -139,7 +141,7 @@ fn local_policy_without_local_endpoints() {
     local.external_policy = TrafficPolicy::Local;
     let objects = [Event::Put(Object::Service(name, local)), slice("edge", "edge", &[("http", 80)], &["10.244.1.2"])];
     rig.list(objects).run();
-    converse(&mut rig, |_, _| false);
+    converse(&mut rig);
     case("local-policy", &mut rig, "192.0.2.7", false);
 }
 
@@ -147,8 +149,45 @@ fn local_policy_without_local_endpoints() {
 fn not_announced() {
     let mut rig = Rig::new(settings(&[range("10.96.0.0/16", Announce::None)]));
     rig.list(web()).run();
-    converse(&mut rig, |_, _| false);
+    converse(&mut rig);
     case("announce-off", &mut rig, "10.96.0.10", false);
+}
+
+/// A Service that wishes `announcing`.
+fn wishful(created: i64, name: &str, vip: &str, announcing: Announcing) -> Event {
+    let Event::Put(Object::Service(key, mut service)) = service_created(created, name, &[vip], &[("http", 80)]) else {
+        panic!("a Service");
+    };
+    service.wishes.announcing = Some(Box::new(announcing));
+    Event::Put(Object::Service(key, service))
+}
+
+#[test]
+fn a_service_asks_for_no_route() {
+    let mut rig = Rig::new(host_routes());
+    let announcing = Announcing { wanted: [(Use::ClusterIp, false)].into(), ..Announcing::default() };
+    let endpoints = slice("quiet", "quiet", &[("http", 80)], &["10.244.1.2"]);
+    rig.list([wishful(0, "quiet", "10.96.0.30", announcing), endpoints]).run();
+    converse(&mut rig);
+    case("no-route-wished", &mut rig, "shop/quiet", false);
+}
+
+#[test]
+fn older_services_have_all_routes_of_their_own() {
+    let base = dual_stack();
+    let bgp = base.bgp.clone().map(|bgp| BgpSettings { max_specifics: 1, ..bgp });
+    let mut rig = Rig::new(Settings { bgp, ..base });
+    let announcing =
+        Announcing { attributes: Attributes { med: Some(10), ..Attributes::default() }, ..Announcing::default() };
+    let mut objects = Vec::new();
+    for (created, name, vip) in [(1, "first", "10.96.0.31"), (2, "second", "10.96.0.32")] {
+        objects.push(wishful(created, name, vip, announcing.clone()));
+        objects.push(slice(name, name, &[("http", 80)], &["10.244.1.2"]));
+    }
+    rig.list(objects).run();
+    converse(&mut rig);
+    case("specific", &mut rig, "shop/first", false);
+    case("budget", &mut rig, "shop/second", true);
 }
 
 #[test]
@@ -166,14 +205,9 @@ fn the_kernel_refuses_a_virtual_server() {
             rig.change(Change::Report(Report { step, outcome }));
         }
     }
-    converse_without_running(&mut rig);
+    up(&mut rig, "10.0.1.1", "10.0.1.2", &[Family::Ipv4]);
+    up(&mut rig, "fd01::1", "fd01::2", &[Family::Ipv6]);
     case("refused", &mut rig, "10.96.0.10", true);
-}
-
-/// The sessions are up; what was sent has not been read.
-fn converse_without_running(rig: &mut Rig) {
-    up(rig, "10.0.1.1", "10.0.1.2", &[Family::Ipv4]);
-    up(rig, "fd01::1", "fd01::2", &[Family::Ipv6]);
 }
 
 #[test]

@@ -3,27 +3,22 @@
 use vipcast::cli::status::Answer;
 use vipcast::model::bgp::{NextHop, Path, Session, SessionState};
 use vipcast::model::settings::Announce;
-use vipcast::model::{Prefix, Settings};
+use vipcast::model::{Family, Settings};
 use vipcast::plan::Change;
 
-use super::{NOW, check, converse, up};
+use super::{NOW, check, converse, keep_back, session};
 use crate::support::build::{dual_stack, prefix, range, service_created, settings, slice, web};
 use crate::support::rig::Rig;
-use vipcast::model::Family;
 
 fn answer(rig: &Rig) -> Answer {
     Answer { agent: true, status: rig.planner.status() }
-}
-
-fn nothing(_: &vipcast::model::bgp::PeerName, _: &Prefix) -> bool {
-    false
 }
 
 #[test]
 fn a_good_night() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
-    converse(&mut rig, nothing);
+    converse(&mut rig);
     let answer = answer(&rig);
     check("status-good.txt", &answer.text(NOW));
     check("status-good.json", &(serde_json::to_string_pretty(&answer).unwrap() + "\n"));
@@ -47,10 +42,11 @@ fn a_bad_night() {
     rig.run();
     let foreign = Path::new(NextHop::Own);
     rig.node.state.bgp.as_mut().unwrap().paths.insert(prefix("203.0.113.0/24"), foreign);
-    converse(&mut rig, |_, prefix| *prefix == "10.96.0.10/32".parse().unwrap());
-    up(&mut rig, "10.0.1.1", "10.0.1.2", &[Family::Ipv4]);
+    converse(&mut rig);
     let down = Session { reason: Some("hold timer expired".into()), flaps: 3, ..Session::new(SessionState::Active) };
-    rig.change(Change::Session("fd01::1".parse().unwrap(), down)).run();
+    session(&mut rig, "fd01::1", down);
+    rig.change(Change::SpeakerMoved);
+    keep_back(&mut rig, Family::Ipv4);
     check("status-bad.txt", &answer(&rig).text(NOW));
 }
 

@@ -8,6 +8,7 @@ use std::str::CharIndices;
 use vipcast::admin::metrics::Metrics;
 use vipcast::model::bgp::{Flavour, SessionState};
 use vipcast::plan::Status;
+use vipcast::plan::audit::Repairs;
 use vipcast::plan::status::{BgpStatus, PeerStatus};
 
 const FUNCTIONS: [&str; 12] = [
@@ -57,11 +58,13 @@ impl Vocabulary {
             name: state.to_string(),
             state: state.to_string(),
             since: Some("2026-01-01T00:00:00Z".into()),
+            desired: Some(0),
             sent: Some(0),
             ..PeerStatus::default()
         };
         let flavour = Some(Flavour::V3.to_string());
-        let bgp = BgpStatus { flavour, peers: states.map(peer).into(), ..BgpStatus::default() };
+        let repairs = Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into();
+        let bgp = BgpStatus { flavour, repairs, peers: states.map(peer).into(), ..BgpStatus::default() };
         let text = metrics.render(&Status { bgp: Some(bgp), ..Status::default() }).unwrap();
         let mut vocabulary = Vocabulary::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
