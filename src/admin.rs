@@ -13,20 +13,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_ipv6_v6only;
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use self::metrics::Metrics;
-use crate::plan::Status;
+use crate::plan::explain::Unknown;
+use crate::plan::{Asked, Explanation, Status};
 
-/// A question to the deciding loop: it answers with how things stand.
-pub type Question = oneshot::Sender<Status>;
+/// A question to the deciding loop, and where the answer goes.
+#[derive(Debug)]
+pub enum Question {
+    /// How do things stand?
+    Status(oneshot::Sender<Status>),
+    /// What is behind a VIP or a Service?
+    Explain(Asked, oneshot::Sender<Result<Explanation, Unknown>>),
+}
 
 /// How long the loop may take for an answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,13 +52,21 @@ struct Desk {
 
 impl Desk {
     async fn status(&self) -> Option<Status> {
-        let (answer, status) = oneshot::channel();
-        let asked = async {
-            self.questions.send(answer).await.ok()?;
-            status.await.ok()
-        };
-        tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+        ask(&self.questions, Question::Status).await
     }
+}
+
+/// Asks the deciding loop; none if it does not answer in time.
+async fn ask<T>(
+    questions: &mpsc::Sender<Question>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    let asked = async {
+        questions.send(question(sender)).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
 }
 
 /// What a listener serves.
@@ -99,7 +115,7 @@ pub async fn serve(
     let common =
         Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(render_metrics));
     let router = match face {
-        Face::Whole => common.route("/status", get(status)),
+        Face::Whole => common.route("/status", get(status)).route("/explain", get(explain)),
         Face::Outer => common,
     };
     axum::serve(listener, router.with_state(Desk { face, questions, metrics })).await
@@ -142,7 +158,26 @@ async fn render_metrics(State(desk): State<Desk>) -> Response {
 
 async fn status(State(desk): State<Desk>) -> Response {
     let Some(status) = desk.status().await else { return stuck() };
-    match serde_json::to_string(&status) {
+    json(&status)
+}
+
+/// The chain behind what `of` names: 400 where that is no name, 404 where nothing is known by it.
+async fn explain(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
+    let of = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes())
+        .find_map(|(key, value)| (key == "of").then(|| value.into_owned()));
+    let asked = match of.unwrap_or_default().parse::<Asked>() {
+        Ok(asked) => asked,
+        Err(mistake) => return (StatusCode::BAD_REQUEST, mistake + "\n").into_response(),
+    };
+    match ask(&desk.questions, |answer| Question::Explain(asked, answer)).await {
+        Some(Ok(explanation)) => json(&explanation),
+        Some(Err(unknown)) => (StatusCode::NOT_FOUND, format!("{unknown}\n")).into_response(),
+        None => stuck(),
+    }
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    match serde_json::to_string(answer) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -154,6 +189,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::plan::explain::Verdict;
 
     /// The answer to a GET, asked of a loop that answers with `status`.
     async fn answer(face: Face, path: &str, status: Option<Status>) -> String {
@@ -165,7 +201,10 @@ mod tests {
         }
         let answering = async move {
             while let Some(question) = questions.recv().await {
-                question.send(status.clone().unwrap_or_default()).unwrap();
+                match question {
+                    Question::Status(answer) => answer.send(status.clone().unwrap_or_default()).unwrap(),
+                    Question::Explain(asked, answer) => answer.send(explanation(&asked)).unwrap(),
+                }
             }
         };
         let asking = async {
@@ -180,6 +219,31 @@ mod tests {
             answer = asking => answer,
             ended = serve(listener, face, sender, Arc::new(Metrics::default())) => panic!("{ended:?}"),
             () = async { answering.await; std::future::pending().await } => unreachable!(),
+        }
+    }
+
+    /// Just `shop/cart` is known.
+    fn explanation(asked: &Asked) -> Result<Explanation, Unknown> {
+        let (asked, node) = (asked.to_string(), "lb1".to_owned());
+        if asked != "shop/cart" {
+            return Err(Unknown::new("there is no such Service"));
+        }
+        Ok(Explanation { node, asked, verdict: Verdict::Ok, remarks: Vec::new(), links: Vec::new() })
+    }
+
+    #[tokio::test]
+    async fn an_explanation_is_for_this_node_alone_and_says_what_it_does_not_know() {
+        for (face, path, code, body) in [
+            (Face::Whole, "/explain?of=shop/cart", 200, "\"asked\":\"shop/cart\""),
+            (Face::Whole, "/explain?of=shop%2Fcart", 200, "\"asked\":\"shop/cart\""),
+            (Face::Whole, "/explain?of=shop/card", 404, "there is no such Service"),
+            (Face::Whole, "/explain?of=cart", 400, "neither a VIP"),
+            (Face::Whole, "/explain", 400, "neither a VIP"),
+            (Face::Outer, "/explain?of=shop/cart", 404, ""),
+        ] {
+            let answer = answer(face, path, Some(Status::default())).await;
+            assert_eq!(answer.split(' ').nth(1).unwrap(), code.to_string(), "{face:?} {path}");
+            assert!(answer.contains(body), "{path}: {answer}");
         }
     }
 

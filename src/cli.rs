@@ -3,20 +3,26 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, Gobgpd};
+use crate::plan::Asked;
 use crate::speaker::{self, SpeakerOptions};
 use crate::{check, daemon, prepare};
 
+mod agent;
+pub mod explain;
 mod output;
 pub mod plan;
 pub mod status;
 mod switch_config;
+mod table;
 
 pub use output::{Output, show};
 pub use switch_config::SwitchConfig;
@@ -105,8 +111,30 @@ pub enum Command {
     },
     /// Show the running agent's view; without an agent, what the kernel and gobgpd hold of ours.
     ///
-    /// Exits with 3 if the node is not ready.
+    /// Peers with the state of their sessions and how many of the desired routes they were really sent, routes with their
+    /// attributes, Services with problems, what fails. Exits with 3 if the node is not ready.
     Status {
+        /// Look again and again, until Ctrl-C, which ends it with 0.
+        ///
+        /// A terminal is drawn anew each time; elsewhere only what changed is printed, with the time, and as JSON one
+        /// document a line. It goes on while the agent is started anew.
+        #[arg(short, long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "2s",
+            value_parser = status::interval)]
+        watch: Option<Duration>,
+        /// How the answer is written.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Say what becomes of packets to a VIP or a Service, and why, link by link.
+    ///
+    /// Service, endpoints, virtual server, destinations with weights and connections, local route, SNAT, guard,
+    /// announcement, and what each peer was sent, each with a verdict: ok; -- rightly not on this node; .. is being seen to;
+    /// !! wrong, with the reason and what to do. Virtual servers are read anew for the answer. Exits with 3 if something is
+    /// wrong or waits.
+    Explain {
+        /// VIP, VIP:PORT, VIP:PORT/PROTOCOL or NAMESPACE/SERVICE.
+        #[arg(value_name = "VIP[:PORT]|NAMESPACE/SERVICE")]
+        of: Asked,
         /// How the answer is written.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -184,9 +212,19 @@ impl Cli {
                 show(&document, *output, plan::Document::text).context("cannot write the answer")?;
                 Ok(if *exit_code && document.changes { Ending::No } else { Ending::Done })
             }
-            Command::Status { output } => {
+            Command::Status { watch: Some(interval), output } => {
+                block_on(status::watch(&self.load()?, *interval, *output))?;
+                Ok(Ending::Done)
+            }
+            Command::Explain { of, output } => {
+                let answer = block_on(explain::explain(&self.load()?, of.clone()))?;
+                show(&answer, *output, explain::Answer::text).context("cannot write the answer")?;
+                Ok(if answer.is_good() { Ending::Done } else { Ending::No })
+            }
+            Command::Status { watch: None, output } => {
                 let answer = block_on(status::status(&self.load()?))?;
-                show(&answer, *output, status::Answer::text).context("cannot write the answer")?;
+                let now = Timestamp::now().as_second();
+                show(&answer, *output, |answer| answer.text(now)).context("cannot write the answer")?;
                 Ok(if answer.status.ready { Ending::Done } else { Ending::No })
             }
             Command::Cleanup => {
@@ -280,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_has_an_interval_of_its_own_or_two_seconds() {
+        let parse = |words: &[&str]| Cli::try_parse_from(words).map(|cli| cli.command);
+        let status = |watch, output| Command::Status { watch, output };
+        let seconds = |count| Some(Duration::from_secs(count));
+        assert_eq!(parse(&["vipcast", "status"]).unwrap(), status(None, Output::Table));
+        assert_eq!(parse(&["vipcast", "status", "--watch"]).unwrap(), status(seconds(2), Output::Table));
+        assert_eq!(parse(&["vipcast", "status", "-w", "5s", "-o", "json"]).unwrap(), status(seconds(5), Output::Json));
+        assert!(parse(&["vipcast", "status", "--watch", "0s"]).is_err());
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for (words, kind) in [
             (&["vipcast"][..], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
@@ -287,6 +336,8 @@ mod tests {
             (&["vipcast", "check", "-o", "xml"], ErrorKind::InvalidValue),
             (&["vipcast", "check", "--log-level", "a=b=c"], ErrorKind::ValueValidation),
             (&["vipcast", "check", "--fast"], ErrorKind::UnknownArgument),
+            (&["vipcast", "explain"], ErrorKind::MissingRequiredArgument),
+            (&["vipcast", "explain", "cart"], ErrorKind::ValueValidation),
         ] {
             let error = Cli::try_parse_from(words).unwrap_err();
             assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{words:?}");

@@ -25,11 +25,12 @@ mod labels;
 mod node;
 mod password;
 mod ranges;
+mod reload;
 mod snat;
 mod value;
 mod yaml;
 
-pub(crate) use bgp::annotated_peers;
+pub(crate) use bgp::{annotated_asn, annotated_peers};
 pub use kubernetes::Kubernetes;
 pub(crate) use password::one_line;
 

@@ -8,11 +8,12 @@
 mod cleanup;
 mod connect;
 mod observe;
+mod reload;
 mod run;
 mod signals;
 mod wheel;
 
 pub use cleanup::cleanup;
-pub use observe::{Observed, bystander, observe, rehearsal};
+pub use observe::{Bystander, Observed, observe, rehearsal};
 pub use run::run;
 pub use wheel::{End, Wheel, run_executor, start_executor};

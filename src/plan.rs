@@ -7,6 +7,7 @@
 
 mod addr;
 pub mod announce;
+pub mod audit;
 pub mod bgp;
 mod books;
 pub mod capacity;
@@ -27,6 +28,7 @@ pub mod news;
 mod nft;
 mod notices;
 pub mod pass;
+mod peers;
 pub mod planner;
 mod preconditions;
 pub mod problem;
@@ -34,11 +36,15 @@ pub mod ranges;
 pub mod rehearse;
 mod reports;
 pub mod role;
+mod routes;
+mod specifics;
 mod standing;
 pub mod status;
 pub mod step;
 pub mod surroundings;
 pub mod sysctl;
+mod wanted;
+pub mod wish;
 
 pub use change::Change;
 pub use explain::{Asked, Explanation};

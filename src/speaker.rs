@@ -96,6 +96,12 @@ async fn supervise(program: &Program, socket: &Path, told_to_end: impl Future<Ou
                 said = None;
                 tokio::select! {
                     end = gobgpd.ended() => warn!(pid = gobgpd.pid(), "gobgpd {end}"),
+                    () = program.deaf() => {
+                        error!(pid = gobgpd.pid(), "gobgpd does not listen on {}; its log: {}", socket.display(), program.log());
+                        if let Err(failure) = finish(socket, gobgpd).await {
+                            error!("{failure:#}");
+                        }
+                    }
                     () = &mut told_to_end => {
                         if let Err(failure) = finish(socket, gobgpd).await {
                             error!("{failure:#}");

@@ -25,13 +25,16 @@ pub mod convert;
 pub mod kubernetes;
 pub mod manifests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch::Receiver;
 use tracing::{info, warn};
 
 use self::kubernetes::Access;
 use crate::config::{self, Config};
+use crate::model::bgp::SecretKey;
 use crate::model::{Event, Object, ObjectRef, Settings};
 use crate::plan::Change;
 
@@ -55,13 +58,17 @@ impl Source {
         }
     }
 
-    /// Watches it for a node with these `settings`. Returns when nobody listens any more.
-    pub async fn watch(self, settings: Settings, changes: Sender<Change>) {
+    /// Watches it for a node with these `settings`, and the Secrets that are `wanted`. Returns when nobody listens any more.
+    pub async fn watch(self, settings: Settings, wanted: Receiver<BTreeSet<SecretKey>>, changes: Sender<Change>) {
         match self {
             Source::Kubernetes(access) => {
-                kubernetes::watch(access, settings.node, settings.cluster_ips.is_some(), changes).await;
+                let ranges_given = settings.cluster_ips.is_some();
+                kubernetes::watch(access, settings.node, ranges_given, wanted, changes).await;
             }
-            Source::Manifests(folder) => manifests::watch(folder, settings.node, changes).await,
+            Source::Manifests(folder) => {
+                let refusing = kubernetes::secrets::refuse(wanted, changes.clone());
+                futures::future::join(manifests::watch(folder, settings.node, changes), refusing).await;
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ async fn measure(program: &Program, count: u32) {
         speaker,
         notices: None,
         health: None,
+        secrets: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

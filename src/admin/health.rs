@@ -18,12 +18,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::{PATIENCE, Question};
+use super::{Question, ask};
 use crate::plan::health::{Health, HealthCheck};
 
 /// How many connections a listener has at once; more wait in its backlog.
@@ -139,12 +139,7 @@ impl Readiness {
         if let Some((_, ready)) = last.filter(|(at, _)| at.elapsed() < FRESH) {
             return ready;
         }
-        let (answer, status) = oneshot::channel();
-        let asked = async {
-            self.questions.send(answer).await.ok()?;
-            status.await.ok()
-        };
-        let ready = timeout(PATIENCE, asked).await.ok().flatten().is_some_and(|status| status.ready);
+        let ready = ask(&self.questions, Question::Status).await.is_some_and(|status| status.ready);
         *last = Some((Instant::now(), ready));
         ready
     }

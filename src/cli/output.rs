@@ -30,7 +30,11 @@ pub(super) fn write(text: &str) -> anyhow::Result<()> {
 }
 
 /// The text of `answer`, which ends with a newline.
-fn render<T: Serialize>(answer: &T, output: Output, table: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+pub(super) fn render<T: Serialize>(
+    answer: &T,
+    output: Output,
+    table: impl FnOnce(&T) -> String,
+) -> anyhow::Result<String> {
     let mut text = match output {
         Output::Table => table(answer),
         Output::Json => serde_json::to_string_pretty(answer)?,

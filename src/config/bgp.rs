@@ -93,8 +93,9 @@ pub(super) fn check_prepend(item: &Item, settings: &BgpSettings) -> Result<(), M
     }
 }
 
-/// The peers that the annotation of a Node holds, each as it stands by itself, or its first mistake in words.
-pub(crate) fn annotated_peers(text: &str) -> Result<Vec<PeerEntry>, String> {
+/// The peers that the annotation of a Node holds, each as it stands by itself; or the first mistake in words: what was
+/// found, and what is allowed.
+pub(crate) fn annotated_peers(text: &str) -> Result<Vec<PeerEntry>, (String, String)> {
     let read = || {
         let tree = yaml::parse(text)?;
         let items = Item::root(&tree).list(PEERS)?;
@@ -103,7 +104,19 @@ pub(crate) fn annotated_peers(text: &str) -> Result<Vec<PeerEntry>, String> {
         peer::check_distinct(&items, &entries)?;
         Ok(entries)
     };
-    read().map_err(|mistake: Mistake| format!("line {}: {}", mistake.at.line, mistake.text))
+    read().map_err(in_words)
+}
+
+/// The AS number that the annotation of a Node holds; or what was found, and what is allowed.
+pub(crate) fn annotated_asn(text: &str) -> Result<u32, (String, String)> {
+    yaml::parse(text).and_then(|tree| value::asn(&Item::root(&tree))).map_err(in_words)
+}
+
+/// A mistake in an annotation: where and what, and what is allowed.
+fn in_words(mistake: Mistake) -> (String, String) {
+    let (found, allowed) = mistake.text.split_once("; allowed: ").unwrap_or((&mistake.text, "YAML"));
+    let found = format!("mistaken in line {}, column {}: {found}", mistake.at.line, mistake.at.column);
+    (found, allowed.to_owned())
 }
 
 fn router_id(item: &Item) -> Result<Ipv4Addr, Mistake> {

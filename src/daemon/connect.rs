@@ -56,8 +56,17 @@ pub(super) fn connect(
         // Without BGP the planner never has a step for it; a closed queue would only be noticed if it had.
         None => mpsc::channel(1).0,
     };
-    let wheel =
-        Wheel { changes, questions, kernel, speaker, notices: None, health: None, metrics, origin: Instant::now() };
+    let wheel = Wheel {
+        changes,
+        questions,
+        kernel,
+        speaker,
+        notices: None,
+        health: None,
+        secrets: None,
+        metrics,
+        origin: Instant::now(),
+    };
     Ok((wheel, sender))
 }
 

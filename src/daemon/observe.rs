@@ -1,18 +1,20 @@
 //! Looking without touching: what `vipcast plan` rehearses on, and what `vipcast status` shows without an agent.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::connect::endpoint;
 use crate::apply::bgp::{Endpoint, Speaker};
 use crate::apply::kernel::Kernel;
 use crate::config::Config;
 use crate::model::{Settings, State, Time};
-use crate::plan::rehearse::{ModelNode, Stage, look, rehearse};
+use crate::plan::explain::Unknown;
+use crate::plan::rehearse::{ModelNode, Stage, ask, look, rehearse};
 use crate::plan::step::{Executor, Observation, Outcome};
-use crate::plan::{Change, Planner, Report, Status, Step};
+use crate::plan::{Asked, Change, Explanation, Planner, Report, Status, Step};
 use crate::watch::Source;
 
 /// How long the source gets for its first complete list, and gobgpd for an answer.
@@ -102,9 +104,15 @@ async fn informed(config: &Config, settings: Settings) -> Planner {
     let mut planner = Planner::new(settings, Time::ZERO);
     planner.apply(Change::SpeakerUp, Time::ZERO);
     let (sender, mut changes) = mpsc::channel(1024);
-    let source = Source::new(config, false).watch(config.settings.clone(), sender);
+    let (secrets, wanted) = watch::channel(BTreeSet::new());
+    let source = Source::new(config, false).watch(config.settings.clone(), wanted, sender);
     let listen = async {
-        while !planner.is_listed() {
+        while !planner.is_told() {
+            secrets.send_if_modified(|asked| {
+                let differs = asked != planner.wanted_secrets();
+                asked.clone_from(planner.wanted_secrets());
+                differs
+            });
             match changes.recv().await {
                 Some(change) => planner.apply(change, Time::ZERO),
                 None => return,
@@ -128,11 +136,32 @@ pub async fn rehearsal(config: &Config, observed: &Observed, as_lb_node: bool) -
     (planner, stages)
 }
 
-/// How things stand as a planner sees them that looks and does not act. What is there is shown as it is; what should be
-/// there follows from the cluster's objects as they are now.
-pub async fn bystander(config: &Config, observed: &Observed) -> Status {
-    let mut planner = informed(config, config.settings.clone()).await;
-    let mut node = observed.node.clone();
-    look(&mut planner, &mut node, Time::ZERO);
-    planner.status()
+/// A planner that looks and does not act. What is there is shown as it is; what should be there follows from the cluster's
+/// objects as they are now.
+pub struct Bystander {
+    planner: Planner,
+    node: ModelNode,
+}
+
+impl Bystander {
+    /// Beside the node as it was `observed`.
+    pub async fn new(config: &Config, observed: &Observed) -> Bystander {
+        let mut planner = informed(config, config.settings.clone()).await;
+        let mut node = observed.node.clone();
+        look(&mut planner, &mut node, Time::ZERO);
+        Bystander { planner, node }
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        self.planner.status()
+    }
+
+    /// What is behind a VIP or a Service.
+    ///
+    /// # Errors
+    /// If nothing is known by that name.
+    pub fn explain(&mut self, asked: Asked) -> Result<Explanation, Unknown> {
+        ask(&mut self.planner, &mut self.node, asked, Time::ZERO)
+    }
 }

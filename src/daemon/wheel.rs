@@ -1,18 +1,23 @@
 //! The loop itself, apart from what it is connected to, so that tests turn it with executors of their own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
+use crate::model::bgp::SecretKey;
 use crate::plan::change::Leave;
+use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
-use crate::plan::{Change, Executor, News, Notice, Observation, Outcome, Plan, Planner, Step, pass};
+use crate::plan::{
+    Answer, Change, Executor, Explanation, News, Notice, Observation, Outcome, Plan, Planner, Step, pass,
+};
 
 /// The most changes that are taken in before the next pass: a burst coalesces, and a pass is never far.
 const MOST_CHANGES: usize = 4096;
@@ -42,6 +47,8 @@ pub struct Wheel {
     pub notices: Option<mpsc::UnboundedSender<Notice>>,
     /// The health check ports; `None`: nobody serves them.
     pub health: Option<watch::Sender<Health>>,
+    /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
+    pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -62,6 +69,7 @@ pub enum End {
 impl Wheel {
     /// Turns until the agent may leave.
     pub async fn turn(&mut self, planner: &mut Planner) -> End {
+        let mut waiting = Waiting::default();
         let mut batch = Vec::new();
         let mut deadline = None;
         // Without BGP nobody serves the other queue, and it is closed from the start.
@@ -71,7 +79,7 @@ impl Wheel {
             let plan = planner.plan(now);
             let wake_at = plan.wake_at;
             let finished = plan.finished;
-            if !self.hand_on(plan, planner) {
+            if !self.hand_on(plan, planner, &mut waiting) {
                 return End::Disconnected;
             }
             if finished {
@@ -88,8 +96,13 @@ impl Wheel {
                     }
                 }
                 Some(question) = self.questions.recv() => {
-                    // Whoever asked may have gone away; that is no business of the loop.
-                    let _ = question.send(planner.status());
+                    match question {
+                        // Whoever asked may have gone away; that is no business of the loop.
+                        Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Explain(asked, answer) => {
+                            planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
+                        }
+                    }
                 }
                 () = self.kernel.closed() => return End::Disconnected,
                 () = self.speaker.closed(), if has_speaker => return End::Disconnected,
@@ -131,10 +144,16 @@ impl Wheel {
     }
 
     /// Hands the steps to their executors. False: one of them has ended.
-    fn hand_on(&self, plan: Plan, planner: &Planner) -> bool {
+    fn hand_on(&self, plan: Plan, planner: &Planner, waiting: &mut Waiting) -> bool {
+        for Answer { ticket, explanation } in plan.answers {
+            waiting.answer(ticket, explanation);
+        }
         self.metrics.pass(planner.is_idle());
         for latency in plan.latencies {
             self.metrics.latency(latency);
+        }
+        for latency in plan.route_latencies {
+            self.metrics.route_latency(latency);
         }
         for news in plan.news {
             if let News::Session { peer, session } = &news {
@@ -151,6 +170,9 @@ impl Wheel {
         if let (Some(health), Some(changed)) = (&self.health, plan.health) {
             health.send_replace(changed);
         }
+        if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
+            secrets.send_replace(wanted);
+        }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {
             info!(steps = writes, "writing to the kernel");
@@ -159,6 +181,28 @@ impl Wheel {
         let sent =
             |queue: &mpsc::Sender<Vec<Step>>, steps: Vec<Step>| steps.is_empty() || queue.try_send(steps).is_ok();
         sent(&self.kernel, kernel) && sent(&self.speaker, speaker)
+    }
+}
+
+/// Those who wait for an explanation, by the number under which they asked.
+#[derive(Default)]
+struct Waiting {
+    senders: BTreeMap<u64, oneshot::Sender<Result<Explanation, Unknown>>>,
+    last: u64,
+}
+
+impl Waiting {
+    fn note(&mut self, sender: oneshot::Sender<Result<Explanation, Unknown>>) -> u64 {
+        self.last += 1;
+        self.senders.insert(self.last, sender);
+        self.last
+    }
+
+    fn answer(&mut self, ticket: u64, explanation: Result<Explanation, Unknown>) {
+        if let Some(sender) = self.senders.remove(&ticket) {
+            // As above.
+            let _ = sender.send(explanation);
+        }
     }
 }
 

@@ -221,7 +221,10 @@ impl Cluster {
                 self.slices_of.entry(service.clone()).or_default().insert(name);
                 touched.services.insert(service);
             }
-            Object::Node(value) => {
+            Object::Node(mut value) => {
+                if let Some(former) = &self.node {
+                    value.bgp.keep(&former.bgp);
+                }
                 touched.node = self.node.as_ref() != Some(&value);
                 touched.nodes = self.nodes.put(self.own.clone(), value.footprint(), generation);
                 self.node = Some(value);

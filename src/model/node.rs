@@ -1,8 +1,11 @@
 //! What is known of this node, its Node object and what the kernel says about it; and what matters of other Nodes.
 
+mod overrides;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub use self::overrides::{Overrides, Unread};
 use super::labels::Labels;
 use super::prefix::Prefix;
 
@@ -19,6 +22,8 @@ pub struct Node {
     pub labels: Labels,
     /// kubelet says that the machine is going down.
     pub shutting_down: bool,
+    /// What `metadata.annotations` say of BGP on this node.
+    pub bgp: Overrides,
 }
 
 impl Node {

@@ -1,9 +1,11 @@
-//! What gobgpd should hold: itself, its peers and the paths of the ranges.
+//! What gobgpd should hold: itself, its peers and paths, and what it should send.
+
+pub mod sent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Bgp, Global, Path, Peer, PeerName};
+use crate::model::bgp::{Attributes, Bgp, Global, Path, Peer, PeerName};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -28,14 +30,19 @@ pub fn rejected<T>(settings: &BgpSettings, peers: &BTreeMap<PeerName, T>, actual
     Some(neighbors).filter(|neighbors| !neighbors.is_empty())
 }
 
-/// The path that announces `prefix`, which is `range` itself or a host in it.
-pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix) -> Path {
+/// The path that announces `prefix`, which is `range` itself or a host in it; `wish` is what the Service behind it asks for.
+pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix, wish: Option<&Attributes>) -> Path {
     let next_hop = match prefix.family() {
         Family::Ipv4 => settings.next_hop_ipv4,
         Family::Ipv6 => settings.next_hop_ipv6,
     };
-    let attributes = settings.attributes.refined(&range.attributes);
-    Path { communities: attributes.communities, ..Path::new(next_hop) }
+    let of_range = settings.attributes.refined(&range.attributes);
+    let Attributes { communities, large_communities, med, local_pref, prepend } = match wish {
+        Some(wish) => of_range.refined(wish),
+        None => of_range,
+    };
+    let as_path = vec![settings.asn; prepend.unwrap_or_default().into()];
+    Path { next_hop, as_path, communities, large_communities, med, local_pref }
 }
 
 /// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6

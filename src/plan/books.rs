@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::model::bgp::{Path, PeerName, Session};
+use crate::model::bgp::{Bgp, Path, PeerName, Session};
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::nft::Elements;
 use crate::model::node::Host;
 use crate::model::sysctl::Sysctls;
 use crate::model::{Prefix, Time};
 
+use super::audit::{Audit, Repairs};
 use super::drain::DrainBook;
 use super::memory::Key;
 use super::preconditions::Footing;
@@ -127,6 +129,20 @@ pub(super) struct SpeakerBook {
     pub(super) vips: BTreeSet<IpAddr>,
     /// VIPs whose host route waits for what its range stands on.
     pub(super) waiting: BTreeSet<IpAddr>,
+    /// Since when VIPs with usable endpoints wait for their route.
+    pub(super) changed: BTreeMap<IpAddr, Time>,
+    /// How long VIPs waited for routes that are out now, since this was told last.
+    pub(super) latencies: Vec<Duration>,
+    /// Why routes are being announced or withdrawn.
+    pub(super) causes: BTreeMap<Prefix, String>,
+    /// What was not found in gobgpd as it was believed to be, and has not been put right since.
+    pub(super) drifted: BTreeSet<Key>,
+    /// What gobgpd was believed to hold when that became unknown.
+    pub(super) last: Option<Bgp>,
+    /// What is known of what peers are sent.
+    pub(super) audits: BTreeMap<PeerName, Audit>,
+    /// How often something was put right.
+    pub(super) repairs: Repairs,
     /// Paths that are out and are no host routes.
     pub(super) wide: BTreeSet<Prefix>,
     /// Paths that this agent sent or found: they stay ours when the range that they were for is gone.

@@ -17,6 +17,7 @@ use super::ipvs;
 use super::problem::Problem;
 use super::ranges::Ranges;
 use super::surroundings::Surroundings;
+use super::wish::{RouteWish, wish};
 
 /// The destinations of one virtual server.
 pub type Destinations = BTreeMap<DestinationKey, Destination>;
@@ -31,6 +32,8 @@ pub struct Claim {
     /// Its virtual servers. One without destinations is not made: the guard then refuses at once. It is claimed all the same,
     /// so that nobody else takes a VIP when the endpoints of its Service are gone, or on another node.
     pub servers: BTreeMap<ServerKey, Ask>,
+    /// What it wants of the routes of its VIPs, where that is not just what their ranges do.
+    pub routes: BTreeMap<IpAddr, RouteWish>,
     /// Its health check port, and the number of its ready endpoints on this node.
     pub health: Option<(u16, usize)>,
     /// Why parts of it are not served.
@@ -80,7 +83,8 @@ struct Place {
     address: IpAddr,
     policy: TrafficPolicy,
     sources: Option<Arc<BTreeSet<Prefix>>>,
-    is_node: bool,
+    /// What it is used for as a VIP; `None`: it is the node's own, with NodePorts.
+    usage: Option<Use>,
 }
 
 /// The claim of `service` with its `slices`, which are in the order of their names.
@@ -90,6 +94,7 @@ pub fn claim(service: &Service, slices: &[&Slice], view: View) -> Claim {
     claim.settings = settings;
     claim.problems.extend(problem);
     let places = places(service, view, &mut claim.problems);
+    claim.routes = routes(service, &places, view, &mut claim.problems);
     let hints = service.wishes.topology_hints.unwrap_or(view.settings.dataplane.topology_hints);
     let weights = &service.wishes.weights;
     for port in &service.ports {
@@ -138,16 +143,31 @@ fn places(service: &Service, view: View, problems: &mut Vec<Problem>) -> Vec<Pla
             }
             let filters = usage == Use::LoadBalancerIp && !service.source_ranges.is_empty();
             let sources = filters.then(|| sources(&service.source_ranges, Family::of(address)));
-            places.push(Place { address, policy, sources, is_node: false });
+            places.push(Place { address, policy, sources, usage: Some(usage) });
         }
     }
     let has_node_port = service.ports.iter().any(|port| port.node_port.is_some());
     let families: BTreeSet<Family> = service.cluster_ips.iter().map(|address| Family::of(*address)).collect();
     let nodes = view.here.node_port_addresses.iter().filter(|address| families.contains(&Family::of(**address)));
     let node =
-        |address: &IpAddr| Place { address: *address, policy: service.external_policy, sources: None, is_node: true };
+        |address: &IpAddr| Place { address: *address, policy: service.external_policy, sources: None, usage: None };
     places.extend(nodes.filter(|_| has_node_port).map(node));
     places
+}
+
+/// What `service` wants of the routes of its VIPs. Of an address that is named twice the last use counts.
+fn routes(service: &Service, places: &[Place], view: View, problems: &mut Vec<Problem>) -> BTreeMap<IpAddr, RouteWish> {
+    let Some(settings) = view.settings.bgp.as_ref().filter(|_| !service.ports.is_empty()) else {
+        return BTreeMap::new();
+    };
+    let uses: BTreeMap<IpAddr, (Use, TrafficPolicy)> =
+        places.iter().filter_map(|place| Some((place.address, (place.usage?, place.policy)))).collect();
+    let wishes = uses.into_iter().filter_map(|(vip, (usage, policy))| {
+        let range = view.ranges.covering(vip)?;
+        let configured = view.ranges.configured(range);
+        Some((vip, wish(service, (vip, usage, policy), (range, configured), settings, problems)?))
+    });
+    wishes.collect()
 }
 
 /// May `address` be a VIP of this use? Somebody else may serve load-balancer IPs, so those outside the ranges are worth a
@@ -168,7 +188,7 @@ fn permitted(address: IpAddr, usage: Use, view: View) -> Result<(), Option<Probl
 
 /// The port of `port` at `place`: its own at a VIP, and its node port, if it has one that may be ours, on a node.
 fn number(port: &ServicePort, place: &Place, view: View, problems: &mut Vec<Problem>) -> Option<u16> {
-    if !place.is_node {
+    if place.usage.is_some() {
         return Some(port.port);
     }
     let number = port.node_port?;

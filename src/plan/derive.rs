@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::ipvs::ServerKey;
 use crate::model::settings::Announce;
-use crate::model::{Family, ServiceKey, Time};
+use crate::model::{Family, Prefix, ServiceKey, Time};
 
 use super::claims::{Claim, View, claim};
 use super::news::News;
@@ -14,7 +14,7 @@ use super::ranges::Ranges;
 use super::surroundings::Surroundings;
 
 impl Planner {
-    /// Works out the node's addresses and the ranges in force anew; claims only where the ranges changed.
+    /// Works out the node's addresses and the ranges in force anew; claims only where the ranges or the settings changed.
     pub(super) fn derive_ranges(&mut self, now: Time) {
         let Some(facts) = self.host.facts.as_ref().filter(|_| self.informed()) else { return };
         let candidates = self.node_ips();
@@ -36,8 +36,9 @@ impl Planner {
                 self.servers.blind,
             )
         };
+        self.derive_budget();
         let moved = ranges != self.ranges || !self.derived;
-        if !moved && here == self.here {
+        if !moved && here == self.here && !self.unsettled {
             return;
         }
         self.servers.listing_wanted |= moved || here.node_port_addresses != self.here.node_port_addresses;
@@ -48,6 +49,7 @@ impl Planner {
         self.health_changed = true;
         self.here = here;
         self.derived = true;
+        self.unsettled = false;
         for (range, problem) in ranges.problems().filter(|found| self.ranges.problems().all(|known| known != *found)) {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }
@@ -94,7 +96,8 @@ impl Planner {
         concerned.insert(service.clone());
         let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();
         self.health_changed |= self.ledger.claim(service).and_then(|known| known.health) != claim.health;
-        for key in self.ledger.put(service, claim) {
+        let touched = self.ledger.put(service, claim);
+        for key in touched.servers {
             self.memory.forget_server(&key);
             self.want_elements(key);
             self.servers.todo.insert(key);
@@ -105,22 +108,42 @@ impl Planner {
                 self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
             }
             self.servers.changed.entry(key).or_insert(now);
+            self.note_waiting(key.address, now);
             self.touch_vip(key.address);
         }
+        touched.vips.into_iter().for_each(|vip| self.touch_vip(vip));
+        let known: BTreeSet<ServiceKey> = before.iter().map(|(_, service)| service.clone()).collect();
         for (known, service) in before {
-            let problems = self.ledger.problems(&service);
-            if problems != known {
-                self.notices.push(self.notice(&service));
-                self.news.push(News::Service { service, problems });
+            if self.ledger.problems(&service) != known {
+                self.tell_problems(service);
             }
         }
+        touched.services.difference(&known).for_each(|service| self.tell_problems(service.clone()));
+    }
+
+    /// Tells of the problems of `service`, which are others now.
+    fn tell_problems(&mut self, service: ServiceKey) {
+        let problems = self.ledger.problems(&service);
+        self.notices.push(self.notice(&service));
+        self.news.push(News::Service { service, problems });
+    }
+
+    /// So many VIPs may have routes of their own inside aggregates, as the settings say.
+    fn derive_budget(&mut self) {
+        let limit = self.settings.bgp.as_ref().map_or(0, |bgp| bgp.max_specifics);
+        let moved = self.ledger.set_max_specifics(limit);
+        let services: BTreeSet<ServiceKey> = moved.iter().map(|(service, _)| service.clone()).collect();
+        moved.into_iter().for_each(|(_, vip)| self.touch_vip(vip));
+        services.into_iter().for_each(|service| self.tell_problems(service));
     }
 
     /// Notes that the routes of `vip`, the local one and that of BGP, have to be looked at, if it has any of its own.
     pub(super) fn touch_vip(&mut self, vip: IpAddr) {
         let Some(range) = self.ranges.covering(vip) else { return };
         self.host.vips.extend(Some(vip).filter(|_| !range.is_whole()));
-        self.speaker.vips.extend(Some(vip).filter(|_| range.announce == Announce::Host));
+        let may_have_route = self.may_have_route(vip)
+            || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.contains_key(&Prefix::host(vip)));
+        self.speaker.vips.extend(Some(vip).filter(|_| may_have_route));
     }
 
     /// Notes that every host route has to be looked at: those that are out and those that may be wanted.
@@ -130,5 +153,6 @@ impl Planner {
         if self.ranges.iter().any(|range| range.announce == Announce::Host) {
             self.speaker.vips.extend(self.ledger.servers().map(|key| key.address));
         }
+        self.speaker.vips.extend(self.ledger.wished_vips());
     }
 }

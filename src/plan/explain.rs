@@ -181,7 +181,14 @@ impl Link {
 /// Nothing is known by the name that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unknown(pub(super) String);
+pub struct Unknown(String);
+
+impl Unknown {
+    /// In these words.
+    pub fn new(words: impl Into<String>) -> Unknown {
+        Unknown(words.into())
+    }
+}
 
 impl Planner {
     /// The chain behind what was asked for, with what was read of its virtual servers for this answer.

@@ -1,5 +1,7 @@
 //! All claims, and who has what several Services ask for: of the claimants of a virtual server, ordered by creation time,
-//! then name, the first has it.
+//! then name, the first has it. What becomes of a VIP's route, the first of all its claimants decides.
+
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,6 +12,7 @@ use crate::model::{Prefix, ServiceKey};
 use super::claims::{Ask, Claim};
 use super::preconditions::bounds;
 use super::problem::Problem;
+use super::specifics::Specifics;
 
 /// All claims, and the claimants of each virtual server in the order of their right to it.
 #[derive(Debug, Clone, Default)]
@@ -18,23 +21,38 @@ pub struct Ledger {
     claimants: BTreeMap<ServerKey, Vec<(i64, ServiceKey)>>,
     /// The claimants of each health check port.
     health: BTreeMap<u16, BTreeSet<(i64, ServiceKey)>>,
+    /// Who wants something of the routes of VIPs, by VIP.
+    wishers: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// Which VIPs have routes of their own inside aggregates.
+    specifics: Specifics,
+}
+
+/// What may differ since a claim was put.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Virtual servers.
+    pub servers: BTreeSet<ServerKey>,
+    /// VIPs, as to their routes.
+    pub vips: BTreeSet<IpAddr>,
+    /// Other Services, as to their problems, beside the rivals.
+    pub services: BTreeSet<ServiceKey>,
 }
 
 impl Ledger {
-    /// Puts `claim` in the place of what `service` claimed before, and answers which virtual servers may differ now.
-    pub fn put(&mut self, service: &ServiceKey, claim: Claim) -> BTreeSet<ServerKey> {
+    /// Puts `claim` in the place of what `service` claimed before, and answers what may differ now.
+    pub fn put(&mut self, service: &ServiceKey, claim: Claim) -> Touched {
         let old = self.claims.remove(service).unwrap_or_default();
-        let mut touched = BTreeSet::new();
+        let mut servers = BTreeSet::new();
         let anew = claim.created != old.created || claim.settings != old.settings;
         for (key, ask) in &old.servers {
             if anew || claim.servers.get(key) != Some(ask) {
-                touched.insert(*key);
+                servers.insert(*key);
                 self.leave(key, service);
             }
         }
         for (key, ask) in &claim.servers {
             if anew || old.servers.get(key) != Some(ask) {
-                touched.insert(*key);
+                servers.insert(*key);
                 let claimants = self.claimants.entry(*key).or_default();
                 claimants.push((claim.created, service.clone()));
                 claimants.sort();
@@ -50,10 +68,12 @@ impl Ledger {
         if let Some((port, _)) = claim.health {
             self.health.entry(port).or_default().insert((claim.created, service.clone()));
         }
+        let wished: BTreeSet<IpAddr> = old.routes.keys().chain(claim.routes.keys()).copied().collect();
+        self.note_wishes(service, &old.routes, &claim.routes);
         if !claim.servers.is_empty() || !claim.problems.is_empty() || claim.health.is_some() {
             self.claims.insert(service.clone(), claim);
         }
-        touched
+        self.judge_routes(servers, wished)
     }
 
     /// What the rightful claimant of the virtual server `key` asks of it; none where it has no destinations for it.
@@ -117,7 +137,8 @@ impl Ledger {
         let owner = claim.health.and_then(|(port, _)| Some((port, self.health_owner(port)?)));
         let owner = owner.filter(|(_, owner)| *owner != service);
         let health = owner.map(|(port, owner)| Problem::HealthPortTaken(port, owner.clone()));
-        claim.problems.iter().cloned().chain(lost).chain(health).collect()
+        let problems = claim.problems.iter().cloned().chain(lost).chain(health);
+        problems.chain(self.route_problems(service, claim)).collect()
     }
 
     /// Other Services that claim what `service` claims, or would with `claim`.
@@ -126,7 +147,11 @@ impl Ledger {
         let claimants = old.chain(claim.servers.keys()).filter_map(|key| self.claimants.get(key)).flatten();
         let ports = self.claims.get(service).and_then(|old| old.health).into_iter().chain(claim.health);
         let claimants = claimants.chain(ports.filter_map(|(port, _)| self.health.get(&port)).flatten());
-        claimants.map(|(_, claimant)| claimant).filter(|claimant| *claimant != service).cloned().collect()
+        let old = self.claims.get(service).into_iter().flat_map(|old| old.servers.keys());
+        let vips: BTreeSet<IpAddr> = old.chain(claim.servers.keys()).map(|key| key.address).collect();
+        let wishers = vips.iter().filter_map(|vip| self.wishers.get(vip)).flatten();
+        let claimants = claimants.map(|(_, claimant)| claimant).chain(wishers);
+        claimants.filter(|claimant| *claimant != service).cloned().collect()
     }
 
     /// Health check ports, each with the Service that has it and the number of its ready endpoints on this node.

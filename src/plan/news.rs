@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::bgp::{Path, PeerName, Session, SessionState};
+use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
 use crate::model::{Prefix, ServiceKey};
 
 use super::change::Leave;
@@ -37,16 +37,25 @@ pub enum News {
         session: Session,
     },
     /// A route is announced.
-    Announced(Prefix, Path),
-    /// A route is about to be withdrawn.
-    Withdrawing {
+    Announced {
         /// The route.
         prefix: Prefix,
+        /// Its attributes.
+        path: Path,
+        /// Who hears it.
+        peers: Vec<PeerName>,
         /// Why.
-        reason: String,
+        cause: String,
     },
     /// A route was withdrawn.
-    Withdrawn(Prefix),
+    Withdrawn {
+        /// The route.
+        prefix: Prefix,
+        /// Who hears it.
+        peers: Vec<PeerName>,
+        /// Why.
+        cause: String,
+    },
     /// The problems of a Service changed; none are left if empty.
     Service {
         /// The Service.
@@ -89,12 +98,9 @@ impl News {
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
             News::Service { problems, .. } => !problems.is_empty(),
-            News::SpeakerUp
-            | News::Serving
-            | News::Leaving(_)
-            | News::Announced(..)
-            | News::Withdrawing { .. }
-            | News::Withdrawn(_) => false,
+            News::SpeakerUp | News::Serving | News::Leaving(_) | News::Announced { .. } | News::Withdrawn { .. } => {
+                false
+            }
         }
     }
 }
@@ -116,13 +122,17 @@ impl fmt::Display for News {
                 write!(f, "BGP session with {peer} is {}", session.state)?;
                 session.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
             }
-            News::Announced(prefix, path) => {
-                write!(f, "announced {prefix}")?;
-                let communities: Vec<String> = path.communities.iter().map(ToString::to_string).collect();
-                if communities.is_empty() { Ok(()) } else { write!(f, " with communities {}", communities.join(" ")) }
+            News::Announced { prefix, path, peers, cause } => {
+                write!(f, "announced {prefix}{}", names(" to", peers))?;
+                let attributes = attributes(path);
+                if !attributes.is_empty() {
+                    write!(f, " with {}", attributes.join(", "))?;
+                }
+                write!(f, ": {cause}")
             }
-            News::Withdrawing { prefix, reason } => write!(f, "withdrawing {prefix}: {reason}"),
-            News::Withdrawn(prefix) => write!(f, "withdrew {prefix}"),
+            News::Withdrawn { prefix, peers, cause } => {
+                write!(f, "withdrew {prefix}{}: {cause}", names(" from", peers))
+            }
             News::Service { service, problems } if problems.is_empty() => write!(f, "Service {service} is well again"),
             News::Service { service, problems } => {
                 write!(f, "Service {service}: ")?;
@@ -135,5 +145,66 @@ impl fmt::Display for News {
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),
         }
+    }
+}
+
+/// The peers after a word for what they have to do with it; nothing where there are none, as before the sessions are up.
+fn names(word: &str, peers: &[PeerName]) -> String {
+    if peers.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    format!("{word} {}", names.join(", "))
+}
+
+/// What a path has beside a next hop of one's own, in words.
+fn attributes(path: &Path) -> Vec<String> {
+    let list = |name: &str, words: Vec<String>| {
+        let words = words.join(" ");
+        (!words.is_empty()).then(|| format!("{name} {words}"))
+    };
+    let next_hop = match path.next_hop {
+        NextHop::Own => None,
+        NextHop::Address(address) => Some(format!("next hop {address}")),
+    };
+    let prepends = Some(path.as_path.len()).filter(|count| *count > 0).map(|count| format!("{count} prepends"));
+    let parts = [
+        next_hop,
+        list("communities", path.communities.iter().map(ToString::to_string).collect()),
+        list("large communities", path.large_communities.iter().map(ToString::to_string).collect()),
+        path.med.map(|med| format!("MED {med}")),
+        path.local_pref.map(|preference| format!("local preference {preference}")),
+        prepends,
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_come_and_go_with_peers_and_causes() {
+        let peer = |text: &str| text.parse::<PeerName>().unwrap();
+        let prefix: Prefix = "192.0.2.7/32".parse().unwrap();
+        let peers = vec![peer("10.0.1.1"), peer("eth1")];
+        let cause = "no usable endpoint in shop/cart".to_owned();
+        let news = News::Withdrawn { prefix, peers: peers.clone(), cause: cause.clone() };
+        assert_eq!(news.to_string(), "withdrew 192.0.2.7/32 from 10.0.1.1, eth1: no usable endpoint in shop/cart");
+        let news = News::Withdrawn { prefix, peers: vec![], cause };
+        assert_eq!(news.to_string(), "withdrew 192.0.2.7/32: no usable endpoint in shop/cart");
+        let path = Path {
+            communities: ["65001:100".parse().unwrap(), "no-export".parse().unwrap()].into(),
+            as_path: vec![65001, 65001],
+            med: Some(5),
+            ..Path::new(NextHop::Own)
+        };
+        let cause = "shop/cart has usable endpoints".to_owned();
+        let news = News::Announced { prefix, path, peers, cause };
+        assert_eq!(
+            news.to_string(),
+            "announced 192.0.2.7/32 to 10.0.1.1, eth1 with communities 65001:100 no-export, MED 5, 2 prepends: \
+             shop/cart has usable endpoints"
+        );
     }
 }

@@ -5,9 +5,11 @@
 //! virtual server within one plan, since the kernel executor performs both in this order. Removal runs the other way:
 //! what a route promised is removed when its withdrawal is confirmed and `withdrawDelay` has passed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::Time;
+use crate::model::bgp::SecretKey;
 use crate::model::ipvs::ServerKey;
 
 use super::books::Part;
@@ -32,12 +34,16 @@ pub struct Plan {
     pub news: Vec<News>,
     /// For each virtual server that a change of the cluster touched and that is as desired now: how long that took.
     pub latencies: Vec<Duration>,
+    /// For each VIP whose route went out: how long after the change that made it wanted.
+    pub route_latencies: Vec<Duration>,
     /// What the owners of objects can mend, for each object of which that changed.
     pub notices: Vec<Notice>,
     /// The health check ports, where something about them changed.
     pub health: Option<Health>,
     /// The explanations that were asked for and are ready.
     pub answers: Vec<Answer>,
+    /// The Secrets that have to be told from now on, where they are others than before.
+    pub secrets: Option<BTreeSet<SecretKey>>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -105,9 +111,12 @@ impl Planner {
         let answers = self.answers(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
+        let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
+        self.asked_secrets.clone_from(&self.wanted_secrets);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
+        let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, notices, health, answers, finished }
+        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, finished }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -359,7 +368,11 @@ impl Planner {
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
                 let link = self.actual.addr.link.is_some_and(|link| link.dummy);
-                let alone = self.actual.bgp.as_ref().is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none());
+                let alone = self
+                    .actual
+                    .bgp
+                    .as_ref()
+                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
                 withdrawn && quiet && self.is_bare() && !link && alone
             }
         }

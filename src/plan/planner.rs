@@ -1,21 +1,23 @@
 //! The planner: everything known, and what follows from it. Changes go in, steps come out; nothing here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::Load;
+use crate::model::settings::Misfit;
 use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
-use super::change::{Change, Leave};
+use super::change::{Change, Leave, Loaded};
 use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::peers::Held;
 use super::problem::Notice;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
@@ -25,6 +27,11 @@ use super::surroundings::Surroundings;
 /// Everything known, and the memory of what was tried. See the module `pass` for what it decides.
 #[derive(Debug, Clone)]
 pub struct Planner {
+    /// How the configuration file was found.
+    pub(super) loaded: Option<Loaded>,
+    /// As configured.
+    pub(super) configured: Settings,
+    /// The same with what the annotations of this node's Node say in its place: this is in force.
     pub(super) settings: Settings,
     pub(super) cluster: Cluster,
     pub(super) ledger: Ledger,
@@ -33,6 +40,14 @@ pub struct Planner {
     pub(super) here: Surroundings,
     /// The peers that this node has by its labels; none before these are known.
     pub(super) peers: BTreeMap<PeerName, Peer>,
+    /// Those of them that gobgpd is not told of.
+    pub(super) held: BTreeMap<PeerName, Held>,
+    /// Peers that do not go with the rest of the settings.
+    pub(super) misfits: BTreeMap<PeerName, Misfit>,
+    /// The Secrets that passwords come from.
+    pub(super) wanted_secrets: BTreeSet<SecretKey>,
+    /// The same as it was told last.
+    pub(super) asked_secrets: BTreeSet<SecretKey>,
     /// What the Secrets hold that passwords come from, or why that cannot be had.
     pub(super) secrets: BTreeMap<SecretKey, Result<Secret, String>>,
     /// The node's address of each family: the preferred source of its connections to VIPs.
@@ -44,6 +59,8 @@ pub struct Planner {
     pub(super) memory: Memory,
     /// Ranges and claims have been worked out at least once.
     pub(super) derived: bool,
+    /// The settings are others than those that claims were worked out with.
+    pub(super) unsettled: bool,
     pub(super) leaving: Option<Leave>,
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
@@ -62,10 +79,16 @@ impl Planner {
         let next_resync = now + settings.resync;
         let cluster = Cluster::seen_from(&settings.node);
         let mut planner = Planner {
+            loaded: None,
+            configured: settings.clone(),
             settings,
             cluster,
             role: Role::Unknown,
             peers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            misfits: BTreeMap::new(),
+            wanted_secrets: BTreeSet::new(),
+            asked_secrets: BTreeSet::new(),
             secrets: BTreeMap::new(),
             ledger: Ledger::default(),
             ranges: Ranges::default(),
@@ -82,6 +105,7 @@ impl Planner {
             },
             memory: Memory::default(),
             derived: false,
+            unsettled: false,
             leaving: None,
             next_resync,
             load: Load::default(),
@@ -119,11 +143,8 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
-            Change::Settings(settings) => {
-                self.settings = *settings;
-                self.derive_role();
-                self.derive_ranges(now);
-            }
+            Change::Settings(settings) => self.on_settings(*settings, now),
+            Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {
                 self.secrets.insert(key, value);
                 self.derive_role();
@@ -261,6 +282,7 @@ impl Planner {
         }
         self.speaker.down = Some(reason);
         self.speaker.sessions.clear();
+        self.speaker.audits.clear();
         self.speaker.stale = self.memory.is_in_flight(&Key::SpeakerReading);
         // How long it has been gone counts from the moment at which that was noticed first.
         if !(gone && self.speaker.gone) {
@@ -271,14 +293,23 @@ impl Planner {
 
     /// What gobgpd holds is unknown until it is read.
     pub(super) fn lose_sight(&mut self, now: Time) {
-        self.actual.bgp = None;
+        if let Some(known) = self.actual.bgp.take() {
+            self.speaker.last = Some(known);
+        }
         self.speaker.wanted = true;
         self.speaker.dark = now;
     }
 
     fn on_session(&mut self, peer: PeerName, session: Session) {
         let old = self.speaker.sessions.insert(peer.clone(), session.clone());
-        if old.is_some_and(|old| old.is_established()) != session.is_established() {
+        let old = old.filter(Session::is_established);
+        let new = Some(&session).filter(|session| session.is_established());
+        // What goes over it depends on these two as well.
+        let ends = |session: &Session| (session.local_address, session.families.clone());
+        if old.as_ref().map(ends) != new.map(ends) {
+            self.on_listener(&peer, new.is_some());
+        }
+        if old.is_some() != new.is_some() {
             self.news.push(News::Session { peer, session });
         }
     }

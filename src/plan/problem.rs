@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::ipvs::{Scheduler, ServerKey};
 use crate::model::settings::Use;
-use crate::model::{ObjectRef, ServiceKey};
+use crate::model::{ObjectRef, Prefix, ServiceKey};
 
 /// Why a part of a Service is not served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,15 @@ pub enum Problem {
     HealthPortTaken(u16, ServiceKey),
     /// The virtual server belongs to an older Service that asks for it too.
     Taken(ServerKey, ServiceKey),
+    /// The VIP is not to be announced, and lies in a range that is, as a whole.
+    CoveredByRange(IpAddr, Prefix),
+    /// The VIP wants a route of its own inside a range that is announced as a whole, and older ones have all that there may
+    /// be, which are so many.
+    NoRoomForRoute(IpAddr, usize),
+    /// The wishes for the VIP's route are not those of the older Service that has the VIP too.
+    RouteOverruled(IpAddr, ServiceKey),
+    /// Prepends are asked for, and some peer is in the own AS, which is this one.
+    PrependIgnored(u32),
 }
 
 impl Problem {
@@ -44,6 +53,10 @@ impl Problem {
             Problem::WeightsIgnored(_) => Some("WeightsIgnored"),
             Problem::Taken(..) => Some("AddressTaken"),
             Problem::HealthPortTaken(..) => Some("HealthCheckPortTaken"),
+            Problem::CoveredByRange(..) => Some("AnnouncedByRange"),
+            Problem::NoRoomForRoute(..) => Some("RouteBudgetExhausted"),
+            Problem::RouteOverruled(..) => Some("RouteOverruled"),
+            Problem::PrependIgnored(_) => Some("PrependIgnored"),
         }
     }
 }
@@ -55,10 +68,14 @@ impl Problem {
             Problem::OutsideRanges(address, _) | Problem::NotAllowed(_, address) | Problem::InUse(_, address, _) => {
                 Some(*address)
             }
+            Problem::CoveredByRange(vip, _) | Problem::NoRoomForRoute(vip, _) | Problem::RouteOverruled(vip, _) => {
+                Some(*vip)
+            }
             Problem::Taken(key, _) => Some(key.address),
             Problem::NodePortOutside(..)
             | Problem::EndpointInRange(_)
             | Problem::WeightsIgnored(_)
+            | Problem::PrependIgnored(_)
             | Problem::HealthPortTaken(..) => None,
         }
     }
@@ -87,6 +104,16 @@ impl Problem {
             }
             Problem::HealthPortTaken(..) => "the owner: have another port allocated",
             Problem::Taken(..) => "the owner: use another port or address, or delete the older Service's",
+            Problem::CoveredByRange(..) => {
+                "the owner: remove the annotation, or take an address of another range; the operator: announce the range by \
+                 VIP (`announce: host`)"
+            }
+            Problem::NoRoomForRoute(..) => {
+                "the operator: raise `bgp.maxSpecifics`, if the switches have room; the owner: remove what makes its route \
+                 differ"
+            }
+            Problem::RouteOverruled(..) => "the owner: ask for the same as the older Service, or use another address",
+            Problem::PrependIgnored(_) => "the owner: ask for a MED or a community instead",
         }
     }
 }
@@ -114,6 +141,22 @@ impl fmt::Display for Problem {
                 write!(f, "health check port {port} is claimed by the older Service {owner} too, which has it")
             }
             Problem::Taken(key, owner) => write!(f, "{key} is claimed by the older Service {owner} too, which has it"),
+            Problem::CoveredByRange(vip, range) => {
+                write!(f, "{vip} is not to be announced, and the route of the range {range} covers it")
+            }
+            Problem::NoRoomForRoute(vip, limit) => write!(
+                f,
+                "{vip} gets no route of its own: older Services have the {limit} that bgp.maxSpecifics allows; the route of \
+                 its range covers it"
+            ),
+            Problem::RouteOverruled(vip, owner) => {
+                write!(f, "the route of {vip} is as the older Service {owner} asks, which has this address too")
+            }
+            Problem::PrependIgnored(asn) => write!(
+                f,
+                "prepends are asked for and left out: a peer in AS {asn} would find its own number in the path and drop the \
+                 route"
+            ),
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Ranges {
     ranges: BTreeMap<Prefix, Range>,
     problems: BTreeMap<Prefix, String>,
     pool: BTreeMap<Family, (IpAddr, IpAddr)>,
+    /// How ranges are announced whose `nodeSelector` does not select this node, by those that it does.
+    elsewhere: BTreeMap<Prefix, Announce>,
 }
 
 impl Ranges {
@@ -42,12 +44,14 @@ impl Ranges {
         wanted.sort_by_key(|range| (range.prefix.length(), range.prefix));
         let labels = labels(cluster);
         wanted.extend(settings.allowed.iter().cloned().chain(pool(settings, &labels, own)));
+        let mut elsewhere = BTreeMap::new();
         for range in wanted.iter_mut().filter(|range| !range.node_selector.matches(&labels)) {
+            elsewhere.insert(range.prefix, range.announce);
             range.announce = Announce::None;
         }
         // Who gives a range of other VIPs may overlook an address of some link; ClusterIPs may be on links of kube-proxy's.
         let all: Vec<IpAddr> = node_ips.iter().chain(own).copied().collect();
-        let mut result = Ranges::default();
+        let mut result = Ranges { elsewhere, ..Ranges::default() };
         for range in wanted {
             // ClusterIP ranges come first, the widest first.
             if let Some(other) = result.ranges.keys().find(|other| other.overlaps(range.prefix)) {
@@ -89,6 +93,11 @@ impl Ranges {
     pub fn covering(&self, address: IpAddr) -> Option<&Range> {
         let (prefix, range) = self.ranges.range(..=Prefix::host(address)).next_back()?;
         prefix.contains(address).then_some(range)
+    }
+
+    /// How `range` is announced by the nodes that it selects; this may be none of them.
+    pub fn configured(&self, range: &Range) -> Announce {
+        self.elsewhere.get(&range.prefix).copied().unwrap_or(range.announce)
     }
 
     /// All ranges.

@@ -1,19 +1,22 @@
 //! A model of a node: it performs steps on a [`State`] as the kernel and gobgpd would. `vipcast plan` rehearses on it
 //! what `run` would do, and the tests of the planner run against it; a test holds it against the real kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::addr::LocalRoute;
+use crate::model::bgp::{PeerName, Session};
 use crate::model::ipvs::{Connections, ServerKey, ServerSettings};
 use crate::model::node::Host;
-use crate::model::{Family, State, Time};
+use crate::model::{Family, Prefix, State, Time};
 
+use super::bgp::sent;
 use super::change::Change;
 use super::enact::enact;
+use super::explain::{Asked, Explanation, Unknown};
 use super::news::News;
 use super::planner::Planner;
-use super::step::{Executor, HostReading, Observation, Outcome, Report, Step};
+use super::step::{Executor, HostReading, Observation, Outcome, Report, Step, Target};
 use super::sysctl;
 
 /// A node that exists in memory only.
@@ -25,6 +28,8 @@ pub struct ModelNode {
     pub host: Host,
     /// The connections of its virtual servers. They do not end by themselves.
     pub connections: BTreeMap<ServerKey, Connections>,
+    /// The sessions of gobgpd's peers. A peer without one is sent nothing.
+    pub sessions: BTreeMap<PeerName, Session>,
 }
 
 impl ModelNode {
@@ -49,6 +54,11 @@ impl ModelNode {
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
             }
+            Step::ReadSent(peer, prefixes) => {
+                let sent = self.state.bgp.as_ref().and_then(|bgp| bgp.sent.get(peer)).cloned().unwrap_or_default();
+                let asked = sent.into_iter().filter(|(prefix, _)| prefixes.contains(prefix));
+                Outcome::Read(Observation::Sent(asked.collect()))
+            }
             Step::SetSysctl(name, value) => {
                 if let Some(link) = sysctl::accept_ra_of(name).filter(|_| value == "2") {
                     self.host.router_advertised_links.remove(link);
@@ -68,7 +78,39 @@ impl ModelNode {
                 self.connections.entry(*key).or_default().set(*name, 0);
                 enact(&mut self.state, step)
             }
+            step if step.target() == Target::Bgp => {
+                let outcome = enact(&mut self.state, step);
+                match step {
+                    Step::Announce(prefix, _) | Step::Withdraw(prefix) => self.send_paths(Some(*prefix)),
+                    _ => self.send_paths(None),
+                }
+                outcome
+            }
             step => enact(&mut self.state, step),
+        }
+    }
+
+    /// gobgpd sends its peers what it holds for `prefix`, or all that it holds.
+    pub fn send_paths(&mut self, prefix: Option<Prefix>) {
+        let Some(bgp) = &mut self.state.bgp else { return };
+        let Some(global) = bgp.global else { return };
+        let is_up = |name: &PeerName| self.sessions.get(name).is_some_and(Session::is_established);
+        bgp.sent.retain(|name, _| is_up(name) && bgp.peers.contains_key(name));
+        for (name, peer) in &bgp.peers {
+            let Some(session) = self.sessions.get(name).filter(|session| session.is_established()) else { continue };
+            let export = name.address().and_then(|address| bgp.exports.as_ref()?.get(&address));
+            let sent = bgp.sent.entry(name.clone()).or_default();
+            let prefixes: BTreeSet<Prefix> = match prefix {
+                Some(prefix) => [prefix].into(),
+                None => bgp.paths.keys().chain(sent.keys()).copied().collect(),
+            };
+            for prefix in prefixes {
+                let path = bgp.paths.get(&prefix);
+                match path.and_then(|path| sent::expected(prefix, path, global.asn, peer, export, session)) {
+                    Some(path) => sent.insert(prefix, path),
+                    None => sent.remove(&prefix),
+                };
+            }
         }
     }
 
@@ -137,14 +179,39 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
 /// Lets `planner` read all of `node`, and performs nothing.
 pub fn look(planner: &mut Planner, node: &mut ModelNode, now: Time) {
     for _ in 0..MOST_PASSES {
-        let steps = planner.plan(now).steps;
-        let mut readings = steps.into_iter().filter(Step::is_read).peekable();
-        if readings.peek().is_none() {
+        let plan = planner.plan(now);
+        if !read(planner, node, plan.steps, now) {
             return;
         }
-        for step in readings {
-            let outcome = node.perform_one(&step);
-            planner.apply(Change::Report(Report { step, outcome }), now);
+    }
+}
+
+/// Asks `planner` for an explanation, with readings of `node` where it wants them; nothing else is performed.
+///
+/// # Errors
+/// If nothing is known by that name.
+pub fn ask(planner: &mut Planner, node: &mut ModelNode, asked: Asked, now: Time) -> Result<Explanation, Unknown> {
+    planner.apply(Change::Explain(0, asked), now);
+    let mut now = now;
+    for _ in 0..MOST_PASSES {
+        let mut plan = planner.plan(now);
+        if let Some(answer) = plan.answers.pop() {
+            return answer.explanation;
+        }
+        if !read(planner, node, plan.steps, now) {
+            now = plan.wake_at.unwrap_or(now);
         }
     }
+    Err(Unknown::new("there is no answer"))
+}
+
+/// Performs those of `steps` that only look, and tells `planner`; false if there is none.
+fn read(planner: &mut Planner, node: &mut ModelNode, steps: Vec<Step>, now: Time) -> bool {
+    let mut any = false;
+    for step in steps.into_iter().filter(Step::is_read) {
+        any = true;
+        let outcome = node.perform_one(&step);
+        planner.apply(Change::Report(Report { step, outcome }), now);
+    }
+    any
 }

@@ -130,7 +130,11 @@ impl Planner {
             }
             Target::Sysctl | Target::Addr | Target::Nft | Target::Connections => self.memory.forget(&step.key()),
             Target::Bgp => {
-                self.memory.forget(&step.key());
+                // Whether sending again helped, a reading tells.
+                if !matches!(step, Step::Resend(_)) {
+                    self.memory.forget(&step.key());
+                }
+                self.count_repair(step);
                 // A report can come in after gobgpd went away: it tells nothing of the next one.
                 if self.actual.bgp.is_some() {
                     enact(&mut self.actual, step);
@@ -145,13 +149,21 @@ impl Planner {
                 self.speaker.ours.remove(prefix);
                 self.speaker.withdrawn.insert(*prefix, now);
                 self.servers.held_until = Some(Time::ZERO);
-                self.news.push(News::Withdrawn(*prefix));
+                self.audit([*prefix]);
+                let (peers, cause) = (self.hearers(*prefix), self.speaker.causes.remove(prefix).unwrap_or_default());
+                self.news.push(News::Withdrawn { prefix: *prefix, peers, cause });
             }
             Step::Announce(prefix, path) => {
                 self.speaker.withdrawn.remove(prefix);
                 self.speaker.wide.extend(Some(*prefix).filter(|prefix| !prefix.is_host()));
-                self.news.push(News::Announced(*prefix, path.clone()));
+                self.audit([*prefix]);
+                let waited = self.speaker.changed.remove(&prefix.address()).filter(|_| prefix.is_host());
+                self.speaker.latencies.extend(waited.map(|since| now - since));
+                let (peers, cause) = (self.hearers(*prefix), self.speaker.causes.remove(prefix).unwrap_or_default());
+                self.news.push(News::Announced { prefix: *prefix, path: path.clone(), peers, cause });
             }
+            Step::SetExports(_) => self.audit_all(),
+            Step::Resend(peer) => self.on_resent(peer),
             Step::StartBgp(_) => self.touch_all_vips(),
             Step::StopBgp => {
                 self.speaker.wanted = true;
@@ -167,8 +179,7 @@ impl Planner {
             Step::ListServers => self.servers.listing_wanted = true,
             // It is wanted again when its time comes.
             Step::ReadServer(key) => drop(self.servers.reading.remove(key)),
-            // What is to be sent is looked at again with the next reading.
-            Step::ReadSent(..) => {}
+            Step::ReadSent(peer, prefixes) => self.read_sent_again(peer, prefixes),
             Step::ReadSpeaker => {
                 self.speaker.wanted = true;
                 self.speaker.stale = false;
@@ -216,6 +227,7 @@ impl Planner {
                     let sent = actual.sent.entry(name.clone()).or_default();
                     sent.retain(|prefix, _| !prefixes.contains(prefix));
                     sent.extend(found);
+                    self.on_sent(name, prefixes, now);
                 }
             }
             Observation::Speaker(found) => {
@@ -228,6 +240,10 @@ impl Planner {
                 let is_ours = |prefix| self.owns_path(prefix) || self.speaker.ours.contains(&prefix);
                 let (ours, foreign) = found.paths.into_iter().partition(|(prefix, _)| is_ours(*prefix));
                 found.paths = ours;
+                for sent in found.sent.values_mut() {
+                    sent.retain(|prefix, _| is_ours(*prefix));
+                }
+                self.note_drift(&found);
                 self.speaker.foreign = foreign;
                 self.speaker.ours = found.paths.keys().copied().collect();
                 let known = self.actual.bgp.as_ref().map(|bgp| &bgp.paths);
@@ -236,6 +252,7 @@ impl Planner {
                 }
                 self.speaker.wide = found.paths.keys().copied().filter(|prefix| !prefix.is_host()).collect();
                 self.actual.bgp = Some(found);
+                self.audit_reading(now);
                 self.touch_all_vips();
                 self.servers.held_until = Some(Time::ZERO);
             }

@@ -6,7 +6,7 @@ use crate::model::{State, Time};
 use super::change::Leave;
 use super::news::News;
 use super::planner::Planner;
-use super::role::{Role, labels};
+use super::role::Role;
 
 impl Planner {
     /// Is all that is ours to go?
@@ -50,22 +50,16 @@ impl Planner {
         if self.leaving.is_some() {
             return;
         }
+        self.derive_settings();
         let role = Role::of(&self.settings, &self.cluster);
-        let labels = labels(&self.cluster);
         let known = !matches!(role, Role::Unknown | Role::Frozen);
-        if let Some(bgp) = self.settings.bgp.as_ref().filter(|_| known) {
-            let entries = bgp.peers_of(&labels).into_iter();
-            let peers = entries.map(|(name, entry)| (name, entry.peer)).collect();
-            if peers != self.peers {
-                self.peers = peers;
-                self.news.extend(
-                    bgp.rival_entries(&labels)
-                        .into_iter()
-                        .map(|(peer, entries)| News::Peer { peer, problem: rivalry(&entries) }),
-                );
-                // Which routes can go out depends on the peers.
-                self.touch_all_vips();
-            }
+        if known && self.derive_peers() {
+            let problems = self.peers.keys().filter(|peer| !self.held.contains_key(peer));
+            let problems = problems.filter_map(|peer| Some((peer.clone(), self.peer_problem(peer)?)));
+            let news: Vec<News> = problems.map(|(peer, problem)| News::Peer { peer, problem }).collect();
+            self.news.extend(news);
+            // Which routes can go out depends on the peers.
+            self.touch_all_vips();
         }
         if role != self.role {
             if let Some(reason) = role.reason(&self.settings) {
@@ -79,10 +73,4 @@ impl Planner {
             self.touch_all_vips();
         }
     }
-}
-
-/// That several entries of `bgp.peers` are for one address on this node, and which one counts.
-pub(super) fn rivalry(entries: &[usize]) -> String {
-    let names: Vec<String> = entries.iter().map(|number| format!("bgp.peers[{number}]")).collect();
-    format!("{} select this node; the first counts", names.join(" and "))
 }

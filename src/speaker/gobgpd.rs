@@ -18,6 +18,15 @@ use super::process::Process;
 /// How long gobgpd may take to say goodbye to its peers.
 const GOODBYE: Duration = Duration::from_secs(10);
 
+/// How long gobgpd may take to listen on its socket. GoBGP 4 goes on without one if it cannot.
+const HEARING: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether it listens.
+const KNOCK: Duration = Duration::from_millis(200);
+
+/// What newer gobgpds take so that they serve no metrics of their own on a TCP port.
+const NO_METRICS: &str = "--metrics-path=";
+
 /// What to run, and where.
 pub(super) struct Program {
     gobgpd: PathBuf,
@@ -46,19 +55,26 @@ impl Program {
         Program { gobgpd: gobgpd.to_owned(), socket: super::socket(folder), log: super::log::of_gobgpd(folder) }
     }
 
+    /// The file that gobgpd writes its log to.
+    pub(super) fn log(&self) -> std::path::Display<'_> {
+        self.log.display()
+    }
+
     /// The gobgpd that an earlier speaker left behind, or else a new one.
     pub(super) async fn adopt_or_start(&self) -> anyhow::Result<Gobgpd> {
         match adopt(&self.socket).await? {
             Some(gobgpd) => Ok(gobgpd),
-            None => self.start(),
+            None => self.start().await,
         }
     }
 
-    fn start(&self) -> anyhow::Result<Gobgpd> {
+    async fn start(&self) -> anyhow::Result<Gobgpd> {
         // gobgpd writes the file itself: a pipe to the speaker would kill it when the speaker is killed.
         let log = Log::open(&self.log).with_context(|| format!("{}", self.log.display()))?;
+        let metrics = self.knows(NO_METRICS).await.then_some(NO_METRICS);
         let child = Command::new(&self.gobgpd)
             .args([&api_hosts(&self.socket), "--pprof-disable", "--log-level=info"])
+            .args(metrics)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log.writer()?)
@@ -73,6 +89,27 @@ impl Program {
         })?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("gobgpd has no process ID")?;
         Ok(Gobgpd { process: Process::open(pid)?, child: Some((child, log)) })
+    }
+
+    /// Does the program have this option, as far as it tells?
+    async fn knows(&self, option: &str) -> bool {
+        let help = Command::new(&self.gobgpd).arg("--help").stdin(Stdio::null()).kill_on_drop(true).output();
+        match tokio::time::timeout(HEARING, help).await {
+            Ok(Ok(help)) => String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).contains(option),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Ends once gobgpd has had its time and does not listen: then nobody can reach it. Never, where it listens.
+    pub(super) async fn deaf(&self) {
+        let knock = async {
+            while UnixStream::connect(&self.socket).await.is_err() {
+                tokio::time::sleep(KNOCK).await;
+            }
+        };
+        if tokio::time::timeout(HEARING, knock).await.is_ok() {
+            std::future::pending().await
+        }
     }
 }
 

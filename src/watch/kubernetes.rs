@@ -1,6 +1,7 @@
 //! The API server as a source, by kube's watchers.
 //!
-//! Four watches run side by side: Services, EndpointSlices, ServiceCIDRs and Nodes (`follow`). Each
+//! Four watches run side by side: Services, EndpointSlices, ServiceCIDRs and Nodes (`follow`); and one for each Secret that a
+//! peer's password comes from (`secrets`). Each
 //! turns what it is told into events and keeps nothing (`raw`). What fails becomes `Trouble` and is tried again, at most
 //! 5 s later (`failure`, `backoff`); nothing is removed meanwhile, and a list that did not end leaves everything as it is.
 //!
@@ -12,12 +13,14 @@
 //! keep-alive after 10 s, given up 20 s later); a server that hangs while its kernel still answers after 20 s, and in the
 //! middle of a watch after 125 s at most.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 use self::follow::Follower;
@@ -25,6 +28,7 @@ use self::raw::Raw;
 use self::servers::Servers;
 use super::{Closed, Reading};
 use crate::config;
+use crate::model::bgp::SecretKey;
 use crate::model::node::Node;
 use crate::model::{Kind, Object};
 use crate::plan::Change;
@@ -38,6 +42,7 @@ mod gate;
 pub mod inquiry;
 mod raw;
 pub(crate) mod remembered;
+pub(super) mod secrets;
 mod servers;
 pub(crate) mod words;
 
@@ -74,10 +79,16 @@ impl Access {
     }
 }
 
-/// Tells what the API server holds, and from then on what changes, as [`watch`](super) promises. `node` is the
-/// name of this node's own Node. With `ranges_given`, ServiceCIDRs are not needed, and a server that does not have them
-/// counts as having none. Returns when nobody listens any more.
-pub async fn watch(access: Access, node: String, ranges_given: bool, changes: Sender<Change>) {
+/// Tells what the API server holds, and from then on what changes, as [`watch`](super) promises; and what the Secrets
+/// hold that are `wanted`. `node` is the name of this node's own Node. With `ranges_given`, ServiceCIDRs are not needed, and a
+/// server that does not have them counts as having none. Returns when nobody listens any more.
+pub async fn watch(
+    access: Access,
+    node: String,
+    ranges_given: bool,
+    wanted: Receiver<BTreeSet<SecretKey>>,
+    changes: Sender<Change>,
+) {
     let follow = |kind: Kind| Follower {
         kind,
         node: node.clone(),
@@ -86,7 +97,9 @@ pub async fn watch(access: Access, node: String, ranges_given: bool, changes: Se
         changes: changes.clone(),
     };
     // Each ends only when nobody listens, and then all do.
-    let _: Result<_, Closed> = futures::future::try_join_all(Kind::ALL.map(|kind| follow(kind).run())).await;
+    let objects = futures::future::try_join_all(Kind::ALL.map(|kind| follow(kind).run()));
+    let secrets = secrets::follow(access.servers.clone(), wanted, changes);
+    let _: Result<_, Closed> = futures::future::try_join(objects, secrets).await;
 }
 
 /// Reads this node's own Node object, once, whatever the watches are doing.

@@ -1,6 +1,6 @@
 //! The agent on a model of a node: what `vipcast run` is, with another kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use vipcast::admin::Question;
 use vipcast::admin::metrics::Metrics;
 use vipcast::apply::events;
@@ -90,6 +90,7 @@ impl Agent {
             let _inside = runtime.enter();
             runtime.spawn(events::tell(access.client(), settings.node.clone(), told));
         }
+        let (tell_secrets, wanted_secrets) = watch::channel(BTreeSet::new());
         let mut wheel = Wheel {
             changes: receiver,
             questions: asked,
@@ -98,10 +99,11 @@ impl Agent {
             speaker: mpsc::channel(1).0,
             notices: Some(notices),
             health: None,
+            secrets: Some(tell_secrets),
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };
-        runtime.spawn(source.watch(settings.clone(), changes));
+        runtime.spawn(source.watch(settings.clone(), wanted_secrets, changes));
         runtime.spawn(async move { wheel.turn(&mut Planner::new(settings, Time::ZERO)).await });
         Agent { node, writes, questions, runtime: Some(runtime), _folder: folder }
     }
@@ -144,7 +146,7 @@ impl Agent {
     /// What `vipcast status` would show.
     pub(crate) fn status(&self) -> Status {
         let (answer, status) = oneshot::channel();
-        self.questions.blocking_send(answer).unwrap();
+        self.questions.blocking_send(Question::Status(answer)).unwrap();
         status.blocking_recv().unwrap()
     }
 

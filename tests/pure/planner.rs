@@ -8,6 +8,7 @@ mod proof;
 mod ranges;
 mod restart;
 mod role;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -28,7 +28,11 @@ fn problems() -> Vec<Problem> {
         Problem::EndpointInRange(ip("10.96.0.9")),
         Problem::WeightsIgnored(Scheduler::new("sh")),
         Problem::HealthPortTaken(30_100, web.clone()),
-        Problem::Taken(server, web),
+        Problem::Taken(server, web.clone()),
+        Problem::CoveredByRange(ip("10.96.0.7"), "10.96.0.0/16".parse().unwrap()),
+        Problem::NoRoomForRoute(ip("10.96.0.7"), 64),
+        Problem::RouteOverruled(ip("192.0.2.7"), web),
+        Problem::PrependIgnored(65_001),
     ];
     let kind = |problem: &Problem| match problem {
         Problem::OutsideRanges(..) => 0,
@@ -39,8 +43,12 @@ fn problems() -> Vec<Problem> {
         Problem::WeightsIgnored(_) => 5,
         Problem::HealthPortTaken(..) => 6,
         Problem::Taken(..) => 7,
+        Problem::CoveredByRange(..) => 8,
+        Problem::NoRoomForRoute(..) => 9,
+        Problem::RouteOverruled(..) => 10,
+        Problem::PrependIgnored(_) => 11,
     };
-    assert!((0..=7).all(|number| problems.iter().any(|problem| kind(problem) == number)), "a kind has no sample");
+    assert!((0..=11).all(|number| problems.iter().any(|problem| kind(problem) == number)), "a kind has no sample");
     problems
 }
 

@@ -265,6 +265,39 @@ async fn a_gobgpd_that_fails_is_told_of_with_its_last_words() {
     .await;
 }
 
+/// GoBGP 4 goes on when it cannot listen, and nobody could ever reach it.
+#[tokio::test]
+async fn a_gobgpd_that_nobody_can_reach_is_started_again() {
+    if !Flavour::V4.is_here() {
+        return;
+    }
+    let folder = Folder::new();
+    let obstacle = speaker::socket(&folder.path());
+    std::fs::create_dir_all(obstacle.join("in the way")).unwrap();
+    let _child = folder.speaker(Flavour::V4);
+    until("it is said", async || folder.said().contains("gobgpd does not listen on").then_some(())).await;
+    std::fs::remove_dir_all(obstacle).unwrap();
+    folder.gobgpd(None).await;
+}
+
+/// Metrics of gobgpd's own would be open to everybody on the node, and only one gobgpd could have them.
+async fn it_has_no_tcp_port(flavour: Flavour) {
+    let folder = Folder::new();
+    let _child = folder.speaker(flavour);
+    let pid = folder.gobgpd(None).await.as_raw_nonzero();
+    let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let inodes: Vec<String> = sockets
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap();
+        let its_own =
+            |line: &&str| line.split_whitespace().nth(9).is_some_and(|inode| inodes.iter().any(|i| i == inode));
+        assert_eq!(text.lines().find(its_own), None);
+    }
+}
+
 async fn a_socket_of_somebody_else_is_left_alone(flavour: Flavour) {
     let folder = Folder::new();
     std::fs::create_dir(folder.path()).unwrap();
@@ -288,4 +321,5 @@ each_gobgpd!(
     the_agent_stops_the_speaker_of_its_folder,
     stopping_ends_a_gobgpd_whose_speaker_was_killed,
     a_socket_of_somebody_else_is_left_alone,
+    it_has_no_tcp_port,
 );

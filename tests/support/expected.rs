@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vipcast::model::addr::{Addr, Link, LocalRoute};
+use vipcast::model::bgp::{Attributes, Export, Path};
 use vipcast::model::ipvs::{Destination, Forwarding, ServerKey, VirtualServer};
 use vipcast::model::nft::{Elements, Nft, Table};
-use vipcast::model::service::{Service, ServicePort, Slice, TrafficPolicy};
-use vipcast::model::settings::{Announce, Range, Snat, Use};
+use vipcast::model::service::{Announcing, Service, ServicePort, Slice, TrafficPolicy};
+use vipcast::model::settings::{Announce, BgpSettings, Range, Snat, Use};
 use vipcast::model::{Family, Object, Prefix, ServiceKey, Settings, State};
 use vipcast::plan::surroundings::Surroundings;
 use vipcast::plan::{ipvs, sysctl};
@@ -165,26 +166,129 @@ fn destinations(
 }
 
 /// The paths that should be out.
-pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeSet<Prefix> {
+pub(crate) fn paths(settings: &Settings, world: &World) -> BTreeMap<Prefix, Path> {
+    let Some(bgp) = &settings.bgp else { return BTreeMap::new() };
     let servers = servers(settings, world);
-    let mut paths = BTreeSet::new();
-    let peers = settings.bgp.as_ref().map(|bgp| bgp.peers_of(&world.labels())).unwrap_or_default();
+    let claims = vips(settings, world);
+    let own = host().addresses;
+    let labels = world.labels();
+    let peers = bgp.peers_of(&labels);
     let carried = |range: &Range| peers.values().any(|entry| entry.peer.families.contains(&range.prefix.family()));
+    let mut paths = BTreeMap::new();
     for range in ranges(settings, world).into_iter().filter(carried) {
-        match range.announce {
-            Announce::Aggregate => {
-                paths.insert(range.prefix);
+        if range.announce == Announce::Aggregate {
+            paths.insert(range.prefix, path(bgp, &range, range.prefix, None));
+        }
+        // A range that this node does not announce: no VIP of it has a route here.
+        if !range.node_selector.matches(&labels) {
+            continue;
+        }
+        for (vip, claim) in claims.iter().filter(|(vip, _)| range.prefix.contains(**vip) && !own.contains(*vip)) {
+            let served = servers.keys().any(|key| key.address == *vip);
+            let nodes = claim.asked.nodes.as_ref().is_none_or(|nodes| nodes.matches(&labels));
+            let out = match range.announce {
+                Announce::Host => served && nodes && claim.wanted != Some(false),
+                Announce::None => served && nodes && claim.wanted == Some(true),
+                Announce::Aggregate => served && nodes && claim.admitted && (!claim.local || claim.is_served),
+            };
+            if out {
+                paths.insert(Prefix::host(*vip), path(bgp, &range, Prefix::host(*vip), Some(&claim.asked.attributes)));
             }
-            Announce::Host => {
-                // A NodePort is reached by the node's own address, which somebody else announces.
-                let own = host().addresses;
-                let vips = servers.keys().map(|key| key.address).filter(|vip| range.prefix.contains(*vip));
-                paths.extend(vips.filter(|vip| !own.contains(vip)).map(Prefix::host));
-            }
-            Announce::None => {}
         }
     }
     paths
+}
+
+/// What the oldest Service that has a VIP wants of its route.
+struct VipClaim {
+    wanted: Option<bool>,
+    asked: Announcing,
+    local: bool,
+    /// The Service itself has endpoints there.
+    is_served: bool,
+    /// Inside an aggregate: it differs, and is among the oldest that do.
+    admitted: bool,
+}
+
+fn vips(settings: &Settings, world: &World) -> BTreeMap<IpAddr, VipClaim> {
+    let mut services: Vec<(&ServiceKey, &Service)> = Vec::new();
+    for object in world.objects.values() {
+        if let Object::Service(key, service) = object {
+            services.push((key, service));
+        }
+    }
+    services.sort_by_key(|(key, service)| (service.created, (*key).clone()));
+    let bgp = settings.bgp.as_ref().expect("BGP");
+    let inner = bgp.peers.iter().any(|entry| entry.peer.asn == bgp.asn);
+    let mut room = bgp.max_specifics;
+    let mut all: BTreeMap<IpAddr, VipClaim> = BTreeMap::new();
+    for (name, service) in services.into_iter().filter(|(_, service)| !service.ports.is_empty()) {
+        let mut asked = service.wishes.announcing.as_deref().cloned().unwrap_or_default();
+        if inner && asked.attributes.prepend != Some(0) {
+            asked.attributes.prepend = None;
+        }
+        let mut uses: BTreeMap<IpAddr, (Use, TrafficPolicy)> = BTreeMap::new();
+        for (usage, addresses, policy) in [
+            (Use::ClusterIp, &service.cluster_ips, service.internal_policy),
+            (Use::ExternalIp, &service.external_ips, service.external_policy),
+            (Use::LoadBalancerIp, &service.load_balancer_ips, service.external_policy),
+        ] {
+            for vip in addresses.iter().filter(|vip| is_allowed(settings, world, **vip, usage)) {
+                uses.insert(*vip, (usage, policy));
+            }
+        }
+        let own = of_service(settings, world, name, service);
+        for (vip, (usage, policy)) in uses {
+            if all.contains_key(&vip) {
+                continue;
+            }
+            let wanted = asked.wanted.get(&usage).copied();
+            let local = policy == TrafficPolicy::Local;
+            let differs =
+                wanted == Some(true) || local || asked.nodes.is_some() || asked.attributes != Attributes::default();
+            let applies = differs && wanted != Some(false) && is_in_aggregate(settings, world, vip);
+            let admitted = applies && room > 0;
+            room -= usize::from(admitted);
+            let served = own.iter().any(|(key, served)| key.address == vip && !served.server.destinations.is_empty());
+            let claim = VipClaim { wanted, asked: asked.clone(), local, is_served: served, admitted };
+            all.insert(vip, claim);
+        }
+    }
+    all
+}
+
+/// Does the VIP lie in a range that is announced as a whole, by whatever nodes?
+fn is_in_aggregate(settings: &Settings, world: &World, vip: IpAddr) -> bool {
+    let configured = settings.cluster_ips.iter().flatten().chain(&settings.allowed);
+    let in_force = ranges(settings, world).into_iter().find(|range| range.prefix.contains(vip));
+    let of_range = in_force.map(|range| {
+        configured.clone().find(|other| other.prefix == range.prefix).map_or(range.announce, |other| other.announce)
+    });
+    of_range == Some(Announce::Aggregate)
+}
+
+fn path(bgp: &BgpSettings, range: &Range, prefix: Prefix, asked: Option<&Attributes>) -> Path {
+    let layers = [Some(&bgp.attributes), Some(&range.attributes), asked];
+    let layers = || layers.into_iter().flatten();
+    let last = |value: fn(&Attributes) -> Option<u32>| layers().filter_map(value).last();
+    let prepends = layers().filter_map(|layer| layer.prepend).last().unwrap_or_default();
+    Path {
+        next_hop: if prefix.family() == Family::Ipv4 { bgp.next_hop_ipv4 } else { bgp.next_hop_ipv6 },
+        as_path: vec![bgp.asn; usize::from(prepends)],
+        communities: layers().flat_map(|layer| layer.communities.iter().copied()).collect(),
+        large_communities: layers().flat_map(|layer| layer.large_communities.iter().copied()).collect(),
+        med: last(|layer| layer.med),
+        local_pref: last(|layer| layer.local_pref),
+    }
+}
+
+/// What the export policy should say.
+pub(crate) fn exports(settings: &Settings, world: &World) -> Option<BTreeMap<IpAddr, Export>> {
+    let peers = settings.bgp.as_ref()?.peers_of(&world.labels());
+    let peers = peers.into_values().filter(|entry| entry.export != Export::default());
+    let exports: BTreeMap<IpAddr, Export> =
+        peers.filter_map(|entry| Some((entry.name.address()?, entry.export))).collect();
+    (!exports.is_empty()).then_some(exports)
 }
 
 /// All in the kernel that is ours.

@@ -1,7 +1,7 @@
 //! A planner, a node that can fail, and everything that may happen between a step and its report: steps wait, reports
 //! are under way, somebody else meddles, gobgpd dies, the agent is killed. Time is a value.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use vipcast::model::addr::Link;
-use vipcast::model::bgp::{NextHop, Path};
+use vipcast::model::bgp::{Attributes, Export, NextHop, Path, PeerName, Session, SessionState};
 use vipcast::model::ipvs::{
     DestinationKey, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
 };
-use vipcast::model::{Event, Prefix, Settings, State, Time};
+use vipcast::model::{Event, Family, Prefix, Settings, State, Time};
 use vipcast::plan::change::Leave;
 use vipcast::plan::pass::is_for_speaker;
 use vipcast::plan::{Change, ModelNode, Plan, Planner, Report, Step};
@@ -61,6 +61,13 @@ pub(crate) enum Meddling {
     AddPath,
     DeletePeer,
     AcceptImports,
+    /// Somebody else's attributes for what a peer hears, or none of ours.
+    ChangeExports(bool),
+    /// What a peer is sent of a path is lost, or spoiled.
+    LoseUpdate(usize),
+    SpoilUpdate(usize),
+    /// All sessions end and come back.
+    Flap,
 }
 
 /// One thing that happens in a run.
@@ -252,8 +259,33 @@ impl Sim {
         self.watchman.look_at_paths(&self.node.model.state, self.now);
         if !self.node.silent {
             self.change(Change::SpeakerUp);
+            self.tell_sessions();
         }
         self.list();
+    }
+
+    /// Sessions come up with peers that gobgpd has, and go with those that it has no more; the agent is told.
+    fn follow_peers(&mut self) {
+        let peers = self.node.model.state.bgp.iter().flat_map(|bgp| bgp.peers.clone()).collect::<BTreeMap<_, _>>();
+        let known: BTreeSet<PeerName> = self.node.model.sessions.keys().cloned().collect();
+        for name in known.iter().filter(|name| !peers.contains_key(name)) {
+            self.node.model.sessions.remove(name);
+            self.change(Change::Session(name.clone(), Session::new(SessionState::Idle)));
+        }
+        for (name, peer) in peers.into_iter().filter(|(name, _)| !known.contains(name)) {
+            let local = if peer.families.contains(&Family::Ipv4) { ip("10.0.1.2") } else { ip("fd01::2") };
+            let up = Session::new(SessionState::Established);
+            let session = Session { local_address: Some(local), families: peer.families, ..up };
+            self.node.model.sessions.insert(name.clone(), session.clone());
+            self.change(Change::Session(name, session));
+        }
+        self.node.model.send_paths(None);
+    }
+
+    fn tell_sessions(&mut self) {
+        for (name, session) in self.node.model.sessions.clone() {
+            self.change(Change::Session(name, session));
+        }
     }
 
     /// An agent that has not read the node yet will not tell these from somebody else's.
@@ -289,6 +321,7 @@ impl Sim {
         self.node.silent = true;
         if died {
             self.node.model.state.bgp = None;
+            self.node.model.sessions.clear();
             self.watchman.look_at_paths(&self.node.model.state, self.now);
         }
         let change = if died { Change::SpeakerGone } else { Change::SpeakerDown };
@@ -298,6 +331,7 @@ impl Sim {
     fn speaker_up(&mut self) {
         self.node.silent = false;
         self.change(Change::SpeakerUp);
+        self.tell_sessions();
     }
 
     /// One pass. Its steps wait for their executors.
@@ -352,6 +386,9 @@ impl Sim {
         self.end_connections();
         self.watchman.performing(&step, self.node.silent, &self.node.model.state);
         let outcome = self.node.perform(&step);
+        if matches!(step, Step::AddPeer(..) | Step::DeletePeer(_) | Step::StopBgp) {
+            self.follow_peers();
+        }
         self.watchman.performed(&step, &outcome, &self.node.model.state, self.now);
         let lane = match side {
             Side::Kernel => &mut self.kernel,
@@ -458,7 +495,7 @@ impl Sim {
         let exclusive = self.settings.bgp.as_ref().is_some_and(|bgp| bgp.exclusive);
         let ours = |path: &&Prefix| exclusive || !self.watchman.stray_paths.contains(path);
         assert_eq!(bgp.paths.keys().find(ours), None);
-        assert!(bgp.peers.is_empty() && bgp.rejected.is_none(), "{bgp:?}");
+        assert!(bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none(), "{bgp:?}");
         assert!(self.planner.is_idle(), "{:?}", self.planner.status().failures);
     }
 
@@ -501,10 +538,21 @@ impl Sim {
         assert_eq!(bgp.global.map(|global| global.asn), Some(65001));
         assert_eq!(bgp.rejected, vipcast::plan::bgp::rejected(settings, &peers, bgp));
         assert_eq!(bgp.peers, peers.into_iter().map(|(name, entry)| (name, entry.peer)).collect());
-        let mut paths = expected::paths(&self.settings, &self.world);
-        let strays = self.watchman.stray_paths.iter().filter(|prefix| bgp.paths.contains_key(prefix));
-        paths.extend(strays.filter(|_| !settings.exclusive));
-        assert_eq!(bgp.paths.keys().copied().collect::<BTreeSet<Prefix>>(), paths);
+        assert_eq!(bgp.exports, expected::exports(&self.settings, &self.world));
+        let wanted = expected::paths(&self.settings, &self.world);
+        let strays = &self.watchman.stray_paths;
+        let is_stray = |prefix: &Prefix| !settings.exclusive && strays.contains(prefix) && !wanted.contains_key(prefix);
+        let ours: BTreeMap<Prefix, Path> =
+            bgp.paths.iter().filter(|(prefix, _)| !is_stray(prefix)).map(|(p, path)| (*p, path.clone())).collect();
+        assert_eq!(ours, wanted);
+        // Whatever was lost on the way to a peer has been sent again.
+        let mut well = self.node.model.clone();
+        well.send_paths(None);
+        for (peer, sent) in &well.state.bgp.as_ref().expect("gobgpd").sent {
+            for prefix in sent.keys().filter(|prefix| !is_stray(prefix)) {
+                assert_eq!(bgp.sent[peer].get(prefix), sent.get(prefix), "{prefix} to {peer}");
+            }
+        }
         assert!(self.planner.is_idle(), "{:?}", self.planner.status().failures);
     }
 
@@ -601,6 +649,20 @@ impl Sim {
                     bgp.rejected = None;
                 }
             }
+            Meddling::ChangeExports(theirs) => {
+                if let Some(bgp) = &mut state.bgp {
+                    let attributes = Attributes { med: Some(666), ..Attributes::default() };
+                    let export = Export { attributes, ..Export::default() };
+                    bgp.exports = theirs.then(|| BTreeMap::from([(ip("10.0.1.1"), export)]));
+                }
+            }
+            Meddling::LoseUpdate(n) => drop(nth_update(state, n).map(|(sent, prefix)| sent.remove(&prefix))),
+            Meddling::SpoilUpdate(n) => {
+                if let Some(path) = nth_update(state, n).and_then(|(sent, prefix)| sent.get_mut(&prefix)) {
+                    path.med = Some(667);
+                }
+            }
+            Meddling::Flap => self.node.model.sessions.clear(),
         }
         self.watchman.meddle(match meddling {
             Meddling::DeleteServer(n)
@@ -610,6 +672,21 @@ impl Sim {
             Meddling::AddServer => Some(tcp("10.96.0.1", 80)),
             _ => None,
         });
+        match meddling {
+            Meddling::DeletePath(_) | Meddling::ChangePath(_) | Meddling::AddPath | Meddling::ChangeExports(_) => {
+                self.node.model.send_paths(None);
+            }
+            Meddling::DeletePeer => self.follow_peers(),
+            Meddling::Flap => {
+                for name in
+                    self.planner.actual().bgp.iter().flat_map(|bgp| bgp.peers.keys().cloned()).collect::<Vec<_>>()
+                {
+                    self.change(Change::Session(name, Session::new(SessionState::Idle)));
+                }
+                self.follow_peers();
+            }
+            _ => {}
+        }
         let known = self.planner.actual();
         if known.addr.routes.is_empty() || known.bgp.is_none() {
             self.note_strays();
@@ -621,8 +698,12 @@ impl Sim {
             | Meddling::ChangeScheduler(_)
             | Meddling::DeleteDestination(_)
             | Meddling::AddDestination(_)
-            | Meddling::AddServer => {}
-            Meddling::DeletePath(_)
+            | Meddling::AddServer
+            | Meddling::LoseUpdate(_)
+            | Meddling::SpoilUpdate(_)
+            | Meddling::Flap => {}
+            Meddling::ChangeExports(_)
+            | Meddling::DeletePath(_)
             | Meddling::ChangePath(_)
             | Meddling::AddPath
             | Meddling::DeletePeer
@@ -665,6 +746,15 @@ impl Sim {
         }
         false
     }
+}
+
+/// The nth of all that gobgpd sends.
+fn nth_update(state: &mut State, n: usize) -> Option<(&mut BTreeMap<Prefix, Path>, Prefix)> {
+    let all = state.bgp.iter().flat_map(|bgp| &bgp.sent);
+    let all: Vec<(PeerName, Prefix)> =
+        all.flat_map(|(peer, sent)| sent.keys().map(move |prefix| (peer.clone(), *prefix))).collect();
+    let (peer, prefix) = all.get(n.checked_rem(all.len())?)?.clone();
+    Some((state.bgp.as_mut()?.sent.get_mut(&peer)?, prefix))
 }
 
 /// Does it until there is nothing to do, but only so often.
@@ -725,6 +815,9 @@ fn any_meddling() -> impl Strategy<Value = Meddling> {
         Meddling::AddPath,
         Meddling::DeletePeer,
         Meddling::AcceptImports,
+        Meddling::ChangeExports(true),
+        Meddling::ChangeExports(false),
+        Meddling::Flap,
     ];
     prop_oneof![
         14 => select(simple),
@@ -734,6 +827,8 @@ fn any_meddling() -> impl Strategy<Value = Meddling> {
         1 => nth().prop_map(Meddling::AddDestination),
         1 => nth().prop_map(Meddling::DeletePath),
         1 => nth().prop_map(Meddling::ChangePath),
+        1 => nth().prop_map(Meddling::LoseUpdate),
+        1 => nth().prop_map(Meddling::SpoilUpdate),
     ]
 }
 

@@ -24,7 +24,9 @@ impl Server {
         tasks.spawn(serve(told, ask));
         tasks.spawn(async move {
             while let Some(question) = questions.recv().await {
-                question.send(Status { ready, ..Status::default() }).unwrap();
+                if let Question::Status(answer) = question {
+                    answer.send(Status { ready, ..Status::default() }).unwrap();
+                }
             }
         });
         Server { tell, _tasks: tasks }

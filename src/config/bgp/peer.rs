@@ -100,9 +100,9 @@ pub(super) fn read<'a>(item: &Item<'a>, context: Option<&Context>) -> Result<Loc
 }
 
 impl<'a> Located<'a> {
-    /// The entry as a peer of a speaker with these settings.
+    /// The entry as a peer of a speaker with these settings. Prepends are complained of where they stand.
     pub(super) fn fit(&self, settings: &BgpSettings) -> Result<PeerEntry, Mistake> {
-        settings.fit(self.entry.clone()).map_err(|misfit| {
+        settings.fit(self.entry.clone(), false).map_err(|misfit| {
             let item = self.table.get(misfit.key).unwrap_or_else(|| self.table.whole());
             item.conflict(&misfit.trouble, &misfit.allowed)
         })

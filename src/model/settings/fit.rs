@@ -34,14 +34,19 @@ impl Attributes {
 
 impl BgpSettings {
     /// `entry`, read by itself, as a peer of a speaker with these settings: families that it leaves open are filled in.
+    /// `prepends` says whether there are routes that all peers are sent with prepends.
     ///
     /// A peer that is in the own AS finds that AS in front of a path with prepends, and drops the path as a loop (RFC 4271
     /// section 9.1.2); it is never told a path's own AS, and is the only one that is told a local preference (sections
     /// 5.1.2 and 5.1.5). Next hop self over an IPv4 session would become `::ffff:a.b.c.d` on an IPv6 path, which routers
     /// never install.
-    pub fn fit(&self, mut entry: PeerEntry) -> Result<PeerEntry, Misfit> {
+    pub fn fit(&self, mut entry: PeerEntry, prepends: bool) -> Result<PeerEntry, Misfit> {
         let peer = &entry.peer;
         let is_own_as = peer.asn == self.asn;
+        if prepends && is_own_as {
+            let trouble = "which is this node's own, while routes have prepends and would look like loops to the peer";
+            return Err(Misfit::new("asn", trouble, "a peer of another AS, or no prepend in bgp and ranges"));
+        }
         if let Ttl::Multihop(_) = peer.ttl
             && is_own_as
         {

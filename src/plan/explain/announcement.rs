@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use crate::model::bgp::{Path, Peer, PeerName};
 use crate::model::settings::Announce;
 use crate::model::{Family, Prefix};
-use crate::plan::bgp;
 use crate::plan::memory::Key;
 use crate::plan::planner::Planner;
 use crate::plan::preconditions::Footing;
@@ -56,19 +55,17 @@ impl Planner {
         let held = bgp.paths.get(&prefix);
         let failure = self.memory.failure(&Key::Path(prefix));
         match (self.wanted_in(prefix), held) {
-            (Ok(range), Some(path))
-                if self.settings.bgp.as_ref().is_some_and(|settings| *path == bgp::path(settings, range, prefix)) =>
-            {
+            (Ok(wanted), Some(path)) if *path == wanted.path => {
                 link(Verdict::Ok, format!("gobgpd holds it; {}", attributes(path)))
             }
             (Ok(_), Some(path)) => {
                 held_up(link, format!("gobgpd holds it with other attributes; {}", attributes(path)), failure)
             }
-            (Ok(range), None) => {
+            (Ok(wanted), None) => {
                 if failure.is_some() {
                     return held_up(link, "not announced".to_owned(), failure);
                 }
-                let reason = match self.footing(range.prefix) {
+                let reason = match self.footing(wanted.range.prefix) {
                     Footing::Broken(reason) | Footing::Mending(reason) => reason,
                     Footing::Proven => match self.bgp_problem() {
                         Some(problem) => problem,
@@ -102,30 +99,37 @@ impl Planner {
             let reason = "gobgpd has a peer of this name that is somebody else's; it is left alone";
             return link(Verdict::Wrong, "not known".to_owned()).because(reason).mended_by(fix);
         }
-        let session = self.speaker.sessions.get(name);
-        let Some(up) = session.filter(|session| session.is_established()) else {
-            let state = session.map_or_else(|| "not there yet".to_owned(), |session| session.state.to_string());
-            let reason = session.and_then(|session| session.reason.clone());
-            let reason =
-                reason.unwrap_or_else(|| "nobody answers, or not in a way that this node understands".to_owned());
-            return link(Verdict::Wrong, format!("not sent: the session is {state}"))
-                .because(reason)
-                .mended_by(session_fix(name, peer));
+        let problem = self.peer_problem(name);
+        let Some(session) = self.speaker.sessions.get(name) else {
+            if let Some(problem) = problem {
+                return link(Verdict::Wrong, "not sent: gobgpd is not told of it".to_owned()).because(problem);
+            }
+            return link(Verdict::Waits, "nothing is known of its session yet".to_owned());
         };
-        if !up.families.contains(&family) {
+        if !session.is_established() {
+            let silent = || "nobody answers, or not in a way that gobgpd tells of".to_owned();
+            return link(Verdict::Wrong, format!("not sent: the session is {}", session.state))
+                .because(problem.or_else(|| session.reason.clone()).unwrap_or_else(silent))
+                .mended_by(session_fix(name, peer));
+        }
+        if !session.families.contains(&family) {
             let fix =
                 format!("activate {family} unicast for this neighbour on the switch; `vipcast switch-config` shows it");
             let reason = format!("the other side does not carry {family} routes over this session");
             return link(Verdict::Wrong, "not sent".to_owned()).because(reason).mended_by(fix);
         }
-        match bgp.sent.get(name).map(|sent| sent.get(&prefix)) {
-            Some(Some(path)) => link(Verdict::Ok, format!("sent; {}", attributes(path))),
-            Some(None) => {
-                let reason = "an export policy in gobgpd that is not ours keeps it back, or it is on its way";
-                let fix = "look at the policy: `gobgp global policy`, `gobgp neighbor ADDRESS adj-out`";
-                link(Verdict::Wrong, "not sent".to_owned()).because(reason).mended_by(fix)
-            }
-            None => link(Verdict::Waits, "what it was sent has not been read yet".to_owned()),
+        let astray = self.astray(name).find(|(astray, _)| *astray == prefix);
+        match (astray, bgp.sent.get(name).and_then(|sent| sent.get(&prefix))) {
+            (Some((_, difference)), _) => match self.sending_problem(name) {
+                Some(problem) => {
+                    let fix =
+                        format!("`gobgp global policy` and `gobgp neighbor {name} adj-out` show what gobgpd does");
+                    link(Verdict::Wrong, difference.to_string()).because(problem).mended_by(fix)
+                }
+                None => link(Verdict::Waits, difference.to_string()).because("its routes are sent again"),
+            },
+            (None, Some(path)) => link(Verdict::Ok, format!("sent; {}", attributes(path))),
+            (None, None) => link(Verdict::Waits, "what it was sent of it has not been read yet".to_owned()),
         }
     }
 

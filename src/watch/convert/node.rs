@@ -1,14 +1,23 @@
 //! Nodes.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1 as core;
 
 use super::field::{BadField, address, parts, prefix, prefixes};
 use super::{Convert, partly};
-use crate::model::node::Node;
+use crate::config::{annotated_asn, annotated_peers};
+use crate::model::node::{Node, Overrides};
 use crate::model::{Kind, Object, Prefix};
 use crate::watch::Reading;
+
+/// This node's AS number, in place of `bgp.asn`.
+const ASN: &str = "vipcast.io/asn";
+/// This node's BGP identifier, in place of `bgp.routerID`.
+const ROUTER_ID: &str = "vipcast.io/router-id";
+/// Peers of this node: a YAML list as in `bgp.peers`.
+const PEERS: &str = "vipcast.io/peers";
 
 impl Convert for core::Node {
     const KIND: Kind = Kind::Node;
@@ -21,12 +30,39 @@ impl Convert for core::Node {
             Err(bad) => return Reading::Bad(bad.to_string()),
         };
         // Nothing that is served follows from these, so a bad one takes nothing from the rest.
-        let (external_addresses, problems) = parts(addresses_of(&self, "ExternalIP"));
+        let (external_addresses, mut problems) = parts(addresses_of(&self, "ExternalIP"));
         let shutting_down = is_shutting_down(&self);
+        let bgp = overrides(self.metadata.annotations.as_ref(), &mut problems);
         let labels = self.metadata.labels.unwrap_or_default();
-        let node = Node { addresses, external_addresses, pod_cidrs, labels, shutting_down };
+        let node = Node { addresses, external_addresses, pod_cidrs, labels, shutting_down, bgp };
         partly(Object::Node(node), &problems)
     }
+}
+
+/// What the annotations say of BGP on this node. One that is not understood changes nothing of what was known.
+fn overrides(annotations: Option<&BTreeMap<String, String>>, problems: &mut Vec<BadField>) -> Overrides {
+    let mut overrides = Overrides::default();
+    let mut read = |name: &str, problem: &mut dyn FnMut(&str) -> Result<(), (String, String)>| {
+        let Some(text) = annotations.and_then(|annotations| annotations.get(name)) else { return false };
+        let Err((found, allowed)) = problem(text) else { return false };
+        problems.push(BadField::new(format_args!("annotation {name}"), found, allowed).instead("what was known stays"));
+        true
+    };
+    overrides.unread.asn = read(ASN, &mut |text| {
+        overrides.asn = Some(annotated_asn(text)?);
+        Ok(())
+    });
+    overrides.unread.router_id = read(ROUTER_ID, &mut |text| {
+        let id = text.parse().ok().filter(|id: &Ipv4Addr| !id.is_unspecified());
+        let allowed = || (format!("{text:?}"), "an IPv4 address other than 0.0.0.0".to_owned());
+        overrides.router_id = Some(id.ok_or_else(allowed)?);
+        Ok(())
+    });
+    overrides.unread.peers = read(PEERS, &mut |text| {
+        overrides.peers = Some(annotated_peers(text)?);
+        Ok(())
+    });
+    overrides
 }
 
 /// `status.addresses` of this type.

@@ -564,7 +564,8 @@ async fn it_ends_when_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let access = Access { servers: Arc::new(servers(&folder, &[&url])) };
     let (changes, events) = mpsc::channel(64);
-    let source = tokio::spawn(watch(access, "lb1".to_owned(), false, changes));
+    let (_wanted, secrets) = tokio::sync::watch::channel(Default::default());
+    let source = tokio::spawn(watch(access, "lb1".to_owned(), false, secrets, changes));
     drop(events);
     timeout(TOO_LONG, source).await.unwrap().unwrap();
 }

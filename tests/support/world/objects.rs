@@ -1,20 +1,23 @@
 //! Objects of the small cluster.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use vipcast::model::bgp::{Attributes, Community};
 use vipcast::model::ipvs::{Protocol, Scheduler};
 use vipcast::model::node::{Footprint, Node};
 use vipcast::model::service::{
-    Endpoint, Hints, Service, ServicePort, Slice, SlicePort, TrafficPolicy, Weights, Wishes,
+    Announcing, Endpoint, Hints, Service, ServicePort, Slice, SlicePort, TrafficPolicy, Weights, Wishes,
 };
+use vipcast::model::settings::Use;
 use vipcast::model::{Family, Object, Prefix};
 
 use super::{SERVICES, SLICES, service_key, slice_name};
-use crate::support::build::{ip, labels, prefix};
+use crate::support::build::{ip, labels, prefix, selector};
 
 /// VIPs in the ranges of [`any_setup`], and one beyond.
 const VIPS_4: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.128.1", "10.97.0.1"];
@@ -63,9 +66,34 @@ fn any_wishes() -> impl Strategy<Value = Wishes> {
         1 => by_zone.prop_map(|zones| Weights::ByZone(Arc::new(zones))),
     ];
     let scheduler = prop::option::weighted(0.2, select(vec!["lc", "mh", "wrr"]).prop_map(Scheduler::new));
-    (weights, scheduler, prop::option::weighted(0.2, any::<bool>())).prop_map(|(weights, scheduler, topology_hints)| {
-        Wishes { scheduler, weights, topology_hints, ..Wishes::default() }
+    let hints = prop::option::weighted(0.2, any::<bool>());
+    let announcing = prop::option::weighted(0.3, any_announcing().prop_map(Box::new));
+    (weights, scheduler, hints, announcing).prop_map(|(weights, scheduler, topology_hints, announcing)| Wishes {
+        scheduler,
+        weights,
+        topology_hints,
+        announcing,
+        ..Wishes::default()
     })
+}
+
+/// What annotations may ask of routes.
+fn any_announcing() -> impl Strategy<Value = Announcing> {
+    let wanted = prop_oneof![
+        2 => Just(BTreeMap::new()),
+        1 => any::<bool>().prop_map(|is| Use::ALL.into_iter().map(|usage| (usage, is)).collect()),
+        1 => btree_map(select(Use::ALL.to_vec()), any::<bool>(), 1..3),
+    ];
+    let nodes = prop::option::weighted(0.3, select(vec!["rack=a", "rack=b", "role=lb"]).prop_map(selector));
+    let communities = subsequence(vec![Community(1), Community(0xffff_ff01)], 0..=1);
+    let attributes = (communities, prop::option::weighted(0.2, 0..3_u32), prop::option::weighted(0.2, 0..3_u8));
+    let attributes = attributes.prop_map(|(communities, med, prepend)| Attributes {
+        communities: communities.into_iter().collect(),
+        med,
+        prepend,
+        ..Attributes::default()
+    });
+    (wanted, nodes, attributes).prop_map(|(wanted, nodes, attributes)| Announcing { wanted, nodes, attributes })
 }
 
 /// A Service that can be reached from outside, or not.

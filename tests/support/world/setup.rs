@@ -3,7 +3,8 @@
 use std::fmt;
 
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
+use vipcast::model::bgp::{Attributes, Community, Export};
 use vipcast::model::ipvs::Scheduler;
 use vipcast::model::settings::{Announce, NodePorts, Range, Snat, Use};
 use vipcast::model::{Selector, Settings};
@@ -36,6 +37,10 @@ impl fmt::Debug for Setup {
             let words = |selectors: Vec<&Selector>| selectors.iter().map(ToString::to_string).collect::<Vec<_>>();
             let (ranges, peers) = (words(ranges.collect()), words(peers.collect()));
             write!(f, " selector:{} ranges:{ranges:?} peers:{peers:?}", settings.node_selector)?;
+        }
+        if let Some(bgp) = &settings.bgp {
+            let (first, second) = (&bgp.peers[0].export, bgp.peers[1].peer.asn);
+            write!(f, " specifics:{} {:?} export:{first:?} AS {second}", bgp.max_specifics, bgp.attributes)?;
         }
         let shared = settings.bgp.as_ref().is_some_and(|bgp| !bgp.exclusive);
         f.write_str(if shared { " shared" } else { "" })
@@ -84,9 +89,11 @@ pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
         1 => Just(["", "", "rack=a"]),
         1 => Just(["role=lb", "rack=a", "rack=b"]),
     ];
+    let routes = any_routes();
     let services = (any_allowed(), any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.3));
     let ranges = (ranges, services);
-    (ranges, snat, scheduler, from_object, selectors).prop_map(|(ranges, snat, scheduler, from_object, selectors)| {
+    let how = (snat, scheduler, from_object);
+    (ranges, how, selectors, routes).prop_map(|(ranges, (snat, scheduler, from_object), selectors, routes)| {
         let mut settings = settings(&[]);
         let (cluster_ips, (allowed, allows, hints, node_ports)) = ranges;
         settings.cluster_ips = cluster_ips;
@@ -105,6 +112,41 @@ pub(crate) fn any_setup() -> impl Strategy<Value = Setup> {
         settings.bgp.iter_mut().flat_map(|bgp| &mut bgp.peers).take(1).for_each(|first| {
             first.node_selector = peer.clone();
         });
+        let bgp = settings.bgp.as_mut().expect("BGP");
+        bgp.max_specifics = routes.max_specifics;
+        bgp.attributes = routes.of_all;
+        bgp.peers[0].export = routes.export;
+        bgp.peers[1].peer.asn = routes.asn;
+        settings.cluster_ips.iter_mut().flatten().take(1).for_each(|first| first.attributes = routes.of_range.clone());
         Setup(settings)
     })
+}
+
+/// What an operator may ask of routes.
+#[derive(Debug, Clone)]
+struct Routes {
+    max_specifics: usize,
+    of_all: Attributes,
+    of_range: Attributes,
+    export: Export,
+    /// The AS of the second peer.
+    asn: u32,
+}
+
+fn any_routes() -> impl Strategy<Value = Routes> {
+    let attributes = || {
+        let communities = subsequence(vec![Community(7), Community(8)], 0..=2);
+        (communities, prop::option::of(5..7_u32)).prop_map(|(communities, med)| Attributes {
+            communities: communities.into_iter().collect(),
+            med,
+            ..Attributes::default()
+        })
+    };
+    let asn = select(vec![65000, 65000, 65001]);
+    (select(vec![64, 64, 1, 0]), attributes(), attributes(), attributes(), asn).prop_map(
+        |(max_specifics, of_all, of_range, exported, asn)| {
+            let export = Export { attributes: exported, ..Export::default() };
+            Routes { max_specifics, of_all, of_range, export, asn }
+        },
+    )
 }
