@@ -70,7 +70,8 @@ fn both_routers_routes_read_alike() {
 fn a_session_goes_on_until_it_was_established_once_more() {
     let of_frr = |state: &str, count: u64| {
         let peers = json!({"eth3": {"state": state, "connectionsEstablished": count}});
-        frr::sessions(json!({"ipv4Unicast": {"peers": peers}, "ipv6Unicast": {"peers": peers}})).unwrap()["eth3"].clone()
+        frr::sessions(json!({"ipv4Unicast": {"peers": peers}, "ipv6Unicast": {"peers": peers}})).unwrap()["eth3"]
+            .clone()
     };
     let of_bird = |row: &str| {
         let said = "BIRD 2.0.12 ready.\nName       Proto      Table      State  Since         Info\n\
@@ -99,7 +100,10 @@ fn forwarding_tables_are_read_with_next_hops_of_the_other_family() {
     for (said, expected) in [
         (" \n", vec![]),
         ("[]", vec![]),
-        (r#"[{"dst":"10.96.0.0/16","gateway":"10.0.1.2","dev":"eth2","protocol":"bgp"}]"#, vec![hop("10.0.1.2", "eth2")]),
+        (
+            r#"[{"dst":"10.96.0.0/16","gateway":"10.0.1.2","dev":"eth2","protocol":"bgp"}]"#,
+            vec![hop("10.0.1.2", "eth2")],
+        ),
         (
             r#"[{"dst":"192.0.2.50","via":{"family":"inet6","host":"fe80::1"},"dev":"eth3","protocol":"bgp"}]"#,
             vec![hop("fe80::1", "eth3")],
