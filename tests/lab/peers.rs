@@ -1,10 +1,10 @@
 //! Routes as two ToRs hear them, FRR and BIRD, from GoBGP 3 on `lb1` and GoBGP 4 on `lb2`: the lab `peers`.
 
 mod attributes;
+mod kinds;
 mod md5;
 mod reload;
 mod repair;
-mod unnumbered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vipcast_lab::lab::{Heard, Session};
 use vipcast_lab::traffic::{self, Tally};
-use vipcast_lab::{Lab, Node, gobgp, wait_for};
+use vipcast_lab::{Lab, Node, gobgp as fourth, wait_for};
 
 use crate::rack::{LONG, PATIENCE, Rack, VIPCAST, address, ask, wait_until_ready};
 
@@ -97,11 +97,22 @@ fn with_peers(test: impl FnOnce(&mut Rack) -> Result<()>) -> Result<()> {
     })
 }
 
+#[test]
+fn sessions_of_every_kind_carry_packets_and_outlive_edits_passwords_and_repairs() -> Result<()> {
+    with_peers(|rack| {
+        attributes::all_routes_are_heard_as_configured(rack)?;
+        kinds::each_kind_of_session_carries_packets(rack)?;
+        reload::edits_change_what_they_say_and_disturb_nothing_else(rack)?;
+        md5::passwords_are_proved_right_wrong_missing_and_rotated(rack)?;
+        repair::routes_come_back_whatever_happens_to_gobgpd(rack)
+    })
+}
+
 /// gobgpd 3, and gobgpd 4 where it was built; else the former twice, which is said.
 fn programs(lab: &Lab) -> Result<[PathBuf; 2]> {
     let third = PathBuf::from("/usr/bin/gobgpd");
-    let fourth = match gobgp::Programs::find()? {
-        Ok(_) => lab.node(NODES[1]).path(gobgp::IN_NODE).join("gobgpd"),
+    let fourth = match fourth::Programs::find()? {
+        Ok(_) => lab.node(NODES[1]).path(fourth::IN_NODE).join("gobgpd"),
         Err(why) => {
             writeln!(std::io::stderr(), "SKIPPED lab peers with GoBGP 4: {why:?}")?;
             third.clone()
@@ -125,7 +136,7 @@ fn gobgp(node: &Node, words: &[&str]) -> Result<String> {
     let socket = node.path("run/vipcast/gobgpd.sock");
     let target = format!("unix://{}", socket.display());
     let third = fs::read_link(node.path(GOBGPD))?.starts_with("/usr/bin");
-    let program = if third { PathBuf::from("gobgp") } else { node.path(gobgp::IN_NODE).join("gobgp") };
+    let program = if third { PathBuf::from("gobgp") } else { node.path(fourth::IN_NODE).join("gobgp") };
     Ok(node.command(program).args(["--target", &target]).args(words).run()?.stdout)
 }
 

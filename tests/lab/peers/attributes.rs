@@ -10,8 +10,7 @@ use crate::rack::{LONG, Rack};
 
 /// The routes of the lab's configurations and Services, each with what it carries by itself.
 const ROUTES: [(&str, Attributes); 10] = {
-    const CLUSTER: Attributes =
-        Attributes { communities: &["65001:1"], large_communities: &[], med: None, prepend: 0 };
+    const CLUSTER: Attributes = Attributes { communities: &["65001:1"], large_communities: &[], med: None, prepend: 0 };
     const BALANCED: Attributes = Attributes { communities: &["65001:1", "65001:30"], ..CLUSTER };
     const SHOP: Attributes = Attributes {
         communities: &["65001:1", "65001:500", "no-advertise"],
@@ -29,10 +28,7 @@ const ROUTES: [(&str, Attributes); 10] = {
         // Of the Service shop: outside of aggregates, and inside of them.
         ("192.0.2.50/32", Attributes { large_communities: &["65001:20:4", "65001:500:1"], ..EXTERNAL }),
         ("2001:db8:2::50/128", Attributes { large_communities: &["65001:20:6", "65001:500:1"], ..EXTERNAL }),
-        (
-            "203.0.113.50/32",
-            Attributes { communities: &["65001:1", "65001:30", "65001:500", "no-advertise"], ..SHOP },
-        ),
+        ("203.0.113.50/32", Attributes { communities: &["65001:1", "65001:30", "65001:500", "no-advertise"], ..SHOP }),
         (
             "2001:db8:3::50/128",
             Attributes { communities: &["65001:1", "65001:30", "65001:500", "no-advertise"], ..SHOP },
