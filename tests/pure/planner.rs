@@ -8,6 +8,8 @@ mod proof;
 mod ranges;
 mod restart;
 mod role;
+mod routes;
+mod sent;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
