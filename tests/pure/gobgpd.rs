@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 mod exporting;
 mod flavours;
 mod peering;
+mod reload;
 mod sharing;
 mod travelling;
 mod upgrading;

@@ -49,6 +49,7 @@ fn ready(config: &Config) -> Facts {
         chains: Ok(Vec::new()),
         manifests: Ok(3),
         api: None,
+        secrets: Default::default(),
         gobgpd: None,
     }
 }

@@ -531,23 +531,23 @@ fn of_how_peers_are_reached() {
         )
     };
     let cases = [
-        ("address: 10.0.1.1, asn: 2, localASN: 1", local("2:60", "1, which bgp.asn is already")),
+        ("address: 10.0.1.1, asn: 2, localASN: 1", local("2:61", "1, which bgp.asn is already")),
         (
             "address: 10.0.1.1, asn: 2, localASN: 2",
-            local("2:60", "2, which is the peer's, so that it would find itself in every path"),
+            local("2:61", "2, which is the peer's, so that it would find itself in every path"),
         ),
-        ("address: 10.0.1.1, asn: 1, localASN: 3", local("2:60", "3, while the peer is in the same AS")),
+        ("address: 10.0.1.1, asn: 1, localASN: 3", local("2:61", "3, while the peer is in the same AS")),
         (
             "address: 10.0.1.1, asn: 2, multihop: 2, ttlSecurity: 1",
             "2:23: bgp.peers[0]: has both multihop and ttlSecurity; allowed: one of them".to_owned(),
         ),
         (
             "address: 10.0.1.1, asn: 2, ttlSecurity: 255",
-            "2:63: bgp.peers[0].ttlSecurity: found 255; allowed: a number of hops from 1 to 254".to_owned(),
+            "2:64: bgp.peers[0].ttlSecurity: found 255; allowed: a number of hops from 1 to 254".to_owned(),
         ),
         (
             "address: 10.0.1.1, asn: 2, connectRetry: 1s",
-            "2:64: bgp.peers[0].connectRetry: found 1s; allowed: whole seconds from 5s to 3600s".to_owned(),
+            "2:65: bgp.peers[0].connectRetry: found 1s; allowed: whole seconds from 5s to 3600s".to_owned(),
         ),
         (
             "address: 10.0.1.1, interface: eth1, asn: 2",
@@ -564,13 +564,13 @@ fn of_how_peers_are_reached() {
              end the peer is"
                 .to_owned(),
         ),
-        ("interface: eth1, asn: 2, med: 5", interface("2:53", "med", "5")),
-        ("interface: eth1, asn: 2, multihop: 5", interface("2:58", "multihop", "5")),
-        ("interface: eth1, asn: 2, nextHop: {}", interface("2:57", "nextHop", "a mapping")),
-        ("interface: eth1, asn: 2, localAddress: 10.0.1.2", interface("2:62", "localAddress", "10.0.1.2")),
+        ("interface: eth1, asn: 2, med: 5", interface("2:54", "med", "5")),
+        ("interface: eth1, asn: 2, multihop: 5", interface("2:59", "multihop", "5")),
+        ("interface: eth1, asn: 2, nextHop: {}", interface("2:58", "nextHop", "a mapping")),
+        ("interface: eth1, asn: 2, localAddress: 10.0.1.2", interface("2:63", "localAddress", "10.0.1.2")),
         (
             "interface: eth1, asn: 2}, {interface: eth1, asn: 3",
-            "2:49: bgp.peers[1]: has the interface eth1 of bgp.peers[0]; allowed: one peer per interface, or each with a \
+            "2:50: bgp.peers[1]: has the interface eth1 of bgp.peers[0]; allowed: one peer per interface, or each with a \
              nodeSelector of its own"
                 .to_owned(),
         ),
