@@ -143,6 +143,9 @@ impl Sim {
     pub(crate) fn on(settings: Settings, node: Node, world: World) -> Sim {
         let mut planner = Planner::new(settings.clone(), Time::ZERO);
         planner.apply(Change::SpeakerUp, Time::ZERO);
+        for (name, session) in node.model.sessions.clone() {
+            planner.apply(Change::Session(name, session), Time::ZERO);
+        }
         let mut watchman = Watchman::default();
         watchman.stray_paths.insert(foreign_path());
         Sim {

@@ -187,10 +187,15 @@ fn the_last_endpoint_takes_the_route_with_it(rack: &Rack) -> Result<()> {
     for vip in DEAL {
         wait_for_heard(rack, &host(vip), &|_| None)?;
     }
+    // Its causes are told with the peers that heard it.
     for agent in &rack.agents {
         for vip in DEAL {
-            let cause = format!("withdrawing {}: no usable endpoint in demo/deal", host(vip));
-            wait_for(LONG, &cause, || Ok(if agent.log().contains(&cause) { Ok(()) } else { Err(agent.log()) }))?;
+            let (what, cause) = (format!("withdrew {} from ", host(vip)), ": no usable endpoint in demo/deal");
+            wait_for(LONG, &format!("{what}…{cause}"), || {
+                let log = agent.log();
+                let told = log.lines().any(|line| line.contains(&what) && line.contains(cause));
+                Ok(if told { Ok(()) } else { Err(log) })
+            })?;
         }
     }
     all_routes_are_heard_as_configured(rack)
