@@ -25,6 +25,7 @@ mod labels;
 mod node;
 mod password;
 mod ranges;
+mod reload;
 mod snat;
 mod value;
 mod yaml;

@@ -8,6 +8,7 @@
 mod cleanup;
 mod connect;
 mod observe;
+mod reload;
 mod run;
 mod signals;
 mod wheel;

@@ -72,6 +72,8 @@ pub struct Switch {
     pub one_node: bool,
     /// BGP; `None`: static routes.
     pub peering: Option<Peering>,
+    /// Peers that are left out, since they are known by interfaces.
+    pub interfaces: BTreeSet<String>,
 }
 
 /// A range as the switch hears of it.
@@ -111,6 +113,8 @@ pub struct Session {
     pub password: bool,
     /// TTL, if LB nodes are more than one hop away.
     pub multihop: Option<u8>,
+    /// How many hops away LB nodes are at most, if both ends have that proven by TTLs (GTSM, RFC 5082).
+    pub ttl_security: Option<u8>,
     /// The families of the routes that the sessions carry.
     pub carries: BTreeSet<Family>,
 }
@@ -150,6 +154,13 @@ impl Switch {
     fn slots(&self) -> usize {
         let most = Family::ALL.into_iter().map(|family| self.nodes(family).count()).max().unwrap_or(0);
         (2 * most).next_power_of_two().clamp(8, WIDTH)
+    }
+}
+
+impl Session {
+    /// Do IPv4 routes have an IPv6 next hop here (RFC 8950)?
+    fn extends_next_hops(&self) -> bool {
+        self.over == Family::Ipv6 && self.carries.contains(&Family::Ipv4)
     }
 }
 
@@ -212,7 +223,8 @@ pub fn print(vendor: Vendor, switch: &Switch) -> String {
         Vendor::NokiaSrlinux => ("Nokia SR Linux 25.3 or newer", srlinux::peering, srlinux::routes),
         Vendor::Bird => ("BIRD 2, on Linux", bird::peering, bird::routes),
     };
-    why::head(&mut page, name, switch);
+    let is_complete = matches!(vendor, Vendor::Frr | Vendor::Sonic | Vendor::Bird);
+    why::head(&mut page, name, switch, is_complete);
     match &switch.peering {
         Some(it) => peering(&mut page, switch, it),
         None => routes(&mut page, switch),

@@ -1,5 +1,7 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod sessions;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::sessions::{SessionLabels, Sessions};
 use crate::model::bgp::PeerName;
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
 use crate::plan::role::Role;
@@ -35,8 +38,13 @@ struct PeerLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SessionLabels {
-    peer: String,
+struct RepairLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlavourLabels {
+    flavour: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +65,7 @@ pub struct Metrics {
     steps: Family<StepLabels, Counter>,
     sessions_ended: Family<SessionLabels, Counter>,
     latency: Histogram,
+    route_latency: Histogram,
     last_success: Gauge,
     last_source_event: Gauge,
     gauges: Gauges,
@@ -68,6 +77,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Gauges {
     ready: Gauge,
+    configuration_problem: Gauge,
     role: Family<RoleLabels, Gauge>,
     services: Gauge,
     services_with_problems: Gauge,
@@ -78,7 +88,11 @@ struct Gauges {
     draining: Gauge,
     vips: Gauge,
     routes: Gauge,
+    foreign_routes: Gauge,
+    gobgpd: Family<FlavourLabels, Gauge>,
+    repairs: Family<RepairLabels, Counter>,
     peers: Family<PeerLabels, Gauge>,
+    sessions: Sessions,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -94,6 +108,7 @@ impl Default for Metrics {
             steps: Family::default(),
             sessions_ended: Family::default(),
             latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            route_latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             last_success: Gauge::default(),
             last_source_event: Gauge::default(),
             gauges: Gauges::default(),
@@ -115,6 +130,8 @@ impl Default for Metrics {
         registry.register("build_info", "Always 1; the version is in the label", build);
         let help = "Time from a change of the cluster until the kernel holds what follows from it, by virtual server";
         registry.register("change_to_kernel_seconds", help, metrics.latency.clone());
+        let help = "Time from the change that made the route of a VIP wanted until gobgpd holds it, by route";
+        registry.register("endpoint_to_route_seconds", help, metrics.route_latency.clone());
         let help = "When all that was decided had been done the last time, in seconds since 1970";
         registry.register("last_success_timestamp_seconds", help, metrics.last_success.clone());
         let help = "When a source told something the last time, in seconds since 1970";
@@ -127,6 +144,9 @@ impl Default for Metrics {
 impl Gauges {
     fn register(&self, registry: &mut Registry) {
         registry.register("ready", "1 while the node is ready", self.ready.clone());
+        let help = "1 while the configuration file says something that is not in force: a mistake, or a key that waits for a \
+                    restart";
+        registry.register("configuration_problem", help, self.configuration_problem.clone());
         registry.register("role", "What the node is: 1 for the role that it has", self.role.clone());
         registry.register("services", "Services known", self.services.clone());
         registry.register("service_problems", "Problems of Services", self.services_with_problems.clone());
@@ -138,6 +158,12 @@ impl Gauges {
         registry.register("draining_destinations", help, self.draining.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
         registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
+        let help = "Routes of others that a shared gobgpd holds";
+        registry.register("foreign_routes", help, self.foreign_routes.clone());
+        registry.register("gobgpd_info", "Always 1; gobgpd's version is in the label", self.gobgpd.clone());
+        let help = "What somebody else had changed in gobgpd, or what had gone wrong, and was put right, by kind";
+        registry.register("bgp_repairs", help, self.repairs.clone());
+        self.sessions.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -152,6 +178,7 @@ impl Gauges {
     fn set(&self, status: &Status) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.ready.set(i64::from(status.ready));
+        self.configuration_problem.set(i64::from(status.configuration.problem.is_some()));
         for role in Role::NAMES {
             let labels = RoleLabels { role: role.to_owned() };
             self.role.get_or_create(&labels).set(i64::from(status.role == role));
@@ -165,13 +192,25 @@ impl Gauges {
         self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
         self.failures.set(number(status.failures.len()));
-        self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
         self.set_capacity(&status.capacity);
+        self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
+        self.foreign_routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.foreign_routes.len())));
+        self.gobgpd.clear();
+        if let Some(flavour) = status.bgp.as_ref().and_then(|bgp| bgp.flavour.clone()) {
+            self.gobgpd.get_or_create(&FlavourLabels { flavour }).set(1);
+        }
+        for (kind, count) in status.bgp.iter().flat_map(|bgp| &bgp.repairs) {
+            // The planner counts, so the value is taken over and not added to.
+            let repairs = self.repairs.get_or_create_owned(&RepairLabels { kind: kind.clone() });
+            repairs.inner().store(*count, Ordering::Relaxed);
+        }
+        let peers = status.bgp.as_ref().map_or(&[][..], |bgp| &bgp.peers);
         self.peers.clear();
-        for peer in status.bgp.iter().flat_map(|bgp| &bgp.peers) {
+        for peer in peers {
             let labels = PeerLabels { peer: peer.name.clone(), state: peer.state.clone() };
             self.peers.get_or_create(&labels).set(1);
         }
+        self.sessions.set(peers);
     }
 
     fn set_capacity(&self, capacity: &CapacityStatus) {
@@ -218,6 +257,11 @@ impl Metrics {
     /// A change of the cluster is in the kernel, this long after it was told.
     pub fn latency(&self, latency: Duration) {
         self.latency.observe(latency.as_secs_f64());
+    }
+
+    /// The route of a VIP is out, this long after it became wanted.
+    pub fn route_latency(&self, latency: Duration) {
+        self.route_latency.observe(latency.as_secs_f64());
     }
 
     /// A source told something.

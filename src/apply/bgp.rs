@@ -4,8 +4,9 @@ mod api;
 mod calls;
 mod dial;
 mod endpoint;
+mod herald;
 mod ledger;
-mod neighbor;
+mod process;
 mod tally;
 mod v3;
 mod v4;
@@ -20,7 +21,7 @@ pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::ledger::Ledger;
 pub use self::watch::watch;
 use crate::model::Prefix;
-use crate::model::bgp::{Bgp, Export, Global, Path, Peer, PeerName};
+use crate::model::bgp::{Bgp, Export, Flavour, Global, Path, Peer, PeerName};
 use crate::plan::step::Executor;
 use crate::plan::{Observation, Outcome, Report, Step};
 
@@ -62,12 +63,7 @@ impl Speaker {
     async fn step(&mut self, step: &Step) -> Result<Outcome, Failure> {
         match step {
             Step::StartBgp(global) => self.start(*global).await?,
-            Step::StopBgp => {
-                if self.api().await?.identity().await?.is_some() {
-                    self.ledger.forget();
-                    self.api().await?.stop().await?;
-                }
-            }
+            Step::StopBgp => self.stop().await?,
             Step::RejectImports(neighbors) => self.api().await?.reject_imports(neighbors).await?,
             Step::SetExports(exports) => self.set_exports(exports).await?,
             Step::AddPeer(name, peer) => self.add_peer(name, peer).await?,
@@ -97,6 +93,24 @@ impl Speaker {
             }
             Some(found) if found == wanted => Ok(()),
             Some(found) => Err(Failure::Moved(format!("it runs already, as {}", show(found)))),
+        }
+    }
+
+    /// Stops BGP, if it runs, so that it can be started again: with GoBGP 4 that takes another process, since it answers
+    /// nothing any more once its BGP was stopped. Whoever looks after gobgpd starts it.
+    async fn stop(&mut self) -> Result<(), Failure> {
+        let api = self.api().await?;
+        if api.identity().await?.is_none() {
+            return Ok(());
+        }
+        let flavour = api.flavour();
+        self.ledger.forget();
+        match flavour {
+            Flavour::V3 => self.api().await?.stop().await,
+            Flavour::V4 => {
+                self.api = None;
+                process::end(&self.endpoint).await
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::model::bgp::SecretKey;
 use crate::model::ipvs::ServerKey;
 use crate::model::sysctl::Sysctl;
 use crate::watch::kubernetes::inquiry::Inquiry;
@@ -48,6 +49,8 @@ pub struct Facts {
     pub manifests: Result<usize, String>,
     /// The API server; `None`: it is not the source, or was not asked.
     pub api: Option<Inquiry>,
+    /// The Secrets that are to hold a peer's password and do not, with what is wrong; empty where nobody was asked.
+    pub secrets: BTreeMap<SecretKey, String>,
     /// Does somebody else's gobgpd answer at its address? `None`: gobgpd is ours, or there is no BGP.
     pub gobgpd: Option<Result<(), String>>,
 }

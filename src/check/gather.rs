@@ -48,6 +48,7 @@ pub fn gather(config: &Config) -> Facts {
         chains: firewall::chains(modules.get(needed::NF_TABLES).copied()),
         manifests: manifests(&config.source),
         api: None,
+        secrets: BTreeMap::new(),
         gobgpd: config.gobgpd.as_ref().and_then(reach_gobgpd),
         addresses,
         modules,

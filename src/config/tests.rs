@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use super::*;
-use crate::model::bgp::{Attributes, Community, NextHop, Peer, PeerName, Ttl};
+use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
@@ -32,6 +32,7 @@ fn load_text(text: &str) -> (PathBuf, Result<Config, ConfigError>) {
     let env = |name: &str| match name {
         "NODE_NAME" => Some("node-of-env".to_owned()),
         "PASSWORD" => Some("hunter2".to_owned()),
+        "POD_NAMESPACE" => Some("vipcast".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     };
@@ -227,6 +228,100 @@ fn bgp_is_read() {
         let settings = bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, {source}}}]"));
         assert_eq!(settings.peers[0].peer.password, Some(Secret::new("hunter2")), "{source}");
     }
+}
+
+/// Everything that a peer can have, and what is left open.
+#[test]
+fn peers_are_read() {
+    let settings = |text: &str| {
+        good(&format!("source: {{kubernetes: {{}}}}\nbgp: {{asn: 65001, {text}}}\n")).settings.bgp.unwrap()
+    };
+    let entry = |text: &str| settings(&format!("peers: [{{{text}}}]")).peers.remove(0);
+    let full = entry(
+        "address: 10.0.1.1, asn: 65000, localASN: 64999, connectRetry: 30s, ttlSecurity: 3, families: [ipv6, ipv4], \
+         nextHop: {ipv4: 10.0.9.2, ipv6: 'fd01::2'}, passwordSecret: {name: tor, key: a, namespace: n}, \
+         communities: [no-export, 65001:1], largeCommunities: [65001:1:2], med: 0, prepend: 3",
+    );
+    let attributes = Attributes {
+        communities: ["no-export", "65001:1"].map(|text| text.parse().unwrap()).into(),
+        large_communities: [LargeCommunity(65001, 1, 2)].into(),
+        med: Some(0),
+        local_pref: None,
+        prepend: Some(3),
+    };
+    let next_hops = [(Family::Ipv4, "10.0.9.2".parse().unwrap()), (Family::Ipv6, "fd01::2".parse().unwrap())].into();
+    let peer = Peer {
+        local_asn: Some(64999),
+        connect_retry: Duration::from_secs(30),
+        ttl: Ttl::Security(3),
+        ..Peer::new(65000, Family::ALL)
+    };
+    let secret = |namespace: &str, key: &str| {
+        Some(SecretKey { namespace: namespace.into(), name: "tor".into(), key: key.into() })
+    };
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let expected = PeerEntry {
+        secret: secret("n", "a"),
+        export: Export { attributes, next_hops },
+        ..PeerEntry::new(address("10.0.1.1"), peer)
+    };
+    assert_eq!(full, expected);
+    // The namespace is the pod's own, and the key is called password.
+    let open = entry("address: 10.0.1.1, asn: 65001, localPref: 7, passwordSecret: {name: tor}");
+    assert_eq!(open.secret, secret("vipcast", "password"));
+    assert_eq!((open.export.attributes.local_pref, open.peer.password), (Some(7), None));
+    // What families a peer has where it does not say.
+    let families = |text: &str| settings(text).peers.remove(0).peer.families;
+    assert_eq!(families("peers: [{address: 10.0.1.1, asn: 1}]"), [Family::Ipv4].into());
+    assert_eq!(families("peers: [{address: 'fd01::1', asn: 1}]"), [Family::Ipv6].into());
+    assert_eq!(families("peers: [{interface: eth1, asn: 1}]"), Family::ALL.into());
+    assert_eq!(families("peers: [{address: 'fd01::1', asn: 1, families: [ipv4, ipv6]}]"), Family::ALL.into());
+    assert_eq!(families("nextHop: {ipv6: 'fd01::2'}, peers: [{address: 10.0.1.1, asn: 1}]"), Family::ALL.into());
+    let by_peer = "peers: [{address: 10.0.1.1, asn: 1, nextHop: {ipv6: 'fd01::2'}}]";
+    assert_eq!(families(by_peer), Family::ALL.into());
+    assert_eq!(settings("peers: [{interface: eth1, asn: 1}]").peers[0].name, PeerName::Interface("eth1".into()));
+    assert_eq!(settings("maxSpecifics: 3, peers: [{interface: eth1, asn: 1}]").max_specifics, 3);
+}
+
+/// What the annotation of a Node holds is read by the same code.
+#[test]
+fn annotated_peers_are_read() {
+    let peers = annotated_peers("- {address: 10.0.1.1, asn: 65000}\n- {interface: eth1, asn: 65000, ttlSecurity: 1}\n");
+    let peers = peers.unwrap();
+    assert_eq!(peers.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>(), ["10.0.1.1", "eth1"]);
+    assert!(peers.iter().all(|entry| entry.peer.families.is_empty()), "they follow from the configuration");
+    assert_eq!(annotated_peers("[]"), Ok(Vec::new()));
+    let cases = [
+        (
+            "{}",
+            "mistaken in line 1, column 1: found a mapping",
+            "a list of peers, each a mapping with at least address and asn",
+        ),
+        (
+            "[{asn: 1}]",
+            "mistaken in line 1, column 2: [0].address: missing",
+            "the peer's IP address, or interface in its place",
+        ),
+        (
+            "- {address: 10.0.1.1, asn: 0}",
+            "mistaken in line 1, column 28: [0].asn: found 0",
+            "an AS number from 1 to 4294967295",
+        ),
+        (
+            "- {address: 10.0.1.1, asn: 1, passwordSecret: {name: a}}",
+            "mistaken in line 1, column 47: [0].passwordSecret.namespace: missing",
+            "the Secret's namespace",
+        ),
+    ];
+    for (text, found, allowed) in cases {
+        assert_eq!(annotated_peers(text), Err((found.to_owned(), allowed.to_owned())), "{text}");
+    }
+    for key in ["passwordFile: a", "passwordEnv: A", "nodeSelector: {}"] {
+        let (found, _) = annotated_peers(&format!("[{{address: 10.0.1.1, asn: 1, {key}}}]")).unwrap_err();
+        assert!(found.contains("unknown key"), "{found}");
+    }
+    assert_eq!(annotated_asn("65009"), Ok(65009));
+    assert!(annotated_asn("64512.5").is_err_and(|(found, _)| found.contains("found 64512.5")));
 }
 
 /// Selectors as one file for several racks has them.

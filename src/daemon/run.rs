@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::cleanup::failures;
 use super::connect::{connect, watch_kernel};
+use super::reload;
 use super::signals::{self, Signals};
 use super::wheel::End;
 use crate::admin;
@@ -37,6 +39,7 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.runtime_dir, "agent")?;
     // Before anything else: what comes from here on is kept until somebody asks for it.
     let signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     let listener = admin::bind(config.admin).await.with_context(|| format!("admin.listen: {}", config.admin))?;
     let outer = match config.metrics {
         Some(address) => Some(admin::bind(address).await.with_context(|| format!("admin.metrics: {address}"))?),
@@ -75,6 +78,7 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(source.watch(config.settings.clone(), wanted, changes.clone()));
     let spawns = own_speaker && matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
     let keeper = spawns.then(|| tasks.spawn(keep_speaker(config.clone())));
+    tasks.spawn(reload::follow(config.clone(), hangup, changes.clone()));
     tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));
 
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);

@@ -152,6 +152,9 @@ impl Wheel {
         for latency in plan.latencies {
             self.metrics.latency(latency);
         }
+        for latency in plan.route_latencies {
+            self.metrics.route_latency(latency);
+        }
         for news in plan.news {
             if let News::Session { peer, session } = &news {
                 self.metrics.session(peer, session.is_established());

@@ -31,6 +31,8 @@ pub enum Change {
     Session(PeerName, Session),
     /// The configuration file says this now.
     Settings(Box<Settings>),
+    /// How the configuration file was found.
+    Loaded(Loaded),
     /// What a Secret holds that a peer's password comes from, or why it cannot be had.
     Secret(SecretKey, Result<Secret, String>),
     /// Somebody asks for an explanation, which [`Plan::answers`](super::Plan::answers) has under this number.
@@ -40,6 +42,17 @@ pub enum Change {
     /// The agent is told to end (SIGTERM): it leaves as what is known of its Node asks for, and in this way while that is
     /// an LB node.
     End(Leave),
+}
+
+/// How the configuration file was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its path.
+    pub file: String,
+    /// When what is in force was read, in seconds since 1970.
+    pub at: i64,
+    /// What of it is not in force, and why.
+    pub problem: Option<String>,
 }
 
 /// How the agent leaves.

@@ -107,7 +107,9 @@ pub(super) enum Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Held::Waits(key) => write!(f, "waits for its password, in the Secret {key}"),
+            Held::Waits(key) => {
+                write!(f, "waits for its password, in the Secret {key}; nothing is told to gobgpd meanwhile")
+            }
             Held::Problem(problem) => write!(f, "{problem}; the peer stays as gobgpd has it"),
         }
     }

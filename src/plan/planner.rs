@@ -12,7 +12,7 @@ use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
-use super::change::{Change, Leave};
+use super::change::{Change, Leave, Loaded};
 use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
@@ -27,6 +27,8 @@ use super::surroundings::Surroundings;
 /// Everything known, and the memory of what was tried. See the module `pass` for what it decides.
 #[derive(Debug, Clone)]
 pub struct Planner {
+    /// How the configuration file was found.
+    pub(super) loaded: Option<Loaded>,
     /// As configured.
     pub(super) configured: Settings,
     /// The same with what the annotations of this node's Node say in its place: this is in force.
@@ -77,6 +79,7 @@ impl Planner {
         let next_resync = now + settings.resync;
         let cluster = Cluster::seen_from(&settings.node);
         let mut planner = Planner {
+            loaded: None,
             configured: settings.clone(),
             settings,
             cluster,
@@ -141,6 +144,7 @@ impl Planner {
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
             Change::Settings(settings) => self.on_settings(*settings, now),
+            Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {
                 self.secrets.insert(key, value);
                 self.derive_role();

@@ -68,15 +68,15 @@ impl Problem {
             Problem::OutsideRanges(address, _) | Problem::NotAllowed(_, address) | Problem::InUse(_, address, _) => {
                 Some(*address)
             }
+            Problem::CoveredByRange(vip, _) | Problem::NoRoomForRoute(vip, _) | Problem::RouteOverruled(vip, _) => {
+                Some(*vip)
+            }
             Problem::Taken(key, _) => Some(key.address),
-            Problem::CoveredByRange(address, _)
-            | Problem::NoRoomForRoute(address, _)
-            | Problem::RouteOverruled(address, _) => Some(*address),
             Problem::NodePortOutside(..)
             | Problem::EndpointInRange(_)
             | Problem::WeightsIgnored(_)
-            | Problem::HealthPortTaken(..)
-            | Problem::PrependIgnored(_) => None,
+            | Problem::PrependIgnored(_)
+            | Problem::HealthPortTaken(..) => None,
         }
     }
 

@@ -11,11 +11,12 @@ use crate::model::settings::Announce;
 use crate::model::{Family, Prefix};
 
 use super::capacity::CapacityStatus;
+use super::change::Loaded;
 use super::memory::Key;
 use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
-pub use bgp::{BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 
 /// Everything that an operator may ask of a running agent.
@@ -33,6 +34,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It was asked to leave.
     pub leaving: bool,
+    /// The configuration file.
+    pub configuration: ConfigurationStatus,
     /// The sources.
     pub source: SourceStatus,
     /// The ranges.
@@ -49,6 +52,18 @@ pub struct Status {
     pub sysctls: Vec<SysctlStatus>,
     /// Steps that fail, with the reason.
     pub failures: Vec<FailureStatus>,
+}
+
+/// How the configuration file was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationStatus {
+    /// Its path; empty where no agent follows it.
+    pub file: String,
+    /// When what is in force was read (RFC 3339).
+    pub loaded: Option<String>,
+    /// What of it is not in force, and why.
+    pub problem: Option<String>,
 }
 
 /// How the sources are.
@@ -134,6 +149,7 @@ impl Planner {
             reasons,
             role: self.role.name().to_owned(),
             leaving: self.leaving.is_some(),
+            configuration: self.configuration_status(),
             source: self.source_status(),
             ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
@@ -143,6 +159,15 @@ impl Planner {
             sysctls: self.sysctl_status(),
             failures: self.failures(),
         }
+    }
+
+    fn configuration_status(&self) -> ConfigurationStatus {
+        let loaded = self.loaded.as_ref();
+        loaded.map_or_else(ConfigurationStatus::default, |Loaded { file, at, problem }| ConfigurationStatus {
+            file: file.clone(),
+            loaded: bgp::rfc3339(*at),
+            problem: problem.clone(),
+        })
     }
 
     fn source_status(&self) -> SourceStatus {

@@ -73,12 +73,16 @@ fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Sessi
     let port = if session.port == 179 { String::new() } else { format!(" port {}", session.port) };
     page.line(1, format_args!("local{port} as {};", peering.asn));
     page.line(1, format_args!("neighbor as {};", peering.node_asn));
-    match session.multihop {
+    match session.multihop.or(session.ttl_security.filter(|hops| *hops > 1)) {
         Some(hops) => {
             page.why(1, why::MULTIHOP);
             page.line(1, format_args!("multihop {hops};"));
         }
         None => page.line(1, "direct;"),
+    }
+    if session.ttl_security.is_some() {
+        page.why(1, why::SECURITY);
+        page.line(1, "ttl security on;");
     }
     page.why(1, why::PASSIVE);
     page.line(1, "passive on;");
@@ -95,6 +99,10 @@ fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Sessi
     page.line(1, "error wait time 1, 60;");
     for family in Family::ALL.into_iter().filter(|family| session.carries.contains(family)) {
         page.line(1, format_args!("ipv{} {{", digit(family)));
+        if session.extends_next_hops() && family == Family::Ipv4 {
+            page.why(2, why::EXTENDED);
+            page.line(2, "extended next hop on;");
+        }
         page.line(2, format_args!("import filter vipcast_ranges{};", digit(family)));
         page.why(2, why::LIMIT);
         page.line(2, format_args!("import limit {} action restart;", switch.limit(family)));

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Announced, Peering, Session, Switch, WIDTH};
 use crate::config::Config;
 use crate::model::bgp::{Peer, Ttl};
-use crate::model::settings::{Announce, BgpSettings, Range};
+use crate::model::settings::{Announce, BgpSettings, PeerEntry, Range};
 use crate::model::{Family, Prefix};
 
 /// What is asked for beside the configuration.
@@ -98,6 +98,7 @@ pub fn describe(config: &Config, request: &Request) -> Result<Switch, DescribeEr
         ranges,
         nodes,
         one_node: request.neighbors.is_empty(),
+        interfaces: chosen.iter().flat_map(|(bgp, _)| interfaces(bgp, &request.peers)).collect(),
         peering,
     })
 }
@@ -132,21 +133,21 @@ fn ranges(config: &Config, request: &Request) -> Result<Vec<Announced>, Describe
 }
 
 /// The peers that are the switch's addresses.
-fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a Peer)>, DescribeError> {
+fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a PeerEntry)>, DescribeError> {
     let list = || bgp.peers.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>().join(", ");
     if let Some(unknown) =
         named.iter().find(|address| bgp.peers.iter().all(|entry| entry.name.address() != Some(**address)))
     {
         return Err(DescribeError::UnknownPeer(*unknown, list()));
     }
-    let all = bgp.peers.iter().filter_map(|entry| Some((entry.name.address()?, &entry.peer)));
+    let all = bgp.peers.iter().filter_map(|entry| Some((entry.name.address()?, entry)));
     let peers: Vec<_> = all.filter(|(address, _)| named.is_empty() || named.contains(address)).collect();
     if peers.is_empty() {
         return Err(DescribeError::NoPeers);
     }
     // One address per family, all in one AS, can be one dual-stack switch. More is a guess that only the operator can make.
     let families: BTreeSet<Family> = peers.iter().map(|(address, _)| Family::of(*address)).collect();
-    let numbers: BTreeSet<u32> = peers.iter().map(|(_, peer)| peer.asn).collect();
+    let numbers: BTreeSet<u32> = peers.iter().map(|(_, entry)| entry.peer.asn).collect();
     if named.is_empty() && (families.len() < peers.len() || numbers.len() > 1) {
         return Err(DescribeError::SeveralSwitches(list()));
     }
@@ -156,16 +157,16 @@ fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a
 /// The sessions with a switch that has the addresses `peers`.
 fn peering(
     bgp: &BgpSettings,
-    peers: &[(IpAddr, &Peer)],
+    peers: &[(IpAddr, &PeerEntry)],
     announced: &BTreeSet<Family>,
 ) -> Result<Peering, DescribeError> {
     let mut sessions: Vec<Session> = Vec::new();
     for over in Family::ALL {
         let mut same = peers.iter().filter(|(address, _)| Family::of(*address) == over);
-        let Some((first, peer)) = same.next() else { continue };
-        let mut session = session(over, *first, peer, announced);
+        let Some((first, entry)) = same.next() else { continue };
+        let mut session = session(over, *first, entry, announced);
         for (address, other) in same {
-            if let Some(what) = difference(peer, other) {
+            if let Some(what) = difference(entry, other) {
                 return Err(DescribeError::Differ(*first, *address, what));
             }
             session.addresses.insert(*address);
@@ -175,42 +176,65 @@ fn peering(
             sessions.push(session);
         }
     }
-    let (first, peer) = peers[0];
-    if let Some((other, _)) = peers.iter().find(|(_, other)| other.asn != peer.asn) {
-        return Err(DescribeError::Differ(first, *other, "asn"));
+    let (first, PeerEntry { peer, .. }) = peers[0];
+    for (what, differs) in [
+        ("asn", (|one: &Peer, other: &Peer| one.asn != other.asn) as fn(&Peer, &Peer) -> bool),
+        ("localASN", |one, other| one.local_asn != other.local_asn),
+    ] {
+        if let Some((other, _)) = peers.iter().find(|(_, other)| differs(&other.peer, peer)) {
+            return Err(DescribeError::Differ(first, *other, what));
+        }
     }
     if sessions.is_empty() {
         let family = announced.first().copied().unwrap_or(Family::Ipv4);
         return Err(DescribeError::NothingCarried(family));
     }
-    Ok(Peering { asn: peer.asn, node_asn: bgp.asn, sessions })
+    Ok(Peering { asn: peer.asn, node_asn: peer.local_asn.unwrap_or(bgp.asn), sessions })
 }
 
-fn session(over: Family, address: IpAddr, peer: &Peer, announced: &BTreeSet<Family>) -> Session {
+fn session(over: Family, address: IpAddr, entry: &PeerEntry, announced: &BTreeSet<Family>) -> Session {
+    let peer = &entry.peer;
     Session {
         over,
         addresses: BTreeSet::from([address]),
         port: peer.port,
         hold_time: peer.hold_time,
         keepalive: peer.keepalive,
-        password: peer.password.is_some(),
+        password: has_password(entry),
         multihop: match peer.ttl {
             Ttl::Multihop(ttl) => Some(ttl),
             Ttl::Default | Ttl::Security(_) => None,
+        },
+        ttl_security: match peer.ttl {
+            Ttl::Security(hops) => Some(hops),
+            Ttl::Default | Ttl::Multihop(_) => None,
         },
         carries: peer.families.intersection(announced).copied().collect(),
     }
 }
 
+/// Is there a password, wherever it is?
+fn has_password(entry: &PeerEntry) -> bool {
+    entry.peer.password.is_some() || entry.secret.is_some()
+}
+
+/// The peers that are known by an interface, where no others are asked for.
+fn interfaces(bgp: &BgpSettings, named: &[IpAddr]) -> BTreeSet<String> {
+    let unnamed = bgp.peers.iter().filter(|entry| named.is_empty() && entry.name.address().is_none());
+    unnamed.map(|entry| entry.name.to_string()).collect()
+}
+
 /// What two peers of one family differ in, so that one group of the switch's configuration cannot serve both.
-fn difference(a: &Peer, b: &Peer) -> Option<&'static str> {
+fn difference(one: &PeerEntry, other: &PeerEntry) -> Option<&'static str> {
+    let (a, b) = (&one.peer, &other.peer);
     let checks = [
         (a.asn == b.asn, "asn"),
         (a.port == b.port, "port"),
         (a.hold_time == b.hold_time, "holdTime"),
         (a.keepalive == b.keepalive, "keepalive"),
-        (a.password.is_some() == b.password.is_some(), "having a password"),
-        (a.ttl == b.ttl, "multihop"),
+        (has_password(one) == has_password(other), "having a password"),
+        (a.ttl == b.ttl, "multihop or ttlSecurity"),
+        (a.families == b.families, "families"),
     ];
     checks.into_iter().find(|(same, _)| !same).map(|(_, what)| what)
 }
@@ -218,10 +242,10 @@ fn difference(a: &Peer, b: &Peer) -> Option<&'static str> {
 /// The addresses that the configuration's node connects from: as the peers say, else the node's own of that family.
 fn own_addresses<'a>(
     config: &Config,
-    peers: impl Iterator<Item = &'a (IpAddr, &'a Peer)>,
+    peers: impl Iterator<Item = &'a (IpAddr, &'a PeerEntry)>,
     over: &BTreeSet<Family>,
 ) -> BTreeSet<IpAddr> {
-    let mut own: BTreeSet<IpAddr> = peers.filter_map(|(_, peer)| peer.local_address).collect();
+    let mut own: BTreeSet<IpAddr> = peers.filter_map(|(_, entry)| entry.peer.local_address).collect();
     for family in over {
         if !own.iter().any(|address| Family::of(*address) == *family) {
             // The first is the one that is preferred.

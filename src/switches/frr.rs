@@ -65,6 +65,15 @@ pub(super) fn bgp(page: &mut Page, switch: &Switch, peering: &Peering) {
 
 fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session) {
     classic::group(page, peering, session, &WORDS);
+    let name = classic::group_name(session);
+    if let Some(hops) = session.ttl_security {
+        page.why(1, why::SECURITY);
+        page.line(1, format_args!("neighbor {name} ttl-security hops {hops}"));
+    }
+    if session.extends_next_hops() {
+        page.why(1, why::EXTENDED);
+        page.line(1, format_args!("neighbor {name} capability extended-nexthop"));
+    }
     classic::members(page, switch, session, &WORDS);
     page.why(1, format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::RESTART));
     for node in switch.nodes(session.over) {

@@ -28,9 +28,14 @@ pub(super) const TIMERS: &str = "holdTime and keepalive, as LB nodes have them; 
     bounds how long packets are sent to a node that died without a word.";
 
 pub(super) const PASSWORD: &str = "TCP MD5. The password is never printed: put the one that LB nodes have \
-    (passwordFile, passwordEnv) in place of REPLACE-ME.";
+    (passwordFile, passwordEnv, passwordSecret) in place of REPLACE-ME.";
 
 pub(super) const MULTIHOP: &str = "LB nodes are more than one hop away (multihop).";
+
+pub(super) const SECURITY: &str =
+    "Packets have to come from LB nodes so many hops away at most (ttlSecurity: GTSM, RFC 5082).";
+
+pub(super) const EXTENDED: &str = "IPv4 routes come with IPv6 next hops (RFC 8950).";
 
 pub(super) const RESTART: &str = "No graceful restart, not as its helper either: to keep the routes of an LB node that \
     is gone is to send its share of the traffic nowhere.";
@@ -45,8 +50,8 @@ pub(super) const STATIC: &str = "Each range goes to all LB nodes at equal cost, 
     somebody removes its routes. Before an LB node is restarted or taken away, remove them. BFD is what makes such \
     routes safe, and vipcast does not have it yet.";
 
-/// What the file is, and what it was made from.
-pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch) {
+/// What the file is, and what it was made from. Where it is not `is_complete`, it says what is missing.
+pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch, is_complete: bool) {
     let what = if switch.peering.is_some() { "BGP peering" } else { "static routes" };
     let mut head = format!(
         "The switch's side of vipcast ({what}) for {vendor}. Made by `vipcast switch-config` from {}: make it again when \
@@ -59,9 +64,39 @@ pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch) {
     }
     if let Some(peering) = &switch.peering {
         head += &sessions(peering);
+        if !is_complete {
+            head += &missing(peering);
+        }
+    }
+    if !switch.interfaces.is_empty() {
+        let interfaces = switch.interfaces.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        head += &format!(
+            "\nLeft out: peers that LB nodes know by an interface ({interfaces}). The switch's side of these is a neighbour by \
+             the interface that leads to the LB node."
+        );
     }
     page.why(0, head);
     page.gap();
+}
+
+/// What is not printed and has to be added by hand.
+fn missing(peering: &Peering) -> String {
+    let mut text = String::new();
+    for session in &peering.sessions {
+        let over = session.over;
+        if let Some(hops) = session.ttl_security {
+            text += &format!(
+                "\nLeft out, and needed: TTL security (GTSM, RFC 5082) of {hops} hops for the sessions over {over}. Without it \
+                 they do not come up."
+            );
+        }
+        if session.extends_next_hops() {
+            text += &format!(
+                "\nLeft out, and needed: IPv6 next hops for IPv4 routes (RFC 8950) in the sessions over {over}."
+            );
+        }
+    }
+    text
 }
 
 /// Who connects to what.

@@ -16,6 +16,7 @@ mod objects;
 mod ranges;
 mod role;
 mod scale;
+mod secrets;
 mod server;
 mod trouble;
 mod wire;

@@ -9,6 +9,7 @@ mod drain;
 mod plane;
 mod restart;
 mod role;
+mod seeing;
 
 use std::fs;
 use std::io::{Read, Write};

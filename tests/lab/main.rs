@@ -1,4 +1,4 @@
-//! Packets through a ToR: what vipcast promises its users, in the lab `rack` on a real kernel.
+//! Packets through ToRs: what vipcast promises its users, in the labs `rack`, `services` and `peers` on a real kernel.
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
@@ -6,6 +6,7 @@ mod death;
 mod endings;
 mod main_job;
 mod objects;
+mod peers;
 mod policies;
 mod rack;
 mod switches;

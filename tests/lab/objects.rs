@@ -1,5 +1,7 @@
 //! Services and their endpoints, written into the lab's manifests.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use vipcast_lab::Lab;
@@ -37,12 +39,13 @@ pub(crate) struct Service {
     name: &'static str,
     spec: Value,
     ingress: Vec<&'static str>,
+    annotations: BTreeMap<&'static str, &'static str>,
 }
 
 impl Service {
     /// One with the VIPs and policies of `spec`, ClusterIPs among them (without one it is served nowhere). Where that has no ports, they are 80 by TCP, 53 by UDP and 2905 by SCTP.
     pub(crate) fn new(name: &'static str, spec: Value) -> Service {
-        let mut service = Service { name, spec, ingress: Vec::new() };
+        let mut service = Service { name, spec, ingress: Vec::new(), annotations: BTreeMap::new() };
         if service.spec["ports"].is_null() {
             service.spec["ports"] = json!([port("http", 80), port("dns", 53), port("sigtran", 2905)]);
         }
@@ -56,13 +59,21 @@ impl Service {
         self
     }
 
+    /// With these annotations of ours (`vipcast.io/` comes before each), and no others.
+    pub(crate) fn annotated(mut self, annotations: &[(&'static str, &'static str)]) -> Service {
+        self.annotations = annotations.iter().copied().collect();
+        self
+    }
+
     /// Writes it and its endpoints, in one file, so that they change together.
     pub(crate) fn put(&self, lab: &Lab, endpoints: &[(Pod, Condition)]) -> Result<()> {
+        let annotations: BTreeMap<String, &str> =
+            self.annotations.iter().map(|(name, value)| (format!("vipcast.io/{name}"), *value)).collect();
         let ingress: Vec<Value> = self.ingress.iter().map(|ip| json!({"ip": ip})).collect();
         let service = json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": self.name, "namespace": "demo"},
+            "metadata": {"name": self.name, "namespace": "demo", "annotations": annotations},
             "spec": self.spec,
             "status": {"loadBalancer": {"ingress": ingress}},
         });

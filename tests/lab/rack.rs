@@ -21,6 +21,12 @@ const WITH_BIRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/rack/rack-bir
 /// VIPs of every kind, pods on the LB nodes, and a client behind a narrow link.
 const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/services/services.clab.yml");
 
+/// Two ToRs, FRR and BIRD, with every kind of session.
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/peers/peers.clab.yml");
+
+/// Where an LB node has its configuration.
+pub(crate) const CONFIG: &str = "/etc/vipcast/config.yaml";
+
 /// What a pod serves.
 pub(crate) const PORTS: [Port; 2] = [Port::Tcp(8080), Port::Udp(5353)];
 
@@ -52,6 +58,11 @@ impl Rack {
     pub(crate) fn services() -> Result<Option<Rack>> {
         let sctp = if lacks_sctp().is_none() { &[Port::Sctp(9905)][..] } else { &[] };
         Rack::deploy(SERVICES, &[&PORTS, sctp].concat())
+    }
+
+    /// As [`bare`](Rack::bare), the lab `peers`, which has no node `tor` and no node `client`.
+    pub(crate) fn peers() -> Result<Option<Rack>> {
+        Rack::deploy(PEERS, &PORTS)
     }
 
     fn deploy(topology: &str, ports: &[Port]) -> Result<Option<Rack>> {
@@ -145,12 +156,12 @@ impl Rack {
         })
     }
 
-    /// Changes a line of an LB node's configuration before its agent starts.
+    /// Changes a line of an LB node's configuration; an agent that runs reads it.
     pub(crate) fn configure(&self, node: &str, from: &str, to: &str) -> Result<()> {
-        let file = self.lab.node(node).path("etc/vipcast/config.yaml");
-        let text = fs::read_to_string(&file)?;
-        ensure!(text.contains(from), "{} has no {from:?}", file.display());
-        Ok(fs::write(&file, text.replace(from, to))?)
+        let node = self.lab.node(node);
+        let text = fs::read_to_string(node.path(CONFIG))?;
+        ensure!(text.contains(from), "{CONFIG} of {} has no {from:?}", node.name());
+        node.write(CONFIG, &text.replace(from, to))
     }
 }
 

@@ -6,11 +6,17 @@ use std::path::Path;
 
 use serde_json::Value;
 use vipcast::admin::metrics::Metrics;
-use vipcast::plan::Status;
+use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
+use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    BgpStatus, FailureStatus, PeerStatus, Problem, RangeStatus, RouteStatus, SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BgpStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, RangeStatus, RouteKind,
+    RouteStatus, SysctlStatus, TimeoutsStatus,
 };
+use vipcast::plan::{Explanation, Status};
+
+use crate::support::build::{dual_stack, web};
+use crate::support::rig::Rig;
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -48,18 +54,50 @@ fn status() -> Status {
     status.ipvs.timeouts = Some(TimeoutsStatus { tcp: 0, tcp_fin: 0, udp: 0 });
     status.capacity.snat = Some(SnatStatus { endpoint: text(), connections: 0, ports: 1 });
     status.capacity.conntrack = Some(ConntrackStatus { entries: 0, limit: 0, insert_failed: None });
-    let peer = PeerStatus { address: text(), asn: 0, state: "Idle".into(), reason: None, problem: None };
-    let route = RouteStatus { prefix: text(), next_hop: text(), communities: Vec::new() };
-    status.bgp = Some(BgpStatus { peers: vec![peer], routes: vec![route], ..BgpStatus::default() });
+    let route = RouteStatus {
+        prefix: text(),
+        kind: RouteKind::Host,
+        services: Vec::new(),
+        next_hop: text(),
+        prepend: 0,
+        communities: Vec::new(),
+        large_communities: Vec::new(),
+        med: None,
+        local_pref: None,
+    };
+    status.bgp = Some(BgpStatus {
+        repairs: Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into(),
+        peers: vec![PeerStatus {
+            astray: vec![AstrayStatus { prefix: text(), problem: text() }],
+            ..PeerStatus::default()
+        }],
+        routes: vec![route],
+        foreign_routes: vec![ForeignRouteStatus { prefix: text(), next_hop: text() }],
+        ..BgpStatus::default()
+    });
     status
 }
 
+/// An explanation that has something of everything.
+fn explanation() -> Explanation {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web()).run();
+    ask(&mut rig.planner, &mut rig.node, "shop/web".parse().unwrap(), rig.now).unwrap()
+}
+
 #[test]
-fn the_fields_of_the_status_are_listed_in_the_readme() {
+fn the_fields_of_the_status_and_of_an_explanation_are_listed_in_the_readme() {
+    the_readme_lists("status", &serde_json::to_value(status()).unwrap());
+    the_readme_lists("explain", &serde_json::to_value(explanation()).unwrap());
+}
+
+/// Its block of this name holds the fields of `document`.
+fn the_readme_lists(name: &str, document: &Value) {
     let mut found = BTreeSet::new();
-    paths(&serde_json::to_value(status()).unwrap(), "", &mut found);
+    paths(document, "", &mut found);
     let readme = readme();
-    let listed = readme.split("```status\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let start = format!("```{name}\n");
+    let listed = readme.split(&start).nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
     let listed: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
     assert_eq!(found, listed, "the README should list:\n{}", found.iter().cloned().collect::<Vec<_>>().join("\n"));
 }

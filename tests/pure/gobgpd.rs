@@ -2,21 +2,25 @@
 //! own command line, wherever what vipcast reads is itself in question.
 
 pub(crate) mod daemon;
+mod exporting;
 mod flavours;
 mod peering;
+mod reload;
 mod sharing;
+mod travelling;
+mod upgrading;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vipcast::apply::bgp::{Endpoint, Speaker};
-use vipcast::model::bgp::{Bgp, Community, Global, NextHop, Path, Peer, PeerName, Ttl};
+use vipcast::model::bgp::{Attributes, Bgp, Community, Export, Global, NextHop, Path, Peer, PeerName, Ttl};
 use vipcast::model::{Family, Prefix, Secret};
 use vipcast::plan::step::Executor;
 use vipcast::plan::{Observation, Outcome, Step};
 
-use self::daemon::{Flavour, Gobgpd};
+use self::daemon::{Flavour, Gobgpd, each_gobgpd, until};
 
 /// An identity that listens nowhere.
 pub(crate) fn identity() -> Global {
@@ -66,8 +70,13 @@ async fn read(speaker: &mut Speaker) -> Bgp {
     }
 }
 
+/// What is read of a gobgpd that was not started.
+fn unstarted(flavour: Flavour) -> Bgp {
+    Bgp { flavour: flavour.spoken(), ..Bgp::default() }
+}
+
 /// What the steps of [`steps`] make of a fresh gobgpd.
-fn desired() -> Bgp {
+fn desired(flavour: Flavour) -> Bgp {
     let everything = Peer {
         port: 1790,
         local_address: Some("127.0.0.1".parse().unwrap()),
@@ -77,14 +86,42 @@ fn desired() -> Bgp {
         ttl: Ttl::Multihop(3),
         ..Peer::new(65001, Family::ALL)
     };
+    let near = Peer {
+        local_asn: Some(65010),
+        connect_retry: Duration::from_secs(7),
+        ttl: Ttl::Security(1),
+        families: [Family::Ipv4].into(),
+        ..absent()
+    };
+    let attributes = Attributes {
+        communities: ["65001:7".parse().unwrap(), "graceful-shutdown".parse().unwrap()].into(),
+        large_communities: ["65001:1:7".parse().unwrap()].into(),
+        med: Some(0),
+        local_pref: Some(50),
+        prepend: Some(2),
+    };
+    let next_hops = [(Family::Ipv4, "192.0.2.9".parse().unwrap())].into();
     let six = Peer { families: [Family::Ipv6].into(), ..absent() };
     let address = |text: &str| NextHop::Address(text.parse().unwrap());
+    let everything_else = Path {
+        as_path: vec![65001, 65001],
+        large_communities: ["65001:1:100".parse().unwrap(), "4294967295:0:1".parse().unwrap()].into(),
+        med: Some(0),
+        local_pref: Some(u32::MAX),
+        ..path(NextHop::Own, &["no-export", "0:0"])
+    };
     Bgp {
+        flavour: flavour.spoken(),
         global: Some(identity()),
         rejected: Some(everybody()),
+        exports: Some(BTreeMap::from([
+            ("127.0.0.3".parse().unwrap(), Export { attributes, next_hops: BTreeMap::new() }),
+            ("::1".parse().unwrap(), Export { next_hops, ..Export::default() }),
+        ])),
         peers: [
             ("127.0.0.2".parse().unwrap(), everything),
             ("127.0.0.3".parse().unwrap(), absent()),
+            ("127.0.0.4".parse().unwrap(), near),
             ("::1".parse().unwrap(), six),
         ]
         .into(),
@@ -94,6 +131,8 @@ fn desired() -> Bgp {
             (prefix("198.51.100.0/24"), path(address("2001:db8::9"), &[])),
             (prefix("fd00:10:96::/112"), path(NextHop::Own, &["65001:100"])),
             (prefix("2001:db8:1::1/128"), path(address("2001:db8::9"), &[])),
+            (prefix("192.0.2.77/32"), everything_else.clone()),
+            (prefix("2001:db8:1::77/128"), everything_else),
         ]),
         ..Bgp::default()
     }
@@ -102,18 +141,18 @@ fn desired() -> Bgp {
 /// The steps that make a fresh gobgpd `desired`.
 fn steps(desired: &Bgp) -> Vec<Step> {
     let mut steps = vec![Step::StartBgp(desired.global.unwrap()), Step::RejectImports(everybody())];
+    steps.extend(desired.exports.clone().map(Step::SetExports));
     steps.extend(desired.paths.iter().map(|(prefix, path)| Step::Announce(*prefix, path.clone())));
     steps.extend(desired.peers.iter().map(|(address, peer)| Step::AddPeer(address.clone(), peer.clone())));
     steps
 }
 
-#[tokio::test]
-async fn what_is_done_reads_back_as_it_was_desired() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn what_is_done_reads_back_as_it_was_desired(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
-    assert_eq!(read(&mut speaker).await, Bgp::default());
+    assert_eq!(read(&mut speaker).await, unstarted(flavour));
 
-    let mut desired = desired();
+    let mut desired = desired(flavour);
     done(&mut speaker, steps(&desired)).await;
     assert_eq!(read(&mut speaker).await, desired);
 
@@ -129,11 +168,10 @@ async fn what_is_done_reads_back_as_it_was_desired() {
     assert_eq!(read(&mut speaker).await, desired);
 }
 
-#[tokio::test]
-async fn what_is_done_twice_is_done_once() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn what_is_done_twice_is_done_once(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
-    let desired = desired();
+    let desired = desired(flavour);
     done(&mut speaker, steps(&desired)).await;
     let again = steps(&desired).into_iter().filter(|step| !matches!(step, Step::AddPeer(..)));
     done(&mut speaker, again).await;
@@ -145,9 +183,8 @@ async fn what_is_done_twice_is_done_once() {
     assert!(matches!(outcome(&mut speaker, Step::AddPeer(address.clone(), peer.clone())).await, Outcome::Drifted(_)));
 }
 
-#[tokio::test]
-async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     let (first, second) = (path(NextHop::Own, &["65001:1"]), path(NextHop::Own, &["65001:2"]));
@@ -161,9 +198,8 @@ async fn an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_coun
     assert_eq!(read(&mut speaker).await.paths, BTreeMap::new());
 }
 
-#[tokio::test]
-async fn many_paths_travel_in_one_batch() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn many_paths_travel_in_one_batch(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let paths: BTreeMap<_, _> = (0..1203_u32)
@@ -175,9 +211,8 @@ async fn many_paths_travel_in_one_batch() {
     assert_eq!(read(&mut speaker).await.paths, BTreeMap::new());
 }
 
-#[tokio::test]
-async fn a_running_gobgpd_is_not_started_again() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn a_running_gobgpd_is_not_started_again(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     done(&mut gobgpd.speaker(), [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global rib add 10.96.0.0/16").await;
     let mut speaker = gobgpd.speaker();
@@ -190,23 +225,27 @@ async fn a_running_gobgpd_is_not_started_again() {
     assert_eq!(read(&mut speaker).await.paths.len(), 1);
 }
 
-#[tokio::test]
-async fn a_gobgpd_can_be_stopped_and_started_with_another_identity() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn a_gobgpd_can_be_stopped_and_started_with_another_identity(flavour: Flavour) {
+    let mut gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
-    let desired = desired();
+    let desired = desired(flavour);
     done(&mut speaker, steps(&desired)).await;
-    done(&mut speaker, [Step::StopBgp, Step::StopBgp]).await;
-    assert_eq!(read(&mut speaker).await, Bgp::default());
+    done(&mut speaker, [Step::StopBgp]).await;
+    if flavour == Flavour::V4 {
+        // Its process was ended, and the speaker starts another one.
+        until("its process ends", async || gobgpd.has_ended().then_some(())).await;
+        gobgpd.restart().await;
+    }
+    done(&mut speaker, [Step::StopBgp]).await;
+    assert_eq!(read(&mut speaker).await, unstarted(flavour));
 
     let other = Bgp { global: Some(Global { asn: 65009, ..identity() }), ..desired };
     done(&mut speaker, steps(&other)).await;
     assert_eq!(read(&mut speaker).await, other);
 }
 
-#[tokio::test]
-async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     let range = prefix("10.96.0.0/16");
     for step in [
@@ -220,13 +259,12 @@ async fn steps_on_a_gobgpd_that_was_not_started_find_it_drifted() {
     }
 }
 
-#[tokio::test]
-async fn what_belongs_to_others_stays() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn what_belongs_to_others_stays(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("neighbor add 127.0.0.5 as 65005").await;
-    gobgpd.gobgp("global rib add 192.0.2.0/24 nexthop 192.0.2.66 med 7").await;
+    gobgpd.gobgp("global rib add 192.0.2.0/24 nexthop 192.0.2.66 origin egp").await;
     gobgpd.gobgp("policy prefix add theirs 192.0.2.0/24").await;
     gobgpd.gobgp("policy statement theirs add condition prefix theirs").await;
     gobgpd.gobgp("policy statement theirs add action accept").await;
@@ -243,7 +281,7 @@ async fn what_belongs_to_others_stays() {
     assert_eq!(found.foreign_peers, BTreeSet::from([theirs.clone()]));
     assert!(found.peers.is_empty());
     assert_eq!(found.paths.get(&range), Some(&plain()));
-    // Its MED is none that we send, so it is not mistaken for a path of ours.
+    // Its origin is none that we send, so it is not mistaken for a path of ours.
     let unspecified = NextHop::Address("0.0.0.0".parse().unwrap());
     assert_eq!(found.paths.get(&prefix("192.0.2.0/24")), Some(&path(unspecified, &[])));
 
@@ -257,9 +295,8 @@ async fn what_belongs_to_others_stays() {
     assert!(ours < theirs, "{policies}");
 }
 
-#[tokio::test]
-async fn the_import_policy_is_mended_whatever_became_of_it() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn the_import_policy_is_mended_whatever_became_of_it(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity()), Step::RejectImports(everybody())]).await;
     for damage in [
@@ -274,9 +311,8 @@ async fn the_import_policy_is_mended_whatever_became_of_it() {
     }
 }
 
-#[tokio::test]
-async fn a_path_that_gobgpd_drops_is_not_done() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn a_path_that_gobgpd_drops_is_not_done(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp("global policy import add default reject").await;
@@ -300,9 +336,8 @@ async fn a_gobgpd_that_is_not_there_is_tried_later() {
     }
 }
 
-#[tokio::test]
-async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.freeze(true).await;
@@ -314,3 +349,17 @@ async fn a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline() {
     done(&mut speaker, [Step::Announce(prefix("10.96.0.0/16"), plain())]).await;
     assert_eq!(read(&mut speaker).await.paths.len(), 1);
 }
+
+each_gobgpd!(
+    what_is_done_reads_back_as_it_was_desired,
+    what_is_done_twice_is_done_once,
+    an_announcement_replaces_the_one_before_it_and_the_last_of_a_batch_counts,
+    many_paths_travel_in_one_batch,
+    a_running_gobgpd_is_not_started_again,
+    a_gobgpd_can_be_stopped_and_started_with_another_identity,
+    steps_on_a_gobgpd_that_was_not_started_find_it_drifted,
+    what_belongs_to_others_stays,
+    the_import_policy_is_mended_whatever_became_of_it,
+    a_path_that_gobgpd_drops_is_not_done,
+    a_gobgpd_that_hangs_is_tried_later_and_costs_a_batch_one_deadline,
+);

@@ -3,6 +3,7 @@
 mod order;
 mod proportion;
 mod separation;
+mod settings;
 mod survival;
 
 use proptest::prelude::*;

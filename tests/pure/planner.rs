@@ -10,6 +10,7 @@ mod restart;
 mod role;
 mod routes;
 mod sent;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

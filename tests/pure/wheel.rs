@@ -129,7 +129,7 @@ impl Rig {
 
     async fn status(&self) -> Status {
         let (answer, status) = oneshot::channel();
-        self.questions.send(answer).await.unwrap();
+        self.questions.send(Question::Status(answer)).await.unwrap();
         status.await.unwrap()
     }
 
@@ -191,6 +191,30 @@ async fn the_agent_serves_announces_and_withdraws() {
     assert_eq!(end, End::Finished);
     assert_eq!(paths(&node), 0);
     assert_eq!(node.lock().unwrap().model.state.ipvs.len(), 2, "the data plane stays");
+}
+
+#[tokio::test]
+async fn each_who_asks_gets_an_explanation_of_what_was_asked_for() {
+    let rig = Rig::serving(brisk(), On::Threads).await;
+    let ask = async |of: &str| {
+        let (answer, explanation) = oneshot::channel();
+        rig.questions.send(Question::Explain(of.parse().unwrap(), answer)).await.unwrap();
+        explanation.await.unwrap()
+    };
+    let (one, other, none) = tokio::join!(ask("10.96.0.10"), ask("shop/web"), ask("shop/nothing"));
+    assert_eq!(one.unwrap().asked, "10.96.0.10");
+    assert_eq!(other.unwrap().asked, "shop/web");
+    assert!(none.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_kernel_holds_no_explanation_up_for_long() {
+    let rig = Rig::serving(brisk(), On::Tasks).await;
+    Rig::set(&rig.kernel, Pace::Stuck);
+    let (answer, explanation) = oneshot::channel();
+    rig.questions.send(Question::Explain("10.96.0.10".parse().unwrap(), answer)).await.unwrap();
+    let explanation = explanation.await.unwrap().unwrap();
+    assert!(explanation.remarks[0].contains("did not answer"), "{:?}", explanation.remarks);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod evidence;
 mod files;
 mod frr;
 mod node;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 
 pub use self::daemon::Daemon;
 pub use self::node::{Node, Pod};
+pub use self::routes::{Heard, Hop, Session};
 use crate::clab::{Endpoint, Role, Topology};
 use crate::exec::Step;
 use crate::netns::{self, Netns};

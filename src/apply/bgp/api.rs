@@ -96,7 +96,7 @@ pub(crate) trait Api: Send + Sync {
     /// Starts BGP. The caller has seen that it is not running.
     async fn start(&mut self, global: Global) -> Result<(), Failure>;
 
-    /// Stops BGP: ends all sessions and forgets peers and paths.
+    /// Stops BGP: ends all sessions and forgets peers and paths. With GoBGP 4 its process answers nothing any more then.
     async fn stop(&mut self) -> Result<(), Failure>;
 
     /// The neighbours whose routes our import policy rejects, in the form of [`Bgp::rejected`]. It is in force if it

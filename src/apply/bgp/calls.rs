@@ -68,6 +68,11 @@ pub(super) fn failure(status: Status) -> Failure {
     if status.code() == Code::Unimplemented {
         return Failure::Unspoken(text);
     }
+    if text == "server stopped" {
+        return Failure::Unreachable(
+            "its BGP was stopped, and GoBGP 4 does nothing then until it is restarted".to_owned(),
+        );
+    }
     let moved = ["bgp server hasn't started yet", "can't overwrite the existing peer"];
     if moved.iter().any(|known| text.starts_with(known)) { Failure::Moved(text) } else { Failure::Refused(text) }
 }
@@ -84,6 +89,7 @@ mod tests {
             Failure::Unspoken("unknown service x".to_owned())
         );
         assert_eq!(failure(Status::unavailable("gone")), Failure::Unreachable("gone".to_owned()));
+        assert!(matches!(unknown("server stopped"), Failure::Unreachable(_)));
         for moved in ["bgp server hasn't started yet", "can't overwrite the existing peer: 192.0.2.1"] {
             assert_eq!(unknown(moved), Failure::Moved(moved.to_owned()));
         }

@@ -28,6 +28,11 @@ impl Endpoint {
         format!("unix:{}", path.to_str().ok_or(EndpointError)?).parse()
     }
 
+    /// The unix socket, if it is one.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.text.strip_prefix("unix:").map(Path::new)
+    }
+
     /// A channel that connects when it is first used, and again whenever the connection was lost. To be called within
     /// a Tokio runtime.
     pub(crate) fn channel(&self) -> Channel {

@@ -24,7 +24,7 @@ mod session;
 pub(super) use self::client::Client as V3;
 use self::proto::gobgp_api_client::GobgpApiClient as Stub;
 use self::proto::reset_peer_request::SoftResetDirection as Direction;
-use super::neighbor;
+use crate::apply::addr::neighbor;
 use crate::apply::bgp::api::Failure;
 use crate::model::bgp::Flavour;
 
@@ -45,7 +45,8 @@ const FLAVOUR: Flavour = Flavour::V3;
 
 /// The address of the peer at the other end of an interface, for AddPeer: this version does not find it by itself.
 async fn address_behind(interface: &str) -> Result<String, Failure> {
-    neighbor::find(interface).await.map_err(Failure::Refused)
+    let address = neighbor::link_local(interface).await.map_err(Failure::Refused)?;
+    Ok(format!("{address}%{interface}"))
 }
 
 #[cfg(test)]

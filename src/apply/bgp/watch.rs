@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::api::{Api, Event, Failure, Listed};
 use super::dial::dial;
+use super::herald::Herald;
 use super::tally::Tally;
 use super::{Endpoint, Ledger};
 use crate::model::Prefix;
@@ -34,9 +35,10 @@ const PROBE: Duration = Duration::from_secs(5);
 pub async fn watch(endpoint: Endpoint, ledger: Ledger, changes: Sender<Change>) {
     let mut last = None;
     let mut pause = FIRST_PAUSE;
-    let mut tally = Tally::default();
+    let (mut tally, mut herald) = (Tally::default(), Herald::default());
     loop {
-        let mut sensor = Sensor { ledger: &ledger, changes: &changes, tally: &mut tally, up: false };
+        let mut sensor =
+            Sensor { ledger: &ledger, changes: &changes, tally: &mut tally, herald: &mut herald, up: false };
         let failure = match sensor.follow(&endpoint).await {
             ControlFlow::Break(()) => return,
             ControlFlow::Continue(failure) => failure,
@@ -68,6 +70,7 @@ struct Sensor<'a> {
     ledger: &'a Ledger,
     changes: &'a Sender<Change>,
     tally: &'a mut Tally,
+    herald: &'a mut Herald,
     up: bool,
 }
 
@@ -89,7 +92,7 @@ impl Sensor<'_> {
         };
         self.send(Change::SpeakerUp).await?;
         self.up = true;
-        self.look(&listed).await?;
+        self.look(&seen, &listed).await?;
 
         let mut ticks = tokio::time::interval_at(Instant::now() + PROBE, PROBE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -98,6 +101,7 @@ impl Sensor<'_> {
                 event = events.next() => match event {
                     Some(Ok(Event::Session(peer, state))) => match api.peers().await {
                         Ok(peers) => {
+                            self.herald.call(&peers.ours, &peers.sessions);
                             if let Some(session) = self.tally.hear(&peer, state, peers.sessions.get(&peer)) {
                                 self.send(Change::Session(peer, session)).await?;
                             }
@@ -114,7 +118,7 @@ impl Sensor<'_> {
                 },
                 _ = ticks.tick() => match probe(&mut *api).await {
                     Ok((found, listed)) => {
-                        self.look(&listed).await?;
+                        self.look(&found, &listed).await?;
                         if found != seen {
                             seen = found;
                             self.send(Change::SpeakerMoved).await?;
@@ -128,7 +132,8 @@ impl Sensor<'_> {
     }
 
     /// Tells what is new in the sessions that are listed.
-    async fn look(&mut self, listed: &BTreeMap<PeerName, Listed>) -> Flow<()> {
+    async fn look(&mut self, configuration: &Configuration, listed: &BTreeMap<PeerName, Listed>) -> Flow<()> {
+        self.herald.call(&configuration.ours, listed);
         for (peer, session) in self.tally.look(listed) {
             self.send(Change::Session(peer, session)).await?;
         }

@@ -4,12 +4,21 @@ use super::super::Finding;
 use super::super::facts::Facts;
 use super::{error, warning};
 use crate::config::{Config, Gobgpd};
+use crate::model::bgp::PeerName;
 
 /// BGP speakers by the name of their process; `speaker` is MetalLB's. kube-router is one of `neighbours`.
 const SPEAKERS: [&str; 6] = ["bgpd", "bird", "bird6", "exabgp", "gobgpd", "speaker"];
 
 pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let Some(bgp) = &config.settings.bgp else { return };
+    for (key, trouble) in &facts.secrets {
+        findings.push(error(
+            format!("password in the Secret {key}"),
+            format!("that it {trouble}"),
+            "a Secret with the password of a peer, of one line and at most 80 bytes",
+            "create it, or let the agent's Role read it (deploy/base/rbac.yaml); until then the peer is not told to gobgpd",
+        ));
+    }
     // Which of the others are this node's depends on labels that nobody has asked for here.
     for entry in bgp.peers.iter().filter(|entry| entry.node_selector.is_empty()) {
         if let Some(local) = entry.peer.local_address.filter(|local| !facts.addresses.contains(local)) {
@@ -18,6 +27,16 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
                 format!("{local}, which no link of this node has"),
                 "an address of this node",
                 "correct localAddress, or leave it out",
+            ));
+        }
+        if let PeerName::Interface(interface) = &entry.name
+            && !facts.links.contains(&**interface)
+        {
+            findings.push(error(
+                format!("interface of peer {interface}"),
+                "no such link on this node",
+                "the link at whose other end the switch is",
+                "correct interface, or name the peer by its address",
             ));
         }
     }

@@ -9,8 +9,8 @@ use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
 use crate::plan::status::{BgpStatus, PeerStatus, Problem, RouteStatus, TimeoutsStatus};
 
-/// How many routes of others the table names.
-const FOREIGN: usize = 5;
+/// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
+const FEW: usize = 5;
 
 pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result {
     let state = match (status.ready, status.leaving) {
@@ -21,6 +21,9 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     writeln!(text, "Node {}: {state}, {}", status.node, status.role)?;
     for reason in &status.reasons {
         line(text, &format!("  {reason}"))?;
+    }
+    if let Some(problem) = &status.configuration.problem {
+        line(text, &format!("Configuration {}, not all in force: {problem}", status.configuration.file))?;
     }
     let services = &status.services;
     let ipvs = &status.ipvs;
@@ -80,8 +83,8 @@ fn write_bgp(bgp: &BgpStatus, now: i64, text: &mut String) -> fmt::Result {
     table(text, &header, bgp.routes.iter().map(route_row).collect())?;
     let foreign = bgp.foreign_routes.len();
     if foreign > 0 {
-        let names: Vec<&str> = bgp.foreign_routes.iter().take(FOREIGN).map(|route| route.prefix.as_str()).collect();
-        let more = if foreign > FOREIGN { ", …" } else { "" };
+        let names: Vec<&str> = bgp.foreign_routes.iter().take(FEW).map(|route| route.prefix.as_str()).collect();
+        let more = if foreign > FEW { ", …" } else { "" };
         line(text, &format!("Left alone in gobgpd: {foreign} routes of others: {}{more}", names.join(", ")))?;
     }
     Ok(())
@@ -90,10 +93,10 @@ fn write_bgp(bgp: &BgpStatus, now: i64, text: &mut String) -> fmt::Result {
 fn peer_row(peer: &PeerStatus, now: i64) -> Row {
     let since = peer.since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());
     let uptime = since.map_or("-".to_owned(), |since| span(now - since.as_second()));
-    let lost = |family: &&String| !peer.negotiated.contains(family) && peer.since.is_some();
-    let sent = match peer.sent {
-        Some(sent) => format!("{sent} of {}", peer.desired),
-        None => format!("- of {}", peer.desired),
+    let sent = match (peer.sent, peer.desired) {
+        (Some(sent), Some(desired)) => format!("{sent} of {desired}"),
+        (None, Some(desired)) => format!("? of {desired}"),
+        (_, None) => "-".to_owned(),
     };
     let row = Row::new([
         peer.name.clone(),
@@ -106,11 +109,12 @@ fn peer_row(peer: &PeerStatus, now: i64) -> Row {
     ]);
     let row = peer.reason.iter().fold(row, |row, reason| row.note(format!("last end: {reason}")));
     let row = peer
-        .families
+        .astray
         .iter()
-        .filter(lost)
-        .fold(row, |row, family| row.note(format!("the other side does not carry {family} routes")));
-    let row = if peer.missing.is_empty() { row } else { row.note(format!("misses {}", few(&peer.missing))) };
+        .take(FEW)
+        .fold(row, |row, astray| row.note(format!("{} is {}", astray.prefix, astray.problem)));
+    let more = peer.astray.len().saturating_sub(FEW);
+    let row = if more > 0 { row.note(format!("{more} more are not as they should be")) } else { row };
     peer.problem.iter().fold(row, |row, problem| row.note(problem))
 }
 
@@ -123,13 +127,6 @@ fn route_row(route: &RouteStatus) -> Row {
     let kind = route.kind.name();
     let attributes = if attributes.is_empty() { "-".to_owned() } else { attributes.join(" ") };
     Row::new([&route.prefix, kind, &route.next_hop, &attributes, &route.services.join(" ")])
-}
-
-/// The first few of many names.
-fn few(names: &[String]) -> String {
-    let more = names.len().saturating_sub(FOREIGN);
-    let named = names[..names.len().min(FOREIGN)].join(", ");
-    if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
 /// A length of time in its two largest units.

@@ -5,17 +5,17 @@ use super::{BGP, SOURCE, assert_refused};
 const TOP: &str =
     "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin";
 
-fn after_source<const N: usize>(cases: [(&'static str, &'static str); N]) {
+fn after_source<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
 }
 
 /// Cases of `bgp` in a flow mapping in line 2.
-fn in_bgp<const N: usize>(cases: [(&'static str, &'static str); N]) {
+fn in_bgp<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}bgp: {{{text}}}\n"), message)));
 }
 
 /// Cases of further keys of the only peer.
-fn in_peer<const N: usize>(cases: [(&'static str, &'static str); N]) {
+fn in_peer<const N: usize>(cases: [(&str, &str); N]) {
     let file = |text| format!("{SOURCE}bgp: {{asn: 65001, peers: [{{address: 10.0.1.1, asn: 65000, {text}}}]}}\n");
     assert_refused(&cases.map(|(text, message)| (file(text), message)));
 }
@@ -59,15 +59,15 @@ fn of_keys() {
         ),
         (
             "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, anounce: host}]}",
-            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, communities, nodeSelector",
+            "2:46: ranges.clusterIPs[0].anounce: unknown key (did you mean announce?); allowed: prefix, announce, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "bgp:",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, communities, peers",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "bgp: ~",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, communities, peers",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen, metrics"),
     ]);
@@ -281,13 +281,13 @@ fn of_ranges_that_hold_what_is_in_use() {
 #[test]
 fn of_ranges_that_nobody_would_install() {
     let file = |range: &str, bgp: &str| format!("{SOURCE}ranges: {{clusterIPs: ['{range}']}}\nbgp: {{{bgp}}}\n");
-    const IPV6: &str = "2:23: ranges.clusterIPs[0]: found the text \"fd00:10:96::/112\", an IPv6 range that no router would install, since no peer has an IPv6 address and bgp.nextHop.ipv6 is self; allowed: a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range";
+    const IPV6: &str = "2:23: ranges.clusterIPs[0]: found the text \"fd00:10:96::/112\", an IPv6 range that no router would install, since no peer has the family ipv6 and bgp.nextHop.ipv6 is self; allowed: a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range";
     assert_refused(&[
         (file("fd00:10:96::/112", BGP), IPV6),
         (file("fd00:10:96::/112", "asn: 1, gobgpd: {address: 'unix:/g'}"), IPV6),
         (
             file("10.96.0.0/16", "asn: 1, peers: [{address: 'fd01::1', asn: 2}]"),
-            "2:23: ranges.clusterIPs[0]: found the text \"10.96.0.0/16\", an IPv4 range that no peer would hear of, since all have IPv6 addresses; allowed: a peer with an IPv4 address in bgp.peers, or announce: none for this range",
+            "2:23: ranges.clusterIPs[0]: found the text \"10.96.0.0/16\", an IPv4 range that no peer would hear of, since none has the family ipv4; allowed: a peer with an IPv4 address in bgp.peers or with families: [ipv4, ipv6], or announce: none for this range",
         ),
     ]);
 }
@@ -312,7 +312,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [10.0.1.1]",
-            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "asn: 1, routerID: 0.0.0.0",
@@ -364,7 +364,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], communities: [65536:1]",
-            "2:67: bgp.communities[0]: found 65536:1; allowed: a community such as 65001:100 (two numbers up to 65535)",
+            "2:67: bgp.communities[0]: found 65536:1; allowed: a community such as 65001:100 (two numbers up to 65535) or no-export",
         ),
         (
             "asn: 1, peers: [{address: 10.0.1.1, asn: 2}], communities: [1:1, 1:1]",
@@ -384,7 +384,10 @@ fn of_bgp() {
 #[test]
 fn of_peers() {
     in_bgp([
-        ("asn: 1, peers: [{asn: 2}]", "2:23: bgp.peers[0].address: missing; allowed: the peer's IP address"),
+        (
+            "asn: 1, peers: [{asn: 2}]",
+            "2:23: bgp.peers[0].address: missing; allowed: the peer's IP address, or interface in its place",
+        ),
         ("asn: 1, peers: [{address: 10.0.1.1}]", "2:23: bgp.peers[0].asn: missing; allowed: the peer's AS number"),
         (
             "asn: 1, peers: [{address: tor1, asn: 2}]",
@@ -416,7 +419,7 @@ fn of_peers() {
         ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
         (
             "password: hunter2",
-            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, asn, port, localAddress, holdTime, keepalive, passwordFile, passwordEnv, multihop, nodeSelector",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "passwordFile: missing",
@@ -447,6 +450,182 @@ fn of_peers() {
             "2:27: bgp.peers[0]: has both passwordFile and passwordEnv; allowed: one of them",
         ),
     ]);
+}
+
+#[test]
+fn of_families_and_next_hops() {
+    const NEEDS: &str = "with ipv6 over an IPv4 session and without an IPv6 next hop, which no router would install; allowed: ipv6 with an address in bgp.nextHop.ipv6 or in nextHop.ipv6 of this peer";
+    in_peer([
+        ("families: ipv4", "2:69: bgp.peers[0].families: found ipv4; allowed: a list of ipv4, ipv6 or both"),
+        ("families: []", "2:69: bgp.peers[0].families: found an empty list; allowed: a list of ipv4, ipv6 or both"),
+        ("families: [vpn]", "2:70: bgp.peers[0].families[0]: found vpn; allowed: ipv4, ipv6"),
+        (
+            "families: [ipv4, ipv4]",
+            "2:76: bgp.peers[0].families[1]: found ipv4, for the second time; allowed: each family once",
+        ),
+        ("families: [ipv4, ipv6]", &format!("2:69: bgp.peers[0].families: found a list, {NEEDS}")),
+        ("nextHop: self", "2:68: bgp.peers[0].nextHop: found self; allowed: a mapping with the keys ipv4, ipv6"),
+        (
+            "nextHop: {ipv4: self}",
+            "2:75: bgp.peers[0].nextHop.ipv4: found self; allowed: an IPv4 address that the peer can reach",
+        ),
+        (
+            "nextHop: {ipv6: 10.0.0.1}",
+            "2:75: bgp.peers[0].nextHop.ipv6: found 10.0.0.1; allowed: an IPv6 address that the peer can reach",
+        ),
+        (
+            "families: [ipv4], nextHop: {ipv6: 'fd01::2'}",
+            "2:86: bgp.peers[0].nextHop: found a mapping, for IPv6 routes, which this peer is not sent; allowed: next hops of the families of this peer",
+        ),
+    ]);
+}
+
+#[test]
+fn of_attributes() {
+    const LOOPS: &str = "while the peer 10.0.1.1 is in the same AS and would drop such routes as loops; allowed: prepend where all peers are in other ASes, or for single peers";
+    in_bgp([
+        (
+            "asn: 1, med: -1, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:20: bgp.med: found -1; allowed: a MED from 0 to 4294967295",
+        ),
+        (
+            "asn: 1, localPref: high, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:26: bgp.localPref: found high; allowed: a local preference from 0 to 4294967295",
+        ),
+        (
+            "asn: 1, prepend: 17, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:24: bgp.prepend: found 17; allowed: how often the AS number is repeated, from 0 to 16",
+        ),
+        (
+            "asn: 1, largeCommunities: [1:2], peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:34: bgp.largeCommunities[0]: found 1:2; allowed: a large community such as 65001:1:100 (three numbers up to 4294967295)",
+        ),
+        (
+            "asn: 1, maxSpecifics: many, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:29: bgp.maxSpecifics: found many; allowed: a number of routes from 0 to 100000",
+        ),
+        ("asn: 1, prepend: 2, peers: [{address: 10.0.1.1, asn: 1}]", &format!("2:24: bgp.prepend: found 2, {LOOPS}")),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 1, prepend: 2}]",
+            "2:60: bgp.peers[0].prepend: found 2, while the peer is in the same AS and would drop such routes as loops; allowed: prepend only for peers of another AS",
+        ),
+        (
+            "asn: 1, peers: [{address: 10.0.1.1, asn: 2, localPref: 2}]",
+            "2:62: bgp.peers[0].localPref: found 2, while the peer is in another AS and is never told one; allowed: localPref only for peers of the same AS",
+        ),
+    ]);
+    after_source([(
+        "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, prepend: 1}]}\nbgp: {asn: 1, peers: [{address: 10.0.1.1, asn: 1}]}",
+        &format!("2:55: ranges.clusterIPs[0].prepend: found 1, {LOOPS}"),
+    )]);
+}
+
+#[test]
+fn of_how_peers_are_reached() {
+    const LOCAL: &str = "an AS number that is neither the speaker's nor the peer's, towards a peer of another AS";
+    let local = |place: &str, found: &str| format!("{place}: bgp.peers[0].localASN: found {found}; allowed: {LOCAL}");
+    let interface = |place: &str, key: &str, found: &str| {
+        format!(
+            "{place}: bgp.peers[0].{key}: found {found}, for a peer that is known by its interface; allowed: this key only \
+             for a peer with an address"
+        )
+    };
+    let cases = [
+        ("address: 10.0.1.1, asn: 2, localASN: 1", local("2:61", "1, which bgp.asn is already")),
+        (
+            "address: 10.0.1.1, asn: 2, localASN: 2",
+            local("2:61", "2, which is the peer's, so that it would find itself in every path"),
+        ),
+        ("address: 10.0.1.1, asn: 1, localASN: 3", local("2:61", "3, while the peer is in the same AS")),
+        (
+            "address: 10.0.1.1, asn: 2, multihop: 2, ttlSecurity: 1",
+            "2:23: bgp.peers[0]: has both multihop and ttlSecurity; allowed: one of them".to_owned(),
+        ),
+        (
+            "address: 10.0.1.1, asn: 2, ttlSecurity: 255",
+            "2:64: bgp.peers[0].ttlSecurity: found 255; allowed: a number of hops from 1 to 254".to_owned(),
+        ),
+        (
+            "address: 10.0.1.1, asn: 2, connectRetry: 1s",
+            "2:65: bgp.peers[0].connectRetry: found 1s; allowed: whole seconds from 5s to 3600s".to_owned(),
+        ),
+        (
+            "address: 10.0.1.1, interface: eth1, asn: 2",
+            "2:23: bgp.peers[0]: has both address and interface; allowed: one of them".to_owned(),
+        ),
+        (
+            "interface: 10.0.1.1, asn: 2",
+            "2:35: bgp.peers[0].interface: found 10.0.1.1; allowed: the name of the interface at whose other end the peer is"
+                .to_owned(),
+        ),
+        (
+            "interface: an-interface-too-long, asn: 2",
+            "2:35: bgp.peers[0].interface: found an-interface-too-long; allowed: the name of the interface at whose other \
+             end the peer is"
+                .to_owned(),
+        ),
+        ("interface: eth1, asn: 2, med: 5", interface("2:54", "med", "5")),
+        ("interface: eth1, asn: 2, multihop: 5", interface("2:59", "multihop", "5")),
+        ("interface: eth1, asn: 2, nextHop: {}", interface("2:58", "nextHop", "a mapping")),
+        ("interface: eth1, asn: 2, localAddress: 10.0.1.2", interface("2:63", "localAddress", "10.0.1.2")),
+        (
+            "interface: eth1, asn: 2}, {interface: eth1, asn: 3",
+            "2:50: bgp.peers[1]: has the interface eth1 of bgp.peers[0]; allowed: one peer per interface, or each with a \
+             nodeSelector of its own"
+                .to_owned(),
+        ),
+    ];
+    let cases: Vec<_> = cases
+        .iter()
+        .map(|(peer, message)| (format!("{SOURCE}bgp: {{asn: 1, peers: [{{{peer}}}]}}\n"), message.as_str()))
+        .collect();
+    assert_refused(&cases);
+}
+
+#[test]
+fn of_secrets() {
+    let file = |source: &str, secret: &str| {
+        format!("source: {source}\nbgp: {{asn: 1, peers: [{{address: 10.0.1.1, asn: 2, passwordSecret: {secret}}}]}}\n")
+    };
+    let kubernetes = |secret: &str| file("{kubernetes: {}}", secret);
+    assert_refused(&[
+        (
+            kubernetes("tor"),
+            "2:67: bgp.peers[0].passwordSecret: found tor; allowed: a mapping with the keys name, key, namespace",
+        ),
+        (
+            kubernetes("{}"),
+            "2:67: bgp.peers[0].passwordSecret.name: missing; allowed: the name of a Secret (lower-case letters, digits, '-' and '.')",
+        ),
+        (
+            kubernetes("{name: Tor}"),
+            "2:74: bgp.peers[0].passwordSecret.name: found Tor; allowed: the name of a Secret (lower-case letters, digits, '-' and '.')",
+        ),
+        (
+            kubernetes("{name: tor, key: a/b}"),
+            "2:84: bgp.peers[0].passwordSecret.key: found a/b; allowed: a key of the Secret (letters, digits, '-', '_' and '.')",
+        ),
+        (
+            kubernetes("{name: tor, namespace: a.b}"),
+            "2:90: bgp.peers[0].passwordSecret.namespace: found a.b; allowed: the Secret's namespace",
+        ),
+        (
+            kubernetes("{name: tor}, passwordEnv: PASSWORD"),
+            "2:23: bgp.peers[0]: has both passwordEnv and passwordSecret; allowed: one of them",
+        ),
+        (
+            file("{manifests: cluster}", "{name: tor}"),
+            "2:67: bgp.peers[0].passwordSecret: found a mapping, while the source is manifests, which holds no Secrets; allowed: passwordFile or passwordEnv where the source is manifests",
+        ),
+    ]);
+    // Outside a pod nothing says which namespace is meant.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vipcast.yaml");
+    std::fs::write(&path, format!("node: a\n{}", kubernetes("{name: tor}"))).unwrap();
+    let error = super::load(&path, &|_| None).unwrap_err().to_string();
+    let expected = "bgp.peers[0].passwordSecret.namespace: missing; allowed: the Secret's namespace, as neither \
+                    POD_NAMESPACE nor a service account tells this process's own";
+    assert!(error.ends_with(expected), "{error}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn ranges_that_cannot_be() {
         ),
         (
             "externalIPs: [{prefix: 192.0.2.0/24, uses: all}]",
-            "2:47: ranges.externalIPs[0].uses: unknown key; allowed: prefix, announce, communities, nodeSelector",
+            "2:47: ranges.externalIPs[0].uses: unknown key; allowed: prefix, announce, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "externalIPs: [192.0.2.0/24, 192.0.2.0/24]",
@@ -140,6 +140,6 @@ fn ranges_that_cannot_be() {
     assert_refused(&cases.map(|(ranges, message)| (format!("{SOURCE}ranges: {{{ranges}}}\n"), message)));
     assert_refused(&[(
         format!("{SOURCE}ranges: {{externalIPs: ['2001:db8::/64']}}\nbgp: {{{BGP}}}\n"),
-        "2:24: ranges.externalIPs[0]: found the text \"2001:db8::/64\", an IPv6 range that no router would install, since no peer has an IPv6 address and bgp.nextHop.ipv6 is self; allowed: a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range",
+        "2:24: ranges.externalIPs[0]: found the text \"2001:db8::/64\", an IPv6 range that no router would install, since no peer has the family ipv6 and bgp.nextHop.ipv6 is self; allowed: a peer with an IPv6 address, an address in bgp.nextHop.ipv6, or announce: none for this range",
     )]);
 }

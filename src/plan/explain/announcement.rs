@@ -99,13 +99,17 @@ impl Planner {
             let reason = "gobgpd has a peer of this name that is somebody else's; it is left alone";
             return link(Verdict::Wrong, "not known".to_owned()).because(reason).mended_by(fix);
         }
+        let problem = self.peer_problem(name);
         let Some(session) = self.speaker.sessions.get(name) else {
+            if let Some(problem) = problem {
+                return link(Verdict::Wrong, "not sent: gobgpd is not told of it".to_owned()).because(problem);
+            }
             return link(Verdict::Waits, "nothing is known of its session yet".to_owned());
         };
         if !session.is_established() {
             let silent = || "nobody answers, or not in a way that gobgpd tells of".to_owned();
             return link(Verdict::Wrong, format!("not sent: the session is {}", session.state))
-                .because(session.reason.clone().unwrap_or_else(silent))
+                .because(problem.or_else(|| session.reason.clone()).unwrap_or_else(silent))
                 .mended_by(session_fix(name, peer));
         }
         if !session.families.contains(&family) {
@@ -114,14 +118,18 @@ impl Planner {
             let reason = format!("the other side does not carry {family} routes over this session");
             return link(Verdict::Wrong, "not sent".to_owned()).because(reason).mended_by(fix);
         }
-        match bgp.sent.get(name).map(|sent| sent.get(&prefix)) {
-            Some(Some(path)) => link(Verdict::Ok, format!("sent; {}", attributes(path))),
-            Some(None) => {
-                let reason = "an export policy in gobgpd that is not ours keeps it back, or it is on its way";
-                let fix = "look at the policy: `gobgp global policy`, `gobgp neighbor ADDRESS adj-out`";
-                link(Verdict::Wrong, "not sent".to_owned()).because(reason).mended_by(fix)
-            }
-            None => link(Verdict::Waits, "what it was sent has not been read yet".to_owned()),
+        let astray = self.astray(name).find(|(astray, _)| *astray == prefix);
+        match (astray, bgp.sent.get(name).and_then(|sent| sent.get(&prefix))) {
+            (Some((_, difference)), _) => match self.sending_problem(name) {
+                Some(problem) => {
+                    let fix =
+                        format!("`gobgp global policy` and `gobgp neighbor {name} adj-out` show what gobgpd does");
+                    link(Verdict::Wrong, difference.to_string()).because(problem).mended_by(fix)
+                }
+                None => link(Verdict::Waits, difference.to_string()).because("its routes are sent again"),
+            },
+            (None, Some(path)) => link(Verdict::Ok, format!("sent; {}", attributes(path))),
+            (None, None) => link(Verdict::Waits, "what it was sent of it has not been read yet".to_owned()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::ipvs::ServerKey;
-use crate::model::service::Service;
+use crate::model::service::{Service, ServicePort};
 use crate::model::{Kind, ObjectRef, Prefix, ServiceKey};
 use crate::plan::planner::Planner;
 use crate::plan::preconditions::bounds;
@@ -32,7 +32,7 @@ impl Planner {
     pub(in crate::plan) fn scope(&self, asked: &Asked) -> Result<Scope, Unknown> {
         match asked {
             Asked::Service(name) => self.scope_of_service(name),
-            Asked::Vip { address, port, .. } => self.scope_of_vip(asked, *address, *port),
+            Asked::Vip { address, port, .. } => self.scope_of_vip(asked, *address, port.is_none()),
         }
     }
 
@@ -52,12 +52,17 @@ impl Planner {
         Ok(scope)
     }
 
-    fn scope_of_vip(&self, asked: &Asked, vip: IpAddr, port: Option<u16>) -> Result<Scope, Unknown> {
+    /// The Services that name `vip`, whoever has it.
+    fn naming(&self, vip: IpAddr) -> impl Iterator<Item = (&ServiceKey, &Service)> {
+        self.cluster.services().filter(move |(_, service)| vips(service).any(|named| named == vip))
+    }
+
+    fn scope_of_vip(&self, asked: &Asked, vip: IpAddr, whole: bool) -> Result<Scope, Unknown> {
         let (first, last) = bounds(Prefix::host(vip));
         let claimed: Vec<_> = self.ledger.claimed_in(Prefix::host(vip)).filter(|(key, _)| asked.covers(key)).collect();
-        let naming = self.cluster.services().filter(|(_, service)| vips(service).any(|named| named == vip));
-        let naming = naming
-            .filter(|(_, service)| port.is_none_or(|wanted| service.ports.iter().any(|port| port.port == wanted)));
+        let is_asked =
+            |port: &ServicePort| asked.covers(&ServerKey { address: vip, protocol: port.protocol, port: port.port });
+        let naming = self.naming(vip).filter(|(_, service)| whole || service.ports.iter().any(is_asked));
         let mut services: BTreeSet<_> = naming.map(|(name, service)| (service.created, name.clone())).collect();
         services.extend(claimed.iter().flat_map(|(_, claimants)| claimants.iter().cloned()));
         let left = self.actual.ipvs.range(first..=last).map(|(key, _)| key).filter(|key| asked.covers(key));
@@ -83,6 +88,11 @@ impl Planner {
     }
 
     fn unknown_vip(&self, asked: &Asked, vip: IpAddr) -> Unknown {
+        let others = self.naming(vip).map(|(name, service)| format!("{name} has {}", ports(service)));
+        let others: Vec<String> = others.collect();
+        if !others.is_empty() {
+            return Unknown::new(format!("no Service has {asked}; of the ports of {vip}, {}", others.join(", and ")));
+        }
         let known = self.cluster.services().flat_map(|(name, service)| vips(service).map(move |vip| (vip, name)));
         let served = known.filter(|(known, _)| known.is_ipv4() == vip.is_ipv4());
         let candidates = served.map(|(known, name)| {
@@ -96,6 +106,12 @@ impl Planner {
         };
         Unknown::new(format!("no Service has {asked}{range}{near}"))
     }
+}
+
+/// The ports of a Service in words.
+pub(super) fn ports(service: &Service) -> String {
+    let ports: Vec<String> = service.ports.iter().map(|port| format!("{}/{}", port.port, port.protocol)).collect();
+    if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
 }
 
 /// The nearest of what is at most `limit` away, as the end of a sentence.

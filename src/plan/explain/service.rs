@@ -7,7 +7,7 @@ use crate::plan::endpoints;
 use crate::plan::planner::Planner;
 use crate::plan::problem::Problem;
 
-use super::near::Scope;
+use super::near::{Scope, ports};
 use super::{Link, LinkKind, Verdict};
 
 impl Planner {
@@ -119,6 +119,5 @@ fn describe(service: &Service) -> Option<String> {
     ];
     let vips: Vec<String> =
         uses.iter().flat_map(|(usage, vips)| vips.iter().map(move |vip| format!("{usage} {vip}"))).collect();
-    let ports: Vec<String> = service.ports.iter().map(|port| format!("{}/{}", port.port, port.protocol)).collect();
-    (!vips.is_empty()).then(|| format!("{}; ports {}", vips.join(", "), ports.join(", ")))
+    (!vips.is_empty()).then(|| format!("{}; ports {}", vips.join(", "), ports(service)))
 }

@@ -1,6 +1,6 @@
 //! What the status says of BGP: gobgpd, its peers with what they were sent, and the routes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub struct BgpStatus {
     pub flavour: Option<String>,
     /// What this version cannot do that another one can.
     pub shortcomings: Vec<String>,
+    /// How often something in gobgpd was put right that somebody else had changed or that had gone wrong, by kind: `path`,
+    /// `peer`, `policy`, `sent` (what a peer was sent).
+    pub repairs: BTreeMap<String, u64>,
     /// The peers.
     pub peers: Vec<PeerStatus>,
     /// The routes that gobgpd holds.
@@ -53,14 +56,24 @@ pub struct PeerStatus {
     pub families: Vec<String>,
     /// Those of them that it carries too, while the session is established.
     pub negotiated: Vec<String>,
-    /// How many routes it should have.
-    pub desired: usize,
+    /// How many routes it should be sent; `null` while the session is not established.
+    pub desired: Option<usize>,
     /// How many it was sent (its Adj-RIB-Out); `null` where that is not known.
     pub sent: Option<usize>,
-    /// Routes that it should have and was not sent.
-    pub missing: Vec<String>,
+    /// What it was sent otherwise than it should be, or not, or should not be.
+    pub astray: Vec<AstrayStatus>,
     /// What is wrong with it, beside the session's state.
     pub problem: Option<String>,
+}
+
+/// A route that a peer was not sent as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AstrayStatus {
+    /// The prefix.
+    pub prefix: String,
+    /// How it differs.
+    pub problem: String,
 }
 
 /// What a route is for.
@@ -133,6 +146,7 @@ impl Planner {
             router_id: actual.global.map(|global| global.router_id.to_string()),
             flavour: Some(actual.flavour.to_string()),
             shortcomings: actual.flavour.shortcomings().iter().map(|text| (*text).to_owned()).collect(),
+            repairs: self.repairs().by_kind().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
             peers,
             routes: actual.paths.iter().map(|(prefix, path)| self.route_status(*prefix, path)).collect(),
             foreign_routes: foreign
@@ -149,6 +163,8 @@ impl Planner {
         let session = self.speaker.sessions.get(name);
         let established = session.filter(|session| session.is_established());
         let peer = self.peers.get(name);
+        let astray = self.astray(name).map(|(prefix, difference)| (prefix.to_string(), difference));
+        let astray = astray.map(|(prefix, difference)| AstrayStatus { prefix, problem: difference.to_string() });
         PeerStatus {
             name: name.to_string(),
             asn: peer.map_or(0, |peer| peer.asn),
@@ -158,10 +174,10 @@ impl Planner {
             reason: session.and_then(|session| session.reason.clone()),
             families: peer.map(|peer| words(&peer.families)).unwrap_or_default(),
             negotiated: established.map(|session| words(&session.families)).unwrap_or_default(),
-            desired: 0,
-            sent: self.actual.bgp.as_ref().and_then(|bgp| bgp.sent.get(name)).map(|sent| sent.len()),
-            missing: Vec::new(),
-            problem: self.peer_problem(name),
+            desired: established.map(|_| self.desired_sent(name).len()),
+            sent: established.and(self.sent(name)).map(BTreeMap::len),
+            astray: astray.collect(),
+            problem: self.peer_problem(name).or_else(|| self.sending_problem(name)),
         }
     }
 
@@ -210,6 +226,6 @@ pub(in crate::plan) fn next_hop(next_hop: NextHop) -> String {
 }
 
 /// A moment, in seconds since 1970, as RFC 3339 writes it.
-fn rfc3339(seconds: i64) -> Option<String> {
+pub(super) fn rfc3339(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|moment| moment.to_string())
 }

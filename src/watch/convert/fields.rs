@@ -94,6 +94,13 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         Kind::Node,
+        "metadata.annotations",
+        "this node's: `vipcast.io/asn`, `vipcast.io/router-id` and `vipcast.io/peers` (a YAML list as `bgp.peers`, without \
+         `passwordFile`, `passwordEnv` and `nodeSelector`) stand in the place of what `bgp` says; a peer in that of the same \
+         address or interface. What is not understood leaves in force what was known",
+    ),
+    field(
+        Kind::Node,
         "spec.podCIDRs",
         "none of any node's may hold a VIP; clients in this node's own keep no address where replies would miss this node",
     ),

@@ -403,3 +403,47 @@ fn references() {
         assert_eq!(&*reference(kind, namespace, "x").name, expected, "{kind:?} {namespace:?}");
     }
 }
+
+/// What annotations say of BGP on a node; what is wrong there leaves the rest as it is.
+#[test]
+fn annotations_of_nodes() {
+    let node = |annotations: Value| {
+        from_value(Kind::Node, serde_json::json!({"metadata": {"name": "lb1", "annotations": annotations}}))
+    };
+    let read = |annotations| match node(annotations) {
+        Reading::Good(Object::Node(node)) => (node.bgp, None),
+        Reading::Partly(Object::Node(node), problem) => (node.bgp, Some(problem)),
+        reading => panic!("{reading:?}"),
+    };
+    let peers = "- {address: 10.0.1.1, asn: 65000}\n- interface: eth1\n  asn: 65000\n";
+    let good = serde_json::json!({
+        "vipcast.io/asn": "65009", "vipcast.io/router-id": "10.0.1.9", "vipcast.io/peers": peers, "example.org/x": "y",
+    });
+    let (found, problem) = read(good);
+    assert_eq!((found.asn, found.router_id, problem), (Some(65009), Some([10, 0, 1, 9].into()), None));
+    let names: Vec<_> = found.peers.iter().flatten().map(|entry| entry.name.to_string()).collect();
+    assert_eq!(names, ["10.0.1.1", "eth1"]);
+    assert!(!found.is_blind());
+    let cases = [
+        (
+            "vipcast.io/asn",
+            "0",
+            "annotation vipcast.io/asn is mistaken in line 1, column 1: found 0; allowed: an AS number from 1 to 4294967295; what was known stays",
+        ),
+        (
+            "vipcast.io/router-id",
+            "fd01::2",
+            "annotation vipcast.io/router-id is \"fd01::2\"; allowed: an IPv4 address other than 0.0.0.0; what was known stays",
+        ),
+        (
+            "vipcast.io/peers",
+            "- {address: 10.0.1.1, asn: 65000}\n- {address: 10.0.1.2}",
+            "annotation vipcast.io/peers is mistaken in line 2, column 3: [1].asn: missing; allowed: the peer's AS number; what was known stays",
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let (found, problem) = read(serde_json::json!({"vipcast.io/asn": "7", name: text}));
+        assert_eq!(problem.as_deref(), Some(expected));
+        assert_eq!((found.asn, found.is_blind()), ((name != "vipcast.io/asn").then_some(7), true));
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::future::try_join_all;
 use k8s_openapi::ByteString;
+use kube::api::ListParams;
 use kube::core::{NamespaceResourceScope, ObjectMeta};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch::Receiver;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::backoff::Backoff;
@@ -26,6 +27,7 @@ use super::failure::{Failure, judge};
 use super::follow::Strategy;
 use super::gate::Gate;
 use super::servers::Servers;
+use super::{Access, ONE_READING, words};
 use crate::config::one_line;
 use crate::model::Secret;
 use crate::model::bgp::SecretKey;
@@ -219,6 +221,18 @@ impl<'a> Follower<'a> {
             self.changes.send(change).await.map_err(|_| Closed)?;
         }
         Ok(())
+    }
+}
+
+impl Access {
+    /// The password in a Secret as it is now, or what is wrong with it.
+    pub(crate) async fn password(&self, key: &SecretKey) -> Result<Secret, String> {
+        let api = Api::<RawSecret>::namespaced(self.client(), &key.namespace);
+        let list = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let found = timeout(ONE_READING, api.list(&list)).await;
+        let found = found.map_err(|_| "cannot be read: the API server does not answer".to_owned())?;
+        let found = found.map_err(|error| format!("cannot be read: {}", words::request(&error)))?;
+        found.items.first().ok_or("does not exist")?.password(&key.key)
     }
 }
 

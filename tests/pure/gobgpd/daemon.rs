@@ -44,6 +44,22 @@ impl Flavour {
         }
     }
 
+    /// The version of the API that it speaks.
+    pub(crate) fn spoken(self) -> vipcast::model::bgp::Flavour {
+        match self {
+            Flavour::V3 => vipcast::model::bgp::Flavour::V3,
+            Flavour::V4 => vipcast::model::bgp::Flavour::V4,
+        }
+    }
+
+    /// The other one, or the same again where the other one was not built.
+    pub(crate) fn other(self) -> Flavour {
+        match self {
+            Flavour::V3 if Flavour::V4.is_here() => Flavour::V4,
+            Flavour::V3 | Flavour::V4 => Flavour::V3,
+        }
+    }
+
     /// Can it be started here? Where it cannot, the test is skipped, which is said.
     pub(crate) fn is_here(self) -> bool {
         self.programs().is_some()
@@ -97,6 +113,12 @@ impl Gobgpd {
         gobgpd
     }
 
+    /// Kills it, if it runs, and starts another GoBGP in its place.
+    pub(crate) async fn replace(&mut self, flavour: Flavour) {
+        self.flavour = flavour;
+        self.restart().await;
+    }
+
     /// Kills it, if it runs, and starts it again.
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
@@ -120,9 +142,15 @@ impl Gobgpd {
     /// Kills it at once.
     pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().await.unwrap();
+            // One that has ended cannot be killed.
+            let _ = child.kill().await;
         }
         let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// Did its process end by itself?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Stops it from running, or lets it run again.

@@ -9,7 +9,7 @@ use vipcast::model::bgp::{Global, NextHop, Peer, Ttl};
 use vipcast::model::{Family, Secret};
 use vipcast::plan::Step;
 
-use super::daemon::{Flavour, Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, each_gobgpd, free_port, until};
 use super::{done, everybody, identity, path, prefix, read};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -27,10 +27,11 @@ struct Session {
     next_hop: Option<&'static str>,
 }
 
-/// Makes the session, waits until it is up, and checks what travelled over it.
-async fn peer(session: Session) {
+/// Makes the session between a gobgpd of this flavour and one of the other, waits until it is up, and checks what travelled
+/// over it.
+async fn peer(flavour: Flavour, session: Session) {
     let (own, address): (IpAddr, IpAddr) = (session.own.parse().unwrap(), session.address.parse().unwrap());
-    let (lb, tor) = (Gobgpd::start(Flavour::V3).await, Gobgpd::start(Flavour::V3).await);
+    let (lb, tor) = (Gobgpd::start(flavour).await, Gobgpd::start(flavour.other()).await);
     let port = free_port();
     let peer = Peer {
         port,
@@ -111,29 +112,35 @@ async fn peer(session: Session) {
     }
 }
 
-#[tokio::test]
-async fn over_ipv4_with_a_password_and_a_port() {
-    peer(Session {
-        own: "127.0.0.11",
-        address: "127.0.0.12",
-        families: &[Family::Ipv4],
-        ours: &["10.96.0.0/16", "203.0.113.9/32"],
-        theirs: "198.51.100.0/24",
-        next_hop: Some("192.0.2.1"),
-    })
+async fn over_ipv4_with_a_password_and_a_port(flavour: Flavour) {
+    peer(
+        flavour,
+        Session {
+            own: "127.0.0.11",
+            address: "127.0.0.12",
+            families: &[Family::Ipv4],
+            ours: &["10.96.0.0/16", "203.0.113.9/32"],
+            theirs: "198.51.100.0/24",
+            next_hop: Some("192.0.2.1"),
+        },
+    )
     .await;
 }
 
-#[tokio::test]
-async fn over_ipv6_with_a_password_and_a_port() {
+async fn over_ipv6_with_a_password_and_a_port(flavour: Flavour) {
     // There is one IPv6 address on loopback, so it serves both ends.
-    peer(Session {
-        own: "::1",
-        address: "::1",
-        families: &[Family::Ipv6],
-        ours: &["fd00:10:96::/112"],
-        theirs: "2001:db8:1::/48",
-        next_hop: None,
-    })
+    peer(
+        flavour,
+        Session {
+            own: "::1",
+            address: "::1",
+            families: &[Family::Ipv6],
+            ours: &["fd00:10:96::/112"],
+            theirs: "2001:db8:1::/48",
+            next_hop: None,
+        },
+    )
     .await;
 }
+
+each_gobgpd!(over_ipv4_with_a_password_and_a_port, over_ipv6_with_a_password_and_a_port,);

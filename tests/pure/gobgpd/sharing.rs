@@ -12,8 +12,9 @@ use vipcast::plan::change::Leave;
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, ModelNode, Planner, Report, Step};
 
-use super::daemon::{Flavour, Gobgpd, free_port, until};
+use super::daemon::{Flavour, Gobgpd, each_gobgpd, free_port, until};
 use super::{absent, done, identity, path, prefix, read};
+use crate::support::build::listed;
 
 /// The addresses of our peer, of the owner's, and of the shared gobgpd.
 const OURS: &str = "127.0.0.22";
@@ -30,8 +31,15 @@ fn far_path() -> Path {
 }
 
 /// A gobgpd at `address` that announces `prefix` to the shared one. It listens on `listen_port`, or connects to `port`.
-async fn neighbor(address: &str, asn: u32, prefix: Prefix, listen_port: Option<u16>, port: u16) -> Gobgpd {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn neighbor(
+    flavour: Flavour,
+    address: &str,
+    asn: u32,
+    prefix: Prefix,
+    listen_port: Option<u16>,
+    port: u16,
+) -> Gobgpd {
+    let gobgpd = Gobgpd::start(flavour).await;
     let router_id = address.parse().unwrap();
     let shared = Peer {
         asn: identity().asn,
@@ -55,11 +63,10 @@ async fn policies(gobgpd: &Gobgpd) -> (String, BTreeSet<String>) {
     (gobgpd.gobgp("global policy").await, lines)
 }
 
-#[tokio::test]
-async fn only_what_our_peers_send_is_rejected() {
+async fn only_what_our_peers_send_is_rejected(flavour: Flavour) {
     let (their_route, our_peers_route) = (prefix("198.51.100.0/24"), prefix("203.0.113.0/24"));
     let (shared_port, port) = (free_port(), free_port());
-    let shared = Gobgpd::start(Flavour::V3).await;
+    let shared = Gobgpd::start(flavour).await;
     let mut speaker = shared.speaker();
     let global = Global { listen_port: Some(shared_port), ..identity() };
     done(&mut speaker, [Step::StartBgp(global)]).await;
@@ -82,8 +89,8 @@ async fn only_what_our_peers_send_is_rejected() {
     let (address, range): (IpAddr, _) = (OURS.parse().unwrap(), prefix("10.96.0.0/16"));
     done(&mut speaker, [reject, Step::Announce(range, far_path()), Step::AddPeer(address.into(), our_peer)]).await;
     assert_eq!(read(&mut speaker).await.rejected, Some(hosts(&[OURS])));
-    let tor = neighbor(OURS, 65000, our_peers_route, Some(port), free_port()).await;
-    let their_peer = neighbor(THEIRS, 65002, their_route, None, shared_port).await;
+    let tor = neighbor(flavour.other(), OURS, 65000, our_peers_route, Some(port), free_port()).await;
+    let their_peer = neighbor(flavour, THEIRS, 65002, their_route, None, shared_port).await;
 
     for gobgpd in [&tor, &their_peer] {
         until("our route arrives", async || {
@@ -121,9 +128,8 @@ async fn only_what_our_peers_send_is_rejected() {
     assert_eq!(policies(&shared).await, before);
 }
 
-#[tokio::test]
-async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn whatever_is_left_of_the_import_policy_is_seen_mended_and_removed(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     let (_, before) = policies(&gobgpd).await;
@@ -177,6 +183,9 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
     };
     let (mut planner, mut node) = (Planner::new(settings, Time::ZERO), ModelNode::default());
     planner.apply(Change::SpeakerUp, Time::ZERO);
+    for event in listed([]) {
+        planner.apply(Change::Source(event), Time::ZERO);
+    }
     if let Some(leave) = leave {
         planner.apply(Change::Leave(leave), Time::ZERO);
     }
@@ -200,9 +209,8 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
     panic!("no end: {performed:?}");
 }
 
-#[tokio::test]
-async fn the_planner_rejects_what_our_peers_send_while_they_are_there() {
-    let gobgpd = Gobgpd::start(Flavour::V3).await;
+async fn the_planner_rejects_what_our_peers_send_while_they_are_there(flavour: Flavour) {
+    let gobgpd = Gobgpd::start(flavour).await;
     let mut speaker = gobgpd.speaker();
     done(&mut speaker, [Step::StartBgp(identity())]).await;
     gobgpd.gobgp(&format!("neighbor add {THEIRS} as 65002")).await;
@@ -228,3 +236,9 @@ async fn the_planner_rejects_what_our_peers_send_while_they_are_there() {
     assert_eq!(policies(&gobgpd).await, before);
     assert_eq!(read(&mut speaker).await.foreign_peers, [address(THEIRS)].into());
 }
+
+each_gobgpd!(
+    only_what_our_peers_send_is_rejected,
+    whatever_is_left_of_the_import_policy_is_seen_mended_and_removed,
+    the_planner_rejects_what_our_peers_send_while_they_are_there,
+);

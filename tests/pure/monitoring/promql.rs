@@ -6,8 +6,9 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 use vipcast::admin::metrics::Metrics;
-use vipcast::model::bgp::SessionState;
+use vipcast::model::bgp::{Flavour, SessionState};
 use vipcast::plan::Status;
+use vipcast::plan::audit::Repairs;
 use vipcast::plan::status::{BgpStatus, PeerStatus};
 
 const FUNCTIONS: [&str; 12] = [
@@ -54,13 +55,16 @@ impl Vocabulary {
             SessionState::Established,
         ];
         let peer = |state: SessionState| PeerStatus {
-            address: state.to_string(),
-            asn: 65000,
+            name: state.to_string(),
             state: state.to_string(),
-            reason: None,
-            problem: None,
+            since: Some("2026-01-01T00:00:00Z".into()),
+            desired: Some(0),
+            sent: Some(0),
+            ..PeerStatus::default()
         };
-        let bgp = BgpStatus { peers: states.map(peer).into(), ..BgpStatus::default() };
+        let flavour = Some(Flavour::V3.to_string());
+        let repairs = Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into();
+        let bgp = BgpStatus { flavour, repairs, peers: states.map(peer).into(), ..BgpStatus::default() };
         let text = metrics.render(&Status { bgp: Some(bgp), ..Status::default() }).unwrap();
         let mut vocabulary = Vocabulary::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

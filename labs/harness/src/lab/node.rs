@@ -73,6 +73,11 @@ impl Node {
         self.folder.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Writes one of its files in one step, as a careful editor does.
+    pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        super::files::write(&self.path(path), text)
+    }
+
     /// A command that will run in it, with the variables that the topology gives it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> NsCommand<'_> {
         let command = self.netns.command(program).current_dir(&self.folder);

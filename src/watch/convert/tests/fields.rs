@@ -90,6 +90,7 @@ fn others() -> Vec<(Kind, &'static str, Value)> {
         slice("endpoints[].hints.forNodes", json!([{"name": "w1"}])),
         slice("endpoints[].hints.forZones", json!([{"name": "a"}])),
         (Kind::Node, "metadata.labels", json!({"role": "lb"})),
+        (Kind::Node, "metadata.annotations", json!({"vipcast.io/asn": "65009"})),
         (Kind::Node, "spec.podCIDRs", json!(["10.244.2.0/24"])),
         (Kind::Node, "spec.podCIDR", json!("10.244.2.0/24")),
         (Kind::Node, "status.addresses[].address", json!("10.0.1.3")),

@@ -1,0 +1,199 @@
+//! The configuration changes, the annotations of the Node say something else, passwords come from Secrets.
+
+use std::time::Duration;
+
+use vipcast::model::bgp::{Community, Peer, SecretKey};
+use vipcast::model::node::{Node, Overrides, Unread};
+use vipcast::model::settings::{Announce, BgpSettings, PeerEntry};
+use vipcast::model::{Event, Family, Object, Secret, Settings};
+use vipcast::plan::Change;
+
+use crate::support::build::{dual_stack, ip, range, settings, web};
+use crate::support::rig::Rig;
+
+fn at_rest(settings: Settings) -> Rig {
+    let mut rig = Rig::new(settings);
+    rig.list(web()).run();
+    rig
+}
+
+/// `settings` as `edit` leaves their `bgp`.
+fn with_bgp(mut settings: Settings, edit: impl FnOnce(&mut BgpSettings)) -> Settings {
+    edit(settings.bgp.as_mut().unwrap());
+    settings
+}
+
+fn edit(rig: &mut Rig, settings: Settings) -> Vec<String> {
+    rig.change(Change::Settings(Box::new(settings))).steps()
+}
+
+fn peer(address: &str) -> PeerEntry {
+    PeerEntry::new(ip(address), Peer::new(65000, [Family::of(ip(address))]))
+}
+
+/// What single edits lead to, and to nothing else.
+#[test]
+fn an_edit_touches_what_it_changes() {
+    let table: [(&str, Settings, &[&str]); 8] = [
+        ("nothing", dual_stack(), &[]),
+        ("resync", Settings { resync: Duration::from_secs(60), ..dual_stack() }, &[]),
+        (
+            "another hold time of one peer",
+            with_bgp(dual_stack(), |bgp| bgp.peers[0].peer.hold_time = Duration::from_secs(30)),
+            &["delete peer 10.0.1.1", "add peer 10.0.1.1 AS 65000"],
+        ),
+        (
+            "a third peer",
+            with_bgp(dual_stack(), |bgp| bgp.peers.push(peer("10.0.1.9"))),
+            &["add peer 10.0.1.9 AS 65000"],
+        ),
+        (
+            "one peer less",
+            with_bgp(dual_stack(), |bgp| drop(bgp.peers.pop())),
+            &["withdraw fd00:10:96::/112", "delete peer fd01::1"],
+        ),
+        (
+            "a community",
+            with_bgp(dual_stack(), |bgp| bgp.attributes.communities = [Community(7)].into()),
+            &["announce 10.96.0.0/16", "announce fd00:10:96::/112"],
+        ),
+        (
+            "one range that is not announced any more",
+            settings(&[range("10.96.0.0/16", Announce::Aggregate), range("fd00:10:96::/112", Announce::None)]),
+            &["withdraw fd00:10:96::/112"],
+        ),
+        ("a router ID that gobgpd has", with_bgp(dual_stack(), |bgp| bgp.router_id = Some([10, 0, 1, 2].into())), &[]),
+    ];
+    for (what, settings, expected) in table {
+        assert_eq!(edit(&mut at_rest(dual_stack()), settings), expected, "{what}");
+    }
+    // Another AS number is another speaker.
+    let steps = edit(&mut at_rest(dual_stack()), with_bgp(dual_stack(), |bgp| bgp.asn = 65009));
+    assert!(steps.contains(&"start BGP: AS 65009, router ID 10.0.1.2".to_owned()), "{steps:#?}");
+}
+
+/// A resync that comes earlier is not waited for as long as the one before.
+#[test]
+fn a_shorter_period_counts_at_once() {
+    let mut rig = at_rest(dual_stack());
+    let before = rig.planner.next_resync();
+    rig.change(Change::Settings(Box::new(Settings { resync: Duration::from_secs(10), ..dual_stack() })));
+    assert_eq!(rig.planner.next_resync(), rig.now + Duration::from_secs(10));
+    assert!(rig.planner.next_resync() < before);
+}
+
+fn secret() -> SecretKey {
+    SecretKey { namespace: "vipcast".into(), name: "tor".into(), key: "password".into() }
+}
+
+/// The first peer's password is in a Secret.
+fn with_secret() -> Settings {
+    with_bgp(dual_stack(), |bgp| bgp.peers[0].secret = Some(secret()))
+}
+
+fn tell_secret(rig: &mut Rig, value: Result<&str, &str>) -> Vec<String> {
+    let value = value.map(Secret::new).map_err(str::to_owned);
+    rig.change(Change::Secret(secret(), value)).steps()
+}
+
+fn problem(rig: &Rig, peer: &str) -> Option<String> {
+    let peers = rig.planner.status().bgp.unwrap().peers;
+    peers.into_iter().find(|found| found.name == peer).unwrap().problem
+}
+
+const ROTATED: [&str; 2] = ["delete peer 10.0.1.1", "add peer 10.0.1.1 AS 65000"];
+
+#[test]
+fn a_peer_waits_for_its_password_and_follows_it() {
+    let mut rig = Rig::new(with_secret());
+    let steps = rig.list(web()).steps();
+    assert_eq!(rig.planner.wanted_secrets(), &[secret()].into());
+    assert!(!rig.planner.is_told());
+    let added =
+        |steps: &[String]| steps.iter().filter(|step| step.starts_with("add peer")).cloned().collect::<Vec<_>>();
+    assert_eq!(added(&steps), ["add peer fd01::1 AS 65000"]);
+    let waits = "waits for its password, in the Secret vipcast/tor[password]; nothing is told to gobgpd meanwhile";
+    assert_eq!(problem(&rig, "10.0.1.1").as_deref(), Some(waits));
+    assert_eq!(tell_secret(&mut rig, Ok("hunter2")), ["add peer 10.0.1.1 AS 65000"]);
+    assert!(rig.planner.is_told());
+    assert_eq!(problem(&rig, "10.0.1.1"), None);
+    assert_eq!(tell_secret(&mut rig, Ok("hunter2")), [] as [&str; 0]);
+    assert_eq!(tell_secret(&mut rig, Ok("hunter3")), ROTATED);
+    // It stays as it is while nobody knows the password.
+    assert_eq!(tell_secret(&mut rig, Err("does not exist")), [] as [&str; 0]);
+    let lost = "Secret vipcast/tor[password] does not exist; the peer stays as gobgpd has it";
+    assert_eq!(problem(&rig, "10.0.1.1").as_deref(), Some(lost));
+    let password = |rig: &Rig| {
+        let bgp = rig.node.state.bgp.as_ref().unwrap();
+        bgp.peers.get(&ip("10.0.1.1").into()).map(|peer| peer.password.clone())
+    };
+    assert_eq!(password(&rig), Some(Some(Secret::new("hunter3"))));
+    // So it does after a restart, and never comes back without its password when gobgpd has lost it.
+    let mut next = Rig::on(with_secret(), rig.node.clone());
+    assert_eq!(next.list(web()).steps(), [] as [&str; 0]);
+    assert_eq!(tell_secret(&mut next, Err("is empty")), [] as [&str; 0]);
+    next.change(Change::SpeakerDown("killed".into()));
+    next.node.state.bgp = None;
+    next.change(Change::SpeakerUp).run();
+    assert_eq!(password(&next), None);
+    assert_eq!(tell_secret(&mut next, Ok("hunter3")), ["add peer 10.0.1.1 AS 65000"]);
+    // Nobody wants it any more.
+    assert_eq!(edit(&mut next, dual_stack()), ROTATED);
+    assert!(next.planner.wanted_secrets().is_empty());
+    assert_eq!(next.planner.plan(next.now).secrets, None, "told with the plan that followed from the edit");
+    // Asked for again, it is read again.
+    assert_eq!(edit(&mut next, with_secret()), [] as [&str; 0]);
+    assert_eq!(tell_secret(&mut next, Ok("hunter4")), ROTATED);
+    assert!(!format!("{:?}", next.planner).contains("hunter"));
+}
+
+fn node(bgp: Overrides) -> Event {
+    Event::Put(Object::Node(Node { bgp, ..Node::default() }))
+}
+
+fn speaker(rig: &Rig) -> (u32, Vec<String>) {
+    let bgp = rig.node.state.bgp.clone().unwrap();
+    (bgp.global.unwrap().asn, bgp.peers.keys().map(ToString::to_string).collect())
+}
+
+#[test]
+fn annotations_say_what_is_other_on_this_node() {
+    let own = || PeerEntry::new(ip("10.0.1.1"), Peer::new(65100, []));
+    let overrides =
+        || Overrides { asn: Some(65009), peers: Some(vec![own(), peer("10.0.1.9")]), ..Overrides::default() };
+    let mut rig = Rig::new(dual_stack());
+    let steps = rig.list(web().into_iter().chain([node(overrides())])).steps();
+    let begins = |word: &str| steps.iter().filter(|step| step.starts_with(word)).cloned().collect::<Vec<_>>();
+    // The identity is right from the first moment on.
+    assert_eq!(begins("start BGP"), ["start BGP: AS 65009, router ID 10.0.1.2"]);
+    let peers = ["add peer 10.0.1.1 AS 65100", "add peer 10.0.1.9 AS 65000", "add peer fd01::1 AS 65000"];
+    assert_eq!(begins("add peer"), peers);
+
+    // What is not understood stays as it was.
+    let unread = Unread { asn: true, router_id: true, peers: true };
+    let slip = || node(Overrides { unread, ..Overrides::default() });
+    assert_eq!(rig.tell(slip()).steps(), [] as [&str; 0]);
+    // An agent that has never understood it deletes nothing.
+    let mut next = Rig::on(dual_stack(), rig.node.clone());
+    next.list(web().into_iter().chain([slip()])).run();
+    assert_eq!(speaker(&next), speaker(&rig));
+    next.tell(node(Overrides::default())).run();
+    assert_eq!(speaker(&next), (65001, vec!["10.0.1.1".to_owned(), "fd01::1".to_owned()]));
+
+    // A peer that does not go with the rest stays as it is, and is told of.
+    let misfit = PeerEntry::new(ip("10.0.1.1"), Peer::new(65100, [Family::Ipv6]));
+    let overrides = Overrides { peers: Some(vec![misfit, peer("10.0.1.9")]), ..Overrides::default() };
+    assert_eq!(next.tell(node(overrides)).steps(), ["add peer 10.0.1.9 AS 65000"]);
+    let problem = problem(&next, "10.0.1.1").unwrap();
+    assert!(problem.starts_with("families, with ipv6 over an IPv4 session"), "{problem}");
+    assert!(problem.ends_with("; the peer stays as gobgpd has it"), "{problem}");
+}
+
+/// What an agent that leaves has to do is decided.
+#[test]
+fn who_leaves_reads_no_more_edits() {
+    let mut rig = at_rest(dual_stack());
+    rig.change(Change::Leave(vipcast::plan::change::Leave::Withdraw));
+    let steps = edit(&mut rig, with_bgp(dual_stack(), |bgp| bgp.peers.push(peer("10.0.1.9"))));
+    assert_eq!(steps, ["withdraw 10.96.0.0/16", "withdraw fd00:10:96::/112"]);
+}
