@@ -653,7 +653,7 @@ impl Sim {
                 }
             }
             Meddling::ChangeExports(theirs) => {
-                if let Some(bgp) = &mut state.bgp {
+                if let Some(bgp) = state.bgp.as_mut().filter(|bgp| bgp.global.is_some()) {
                     let attributes = Attributes { med: Some(666), ..Attributes::default() };
                     let export = Export { attributes, ..Export::default() };
                     bgp.exports = theirs.then(|| BTreeMap::from([(ip("10.0.1.1"), export)]));
