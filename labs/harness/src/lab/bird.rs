@@ -36,6 +36,17 @@ impl Node {
         Ok(self.bird_shell().args(command.split(' ')).run()?.stdout)
     }
 
+    /// What the node's BIRD says of the routes for exactly this prefix, in all tables.
+    pub(super) fn bird_routes(&self, prefix: &str) -> Result<String> {
+        let said = self.bird_shell().args(["show", "route", prefix, "table", "all", "all"]).output()?;
+        let answer = String::from_utf8_lossy(&said.stdout).into_owned();
+        // Which it takes for a failure.
+        if !said.status.success() && !answer.contains("Network not found") {
+            bail!("BIRD does not tell its routes for {prefix}: {answer}");
+        }
+        Ok(answer)
+    }
+
     /// Gives the node's BIRD another configuration, which takes the place of the one that it has.
     pub fn configure_bird(&self, text: &str) -> Result<()> {
         let file = self.path(CONFIG);

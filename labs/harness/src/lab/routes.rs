@@ -75,7 +75,7 @@ impl Node {
     /// it is behind; with BIRD the protocol's name. Routes that its policy refused are left out.
     pub fn heard(&self, prefix: &str) -> Result<BTreeMap<String, Heard>> {
         if self.has_bird() {
-            return bird::heard(&self.birdc(&format!("show route {prefix} table all all"))?);
+            return bird::heard(&self.bird_routes(prefix)?);
         }
         let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
         frr::heard(self.vtysh_json(&format!("show bgp {family} unicast {prefix}"))?)
