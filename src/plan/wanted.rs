@@ -76,8 +76,8 @@ impl Planner {
                 _ => format!("the range {prefix} is not announced"),
             });
         }
-        if configured != range.announce {
-            let missing = self.missing_labels(&range.node_selector);
+        let missing = self.missing_labels(&range.node_selector);
+        if !missing.is_empty() {
             return Err(format!("other nodes announce the range {prefix}: this one has not the label {missing}"));
         }
         if self.ledger.is_crowded_out(vip) {

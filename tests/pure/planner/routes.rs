@@ -101,7 +101,7 @@ fn what_a_service_asks_in_a_range_of_each_kind() {
 /// A range that other nodes announce: a wish for a route does not make this one announce it.
 #[test]
 fn a_wish_does_not_overrule_which_nodes_announce_a_range() {
-    for announce in [Announce::Aggregate, Announce::Host] {
+    for announce in [Announce::Aggregate, Announce::Host, Announce::None] {
         let mut settings = one_range(announce);
         settings.cluster_ips.iter_mut().flatten().for_each(|range| range.node_selector = selector("rack=b"));
         let mut rig = Rig::new(settings);
