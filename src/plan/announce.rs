@@ -126,7 +126,14 @@ impl Planner {
         let ours: Vec<_> = ours.filter_map(|entry| Some((entry.name.address()?, &entry.export))).collect();
         let first: BTreeMap<IpAddr, &Export> = ours.into_iter().rev().collect();
         let exports = first.into_iter().map(|(peer, export)| (peer, bgp::exported(export)));
-        let exports: BTreeMap<IpAddr, Export> = exports.filter(|(_, export)| !export.is_empty()).collect();
+        let mut exports: BTreeMap<IpAddr, Export> = exports.filter(|(_, export)| !export.is_empty()).collect();
+        // What is meant by an entry that does not fit is not known: the peer keeps what it has.
+        for peer in self.misfits.keys().filter_map(PeerName::address) {
+            match actual.exports.as_ref().and_then(|in_force| in_force.get(&peer)) {
+                Some(export) => drop(exports.insert(peer, export.clone())),
+                None => drop(exports.remove(&peer)),
+            }
+        }
         Some(exports).filter(|exports| !exports.is_empty())
     }
 

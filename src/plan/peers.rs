@@ -69,11 +69,16 @@ impl Planner {
                 }
                 (None, Some((Some(Err(reason)), key))) => Some(Held::Problem(format!("Secret {key} {reason}"))),
             };
+            // One that something is wrong with is what gobgpd has, as long as that is known.
+            let known = self.actual.bgp.as_ref().and_then(|bgp| bgp.peers.get(&name));
+            if let (Some(known), true) = (known, reason.as_ref().is_some_and(Held::is_problem)) {
+                entry.peer = known.clone();
+            }
             held.extend(reason.map(|reason| (name.clone(), reason)));
             peers.insert(name, entry.peer);
         }
         for (peer, reason) in held.iter().filter(|(name, reason)| self.held.get(name) != Some(reason)) {
-            if let Held::Problem(_) = reason {
+            if reason.is_problem() {
                 self.news.push(News::Peer { peer: peer.clone(), problem: reason.to_string() });
             }
         }
@@ -102,6 +107,13 @@ pub(super) enum Held {
     Waits(SecretKey),
     /// Something is wrong.
     Problem(String),
+}
+
+impl Held {
+    /// Does somebody have to mend something?
+    pub(super) fn is_problem(&self) -> bool {
+        matches!(self, Held::Problem(_))
+    }
 }
 
 impl fmt::Display for Held {

@@ -21,6 +21,12 @@ struct Known {
 }
 
 impl Tally {
+    /// This is what gobgpd lists, told to somebody who knows nothing of it: all sessions.
+    pub(super) fn begin(&mut self, listed: &BTreeMap<PeerName, Listed>) -> Vec<(PeerName, Session)> {
+        self.look(listed);
+        self.0.iter().map(|(name, known)| (name.clone(), known.session.clone())).collect()
+    }
+
     /// This is what gobgpd lists. The sessions of which there is something to tell.
     pub(super) fn look(&mut self, listed: &BTreeMap<PeerName, Listed>) -> Vec<(PeerName, Session)> {
         self.0.retain(|name, _| listed.contains_key(name));
@@ -114,6 +120,17 @@ mod tests {
         let mut tally = Tally::default();
         let told = listed.iter().flat_map(|one| tally.look(&[(name(), one.clone())].into()));
         told.map(|(_, session)| (session.state, session.reason, session.since, session.flaps)).collect()
+    }
+
+    #[test]
+    fn who_listens_anew_is_told_all_again() {
+        let mut tally = Tally::default();
+        let listed = [(name(), listed(OPEN, Some(7), 0, 0))].into();
+        assert_eq!(tally.look(&listed).len(), 1);
+        assert_eq!(tally.look(&listed).len(), 0);
+        let told = tally.begin(&listed);
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].1.state, told[0].1.since, told[0].1.flaps), (OPEN, Some(7), 0));
     }
 
     #[test]

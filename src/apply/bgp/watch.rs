@@ -92,7 +92,11 @@ impl Sensor<'_> {
         };
         self.send(Change::SpeakerUp).await?;
         self.up = true;
-        self.look(&seen, &listed).await?;
+        // Whoever listens has forgotten the sessions while gobgpd was away.
+        self.herald.call(&seen.ours, &listed);
+        for (peer, session) in self.tally.begin(&listed) {
+            self.send(Change::Session(peer, session)).await?;
+        }
 
         let mut ticks = tokio::time::interval_at(Instant::now() + PROBE, PROBE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::model::bgp::PeerName;
+use crate::model::bgp::{Peer, PeerName};
 use crate::model::settings::{Misfit, PeerEntry, Settings};
 
 /// What is other on one node. What is `None` is as in the configuration.
@@ -61,12 +61,30 @@ impl Overrides {
         bgp.asn = self.asn.unwrap_or(bgp.asn);
         bgp.router_id = self.router_id.or(bgp.router_id);
         let own = self.peers.as_deref().unwrap_or_default();
-        let theirs = bgp.peers.iter().filter(|entry| own.iter().all(|replaced| replaced.name != entry.name));
-        let mut entries: Vec<PeerEntry> = own.iter().chain(theirs).cloned().collect();
-        for entry in &mut entries {
+        let mut entries: Vec<PeerEntry> = Vec::new();
+        for entry in own {
             match bgp.fit(entry.clone(), prepends) {
-                Ok(fitting) => *entry = fitting,
-                Err(misfit) => drop(misfits.insert(entry.name.clone(), misfit)),
+                Ok(fitting) => entries.push(fitting),
+                Err(misfit) => {
+                    misfits.insert(entry.name.clone(), misfit);
+                    // Nothing of it counts, but that there is such a peer. What the configuration says of it is the best guess at
+                    // what it was before.
+                    if bgp.peers.iter().all(|theirs| theirs.name != entry.name) {
+                        let plain = PeerEntry::new(entry.name.clone(), Peer::new(entry.peer.asn, []));
+                        entries.extend(bgp.fit(plain, prepends));
+                    }
+                }
+            }
+        }
+        let is_replaced = |name: &PeerName| entries.iter().any(|entry| entry.name == *name);
+        let theirs: Vec<PeerEntry> = bgp.peers.iter().filter(|entry| !is_replaced(&entry.name)).cloned().collect();
+        for entry in theirs {
+            match bgp.fit(entry.clone(), prepends) {
+                Ok(fitting) => entries.push(fitting),
+                Err(misfit) => {
+                    misfits.insert(entry.name.clone(), misfit);
+                    entries.push(entry);
+                }
             }
         }
         bgp.peers = entries;

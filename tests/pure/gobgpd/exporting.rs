@@ -100,6 +100,10 @@ async fn whatever_is_left_of_the_export_policy_is_seen_mended_and_removed(flavou
         gobgpd.gobgp(&damage.replace("NUMBER", &number)).await;
         assert_eq!(read(&mut speaker).await.exports, Some(Exports::new()), "{damage}");
     }
+    // What is damaged is removed as well as what is not.
+    done(&mut speaker, [Step::SetExports(Exports::new())]).await;
+    assert_eq!(read(&mut speaker).await.exports, None);
+    assert_eq!(policies(&gobgpd).await.1, before);
     done(&mut speaker, [Step::SetExports(wanted.clone())]).await;
     assert_eq!(read(&mut speaker).await.exports, Some(wanted));
     done(&mut speaker, [Step::SetExports(Exports::new())]).await;

@@ -39,7 +39,9 @@ pub(super) async fn exports(calls: &mut Calls) -> Result<Option<Exports>, Failur
 pub(super) async fn put_in_force(calls: &mut Calls, wanted: &Exports) -> Result<BTreeSet<IpAddr>, Failure> {
     let found = find(calls).await?;
     let before = found.in_force();
-    if before.as_ref() == Some(wanted) || (before.is_none() && wanted.is_empty()) {
+    // What is there and not in force has to go all the same.
+    let is_there = before.as_ref() == Some(wanted) && !wanted.is_empty();
+    if is_there || (before.is_none() && wanted.is_empty()) {
         return Ok(BTreeSet::new());
     }
     // Where it is not known what the peers had, anything may have changed for anybody who is named anywhere.
