@@ -54,9 +54,18 @@ impl Planner {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }
         self.ranges = ranges;
-        let claimed = self.ledger.services().cloned();
-        let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimed).collect();
+        let claimants = self.ledger.services().cloned();
+        let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimants).collect();
+        let claimed = self.servers.claimed.clone();
         known.iter().for_each(|service| self.derive_claim(service, now));
+        // Who has what is known only now: on the way here a younger Service may have stood for an older one.
+        if self.servers.blind {
+            self.servers.claimed = claimed;
+            let asked = self.ledger.servers().filter_map(|key| Some((*key, self.ledger.ask(key)?)));
+            for (key, ask) in asked {
+                self.servers.claimed.entry(key).or_default().extend(ask.destinations.keys());
+            }
+        }
         // Which of them are masqueraded one by one depends on the ranges.
         let servers: Vec<ServerKey> = self.ledger.servers().copied().collect();
         servers.into_iter().for_each(|key| self.want_elements(key));
