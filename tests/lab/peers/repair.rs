@@ -34,8 +34,8 @@ fn emptied(rack: &Rack) -> Result<()> {
                 Ok(if log.contains(&again) { Ok(()) } else { Err(log) })
             })?;
         }
+        println!("{name}: announced again {:.1} s after gobgpd was emptied", emptied.elapsed().as_secs_f32());
         all_routes_are_heard_as_configured(rack)?;
-        println!("{name}: routes back {:.1} s after gobgpd was emptied", emptied.elapsed().as_secs_f32());
     }
     ensure_undisturbed(rack, &before, &[])
 }
