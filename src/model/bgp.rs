@@ -48,8 +48,8 @@ impl Flavour {
     /// What this version cannot do that another one can, in words.
     pub fn shortcomings(self) -> &'static [&'static str] {
         match self {
-            Flavour::V3 => &["tell why a session ended, beyond who sent a NOTIFICATION"],
-            Flavour::V4 => &[],
+            Flavour::V3 => &[],
+            Flavour::V4 => &["start BGP anew without a new process, once it was stopped"],
         }
     }
 }

@@ -125,8 +125,8 @@ impl Planner {
         // Going backwards, so that the first entry of a peer is the one that stays.
         let ours: Vec<_> = ours.filter_map(|entry| Some((entry.name.address()?, &entry.export))).collect();
         let first: BTreeMap<IpAddr, &Export> = ours.into_iter().rev().collect();
-        let exports = first.into_iter().filter(|(_, export)| !export.is_empty());
-        let exports: BTreeMap<IpAddr, Export> = exports.map(|(peer, export)| (peer, export.clone())).collect();
+        let exports = first.into_iter().map(|(peer, export)| (peer, bgp::exported(export)));
+        let exports: BTreeMap<IpAddr, Export> = exports.filter(|(_, export)| !export.is_empty()).collect();
         Some(exports).filter(|exports| !exports.is_empty())
     }
 

@@ -164,6 +164,10 @@ impl Planner {
 
     /// What `peer` is sent was read, for these prefixes.
     pub(super) fn on_sent(&mut self, peer: &PeerName, prefixes: &BTreeSet<Prefix>, now: Time) {
+        // Nothing is sent over a session that has ended since.
+        if !self.listeners().contains(peer) {
+            return;
+        }
         let found = self.sent(peer).cloned().unwrap_or_default();
         let differences: Vec<_> = prefixes
             .iter()

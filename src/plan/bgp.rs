@@ -5,7 +5,7 @@ pub mod sent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::bgp::{Attributes, Bgp, Global, Path, Peer, PeerName};
+use crate::model::bgp::{Attributes, Bgp, Export, Global, Path, Peer, PeerName};
 use crate::model::settings::{BgpSettings, Range};
 use crate::model::{Family, Prefix};
 
@@ -43,6 +43,14 @@ pub fn path(settings: &BgpSettings, range: &Range, prefix: Prefix, wish: Option<
     };
     let as_path = vec![settings.asn; prepend.unwrap_or_default().into()];
     Path { next_hop, as_path, communities, large_communities, med, local_pref }
+}
+
+/// What of `export` a policy can say: in GoBGP no prepend and a LOCAL_PREF of 0 are as if they were not asked for
+/// (`NewLocalPrefAction` in `internal/pkg/table/policy.go`).
+pub fn exported(export: &Export) -> Export {
+    let Attributes { prepend, local_pref, .. } = export.attributes;
+    let (prepend, local_pref) = (prepend.filter(|count| *count > 0), local_pref.filter(|value| *value > 0));
+    Export { attributes: Attributes { prepend, local_pref, ..export.attributes.clone() }, ..export.clone() }
 }
 
 /// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6

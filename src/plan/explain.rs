@@ -169,6 +169,11 @@ impl Link {
         }
     }
 
+    /// What it adds to the verdict on the whole: a peer that is not meant to carry a route takes nothing from it.
+    fn counts(&self) -> Option<Verdict> {
+        Some(self.verdict).filter(|verdict| self.kind != LinkKind::Peer || *verdict != Verdict::NotHere)
+    }
+
     fn because(self, reason: impl Into<String>) -> Link {
         Link { reason: Some(reason.into()), ..self }
     }
@@ -214,7 +219,7 @@ impl Planner {
         Ok(Explanation {
             node: self.settings.node.clone(),
             asked: asked.to_string(),
-            verdict: links.iter().map(|link| link.verdict).max().unwrap_or(Verdict::Ok),
+            verdict: links.iter().filter_map(Link::counts).max().unwrap_or(Verdict::Ok),
             remarks: readings.remarks(),
             links,
         })

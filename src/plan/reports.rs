@@ -157,8 +157,10 @@ impl Planner {
                 self.speaker.withdrawn.remove(prefix);
                 self.speaker.wide.extend(Some(*prefix).filter(|prefix| !prefix.is_host()));
                 self.audit([*prefix]);
-                let waited = self.speaker.changed.remove(&prefix.address()).filter(|_| prefix.is_host());
-                self.speaker.latencies.extend(waited.map(|since| now - since));
+                if prefix.is_host() {
+                    let since = self.speaker.changed.remove(&prefix.address());
+                    self.speaker.latencies.extend(since.map(|since| now - since));
+                }
                 let (peers, cause) = (self.hearers(*prefix), self.speaker.causes.remove(prefix).unwrap_or_default());
                 self.news.push(News::Announced { prefix: *prefix, path: path.clone(), peers, cause });
             }

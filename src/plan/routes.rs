@@ -49,12 +49,12 @@ impl Planner {
         if wanted.as_ref().ok().map(|(_, path)| path) == there.as_ref() {
             self.speaker.drifted.remove(&Key::Path(prefix));
         }
+        if wanted.is_err() && prefix.is_host() {
+            self.speaker.changed.remove(&prefix.address());
+        }
         match wanted {
-            Err(_) if there.is_none() => {
-                self.speaker.changed.remove(&prefix.address());
-            }
+            Err(_) if there.is_none() => {}
             Err(reason) => {
-                self.speaker.changed.remove(&prefix.address());
                 if self.send(Step::Withdraw(prefix), now, draft) {
                     self.speaker.causes.insert(prefix, reason);
                 }

@@ -110,8 +110,10 @@ mod tests {
     fn the_oldest_come_first() {
         let mut specifics = Specifics::default();
         specifics.set_limit(2);
-        // Created, name, VIP; who has to wait then, and who moved because of it.
-        let steps: [(Option<(i64, &str)>, u8, &[u8], &[u8]); 9] = [
+        /// Created, name, VIP; who has to wait then, and who moved because of it.
+        type Case<'a> = (Option<(i64, &'a str)>, u8, &'a [u8], &'a [u8]);
+
+        let steps: [Case; 9] = [
             (Some((5, "b")), 1, &[], &[]),
             (Some((5, "c")), 2, &[], &[]),
             (Some((6, "a")), 3, &[3], &[]),

@@ -58,13 +58,13 @@ impl Planner {
 
     /// What the route of `vip` alone should be, `range` holding it, or why there must be none.
     fn own_route(&self, vip: IpAddr, range: &Range) -> Result<Own<'_>, String> {
-        if let Some(left) = self.left_route(vip) {
+        let configured = self.ranges.configured(range);
+        if let Some(left) = self.left_route(vip, configured) {
             return Ok(left);
         }
         let prefix = range.prefix;
         let wish = self.ledger.wish(vip);
         let owner = self.ledger.vip_owner(vip);
-        let configured = self.ranges.configured(range);
         if configured == Announce::Host && owner.is_none() {
             return Err("no Service has this VIP".to_owned());
         }
@@ -76,8 +76,8 @@ impl Planner {
                 _ => format!("the range {prefix} is not announced"),
             });
         }
-        if configured != range.announce {
-            let missing = self.missing_labels(&range.node_selector);
+        let missing = self.missing_labels(&range.node_selector);
+        if !missing.is_empty() {
             return Err(format!("other nodes announce the range {prefix}: this one has not the label {missing}"));
         }
         if self.ledger.is_crowded_out(vip) {
@@ -101,13 +101,18 @@ impl Planner {
         }
     }
 
-    /// A route that an earlier run announced for what could not be understood since the start: it stays as it is.
-    fn left_route(&self, vip: IpAddr) -> Option<Own<'_>> {
+    /// A route that an earlier run announced for what could not be understood since the start: a virtual server that nobody has
+    /// claimed since, or a wish, where the range gives VIPs no routes. It stays as it is.
+    fn left_route(&self, vip: IpAddr, configured: Announce) -> Option<Own<'_>> {
+        if !self.is_blind() {
+            return None;
+        }
         let host = Prefix::host(vip);
         let path = self.actual.bgp.as_ref()?.paths.get(&host)?;
         let (first, last) = bounds(host);
         let mut servers = self.actual.ipvs.range(first..=last).map(|(key, _)| key);
-        let is_left = self.ledger.vip_owner(vip).is_none() && servers.any(|key| self.may_be_wanted(key));
+        let is_unwished = configured != Announce::Host && !self.ledger.is_wished_for(vip);
+        let is_left = is_unwished || servers.any(|key| self.may_be_wanted(key));
         is_left.then_some(Own::Left(path))
     }
 

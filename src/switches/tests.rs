@@ -242,6 +242,39 @@ fn an_ipv4_session_carries_ipv6_where_the_next_hop_is_given() {
     assert!(bird.contains("import filter vipcast_ranges6;\n") && !bird.contains("template bgp vipcast6"), "{bird}");
 }
 
+/// GTSM and RFC 8950 where the words are known; elsewhere it is said that they are missing, as are peers by interface.
+#[test]
+fn what_is_needed_is_printed_or_said_to_be_missing() {
+    let text = CONFIG
+        .replace(", multihop: 3", ", ttlSecurity: 2")
+        .replace("port: 1790}", "families: [ipv4, ipv6]}\n    - {interface: eth7, asn: 65000}");
+    let switch = described(&text, &both()).unwrap();
+    let parts: [(Vendor, &[&str]); 2] = [
+        (Vendor::Frr, &["neighbor vipcast4 ttl-security hops 2\n", "neighbor vipcast6 capability extended-nexthop\n"]),
+        (Vendor::Bird, &["multihop 2;\nttl security on;\n", "ipv4 {\nextended next hop on;\n"]),
+    ];
+    for (vendor, parts) in parts {
+        let text = statements(vendor, &switch);
+        for part in parts {
+            assert_eq!(text.matches(part).count(), 1, "{vendor:?}: {part} in\n{text}");
+        }
+    }
+    for vendor in Vendor::value_variants() {
+        // A page breaks lines where it likes.
+        let words = print(*vendor, &switch);
+        let words: Vec<&str> = words.split_whitespace().filter(|word| !["!", "#", "*"].contains(word)).collect();
+        let words = words.join(" ");
+        assert!(words.contains("Left out: peers that LB nodes know by an interface (eth7)."), "{vendor:?}: {words}");
+        let is_complete = matches!(vendor, Vendor::Frr | Vendor::Sonic | Vendor::Bird);
+        for missing in [
+            "TTL security (GTSM, RFC 5082) of 2 hops for the sessions over IPv4",
+            "(RFC 8950) in the sessions over IPv6",
+        ] {
+            assert_eq!(words.contains(missing), !is_complete, "{vendor:?}: {missing} in {words}");
+        }
+    }
+}
+
 #[test]
 fn this_node_stands_for_all_until_they_are_named() {
     let switch = described(CONFIG, &Request::default()).unwrap();

@@ -13,6 +13,7 @@ use vipcast::model::Secret;
 use vipcast::model::bgp::SecretKey;
 use vipcast::plan::Change;
 use vipcast::watch::Source;
+use vipcast_lab::apiserver::ServerOptions;
 
 use crate::cluster::{Call, Cluster};
 
@@ -73,7 +74,7 @@ impl Told {
 
 #[test]
 fn a_secret_is_followed_by_its_name_alone() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let Some(cluster) = Cluster::own(ServerOptions::default()) else { return };
     let mut told = Told::by(&cluster);
     let name: Arc<str> = "tor1".into();
     told.want([key("vipcast", "tor1")]);

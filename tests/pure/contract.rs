@@ -66,8 +66,12 @@ fn status() -> Status {
         local_pref: None,
     };
     status.bgp = Some(BgpStatus {
+        flavour: Some(text()),
         repairs: Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into(),
         peers: vec![PeerStatus {
+            since: Some("2026-01-01T00:00:00Z".into()),
+            desired: Some(0),
+            sent: Some(0),
             astray: vec![AstrayStatus { prefix: text(), problem: text() }],
             ..PeerStatus::default()
         }],

@@ -42,6 +42,16 @@ fn check(name: &str, text: &str) {
     }
 }
 
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for name in ["status-good.txt", "explain-port.txt", "explain-no-endpoints.txt"] {
+        let text = fs::read_to_string(root.join("tests/pure/golden").join(name)).unwrap();
+        assert!(readme.contains(&format!("```\n{text}```")), "the README should show {name}");
+    }
+}
+
 /// The session of `peer` is this one now.
 fn session(rig: &mut Rig, peer: &str, session: Session) {
     let peer: PeerName = peer.parse().unwrap();

@@ -8,6 +8,8 @@ mod proof;
 mod ranges;
 mod restart;
 mod role;
+mod routes;
+mod sent;
 mod settings;
 
 use std::collections::BTreeSet;

@@ -270,8 +270,8 @@ fn is_in_aggregate(settings: &Settings, world: &World, vip: IpAddr) -> bool {
 fn path(bgp: &BgpSettings, range: &Range, prefix: Prefix, asked: Option<&Attributes>) -> Path {
     let layers = [Some(&bgp.attributes), Some(&range.attributes), asked];
     let layers = || layers.into_iter().flatten();
-    let last = |value: fn(&Attributes) -> Option<u32>| layers().filter_map(value).last();
-    let prepends = layers().filter_map(|layer| layer.prepend).last().unwrap_or_default();
+    let last = |value: fn(&Attributes) -> Option<u32>| layers().filter_map(value).next_back();
+    let prepends = layers().filter_map(|layer| layer.prepend).next_back().unwrap_or_default();
     Path {
         next_hop: if prefix.family() == Family::Ipv4 { bgp.next_hop_ipv4 } else { bgp.next_hop_ipv6 },
         as_path: vec![bgp.asn; usize::from(prepends)],

@@ -143,6 +143,9 @@ impl Sim {
     pub(crate) fn on(settings: Settings, node: Node, world: World) -> Sim {
         let mut planner = Planner::new(settings.clone(), Time::ZERO);
         planner.apply(Change::SpeakerUp, Time::ZERO);
+        for (name, session) in node.model.sessions.clone() {
+            planner.apply(Change::Session(name, session), Time::ZERO);
+        }
         let mut watchman = Watchman::default();
         watchman.stray_paths.insert(foreign_path());
         Sim {
@@ -650,7 +653,7 @@ impl Sim {
                 }
             }
             Meddling::ChangeExports(theirs) => {
-                if let Some(bgp) = &mut state.bgp {
+                if let Some(bgp) = state.bgp.as_mut().filter(|bgp| bgp.global.is_some()) {
                     let attributes = Attributes { med: Some(666), ..Attributes::default() };
                     let export = Export { attributes, ..Export::default() };
                     bgp.exports = theirs.then(|| BTreeMap::from([(ip("10.0.1.1"), export)]));

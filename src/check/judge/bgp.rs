@@ -13,8 +13,8 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     let Some(bgp) = &config.settings.bgp else { return };
     for (key, trouble) in &facts.secrets {
         findings.push(error(
-            format!("Secret {key}"),
-            trouble,
+            format!("password in the Secret {key}"),
+            format!("that it {trouble}"),
             "a Secret with the password of a peer, of one line and at most 80 bytes",
             "create it, or let the agent's Role read it (deploy/base/rbac.yaml); until then the peer is not told to gobgpd",
         ));

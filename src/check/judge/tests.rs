@@ -5,6 +5,7 @@ use super::super::{Answer, needed};
 use super::*;
 use crate::config;
 use crate::model::Kind;
+use crate::model::bgp::SecretKey;
 use crate::model::ipvs::{Protocol, ServerKey};
 use crate::model::sysctl::Sysctl;
 use crate::watch::kubernetes::inquiry::{Inquiry, Rights};
@@ -529,6 +530,27 @@ fn other_speakers() {
         |facts| facts.gobgpd = Some(Err("refused".into())),
         &[
             "E: gobgpd: found no answer at unix:/g: refused; wanted: a gobgpd that is running, with its gRPC interface there; start it with --api-hosts, or correct bgp.gobgpd.address",
+        ],
+    );
+}
+
+#[test]
+fn peers_by_interface_and_with_secrets() {
+    let with = |peer: &str| format!("{BASE}bgp: {{asn: 65001, peers: [{{asn: 65000, {peer}}}]}}");
+    assert_findings(&with("interface: eth0"), |_| {}, &[]);
+    assert_findings(
+        &with("interface: eth9"),
+        |_| {},
+        &[
+            "E: interface of peer eth9: found no such link on this node; wanted: the link at whose other end the switch is; correct interface, or name the peer by its address",
+        ],
+    );
+    let key = SecretKey { namespace: "vipcast".into(), name: "tor".into(), key: "password".into() };
+    assert_findings(
+        &with("interface: eth0"),
+        |facts| drop(facts.secrets.insert(key, "does not exist".to_owned())),
+        &[
+            "E: password in the Secret vipcast/tor[password]: found that it does not exist; wanted: a Secret with the password of a peer, of one line and at most 80 bytes; create it, or let the agent's Role read it (deploy/base/rbac.yaml); until then the peer is not told to gobgpd",
         ],
     );
 }

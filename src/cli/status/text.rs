@@ -69,6 +69,7 @@ fn write_bgp(bgp: &BgpStatus, now: i64, text: &mut String) -> fmt::Result {
     let flavour = bgp.flavour.as_deref().unwrap_or("not read yet");
     match (bgp.asn, &bgp.router_id) {
         (Some(asn), Some(id)) => writeln!(text, "BGP: AS {asn}, router ID {id}; gobgpd is {flavour}")?,
+        _ if bgp.flavour.is_none() => writeln!(text, "BGP: what gobgpd holds is not known")?,
         _ => writeln!(text, "BGP: not started; gobgpd is {flavour}")?,
     }
     for shortcoming in &bgp.shortcomings {
@@ -84,8 +85,8 @@ fn write_bgp(bgp: &BgpStatus, now: i64, text: &mut String) -> fmt::Result {
     let foreign = bgp.foreign_routes.len();
     if foreign > 0 {
         let names: Vec<&str> = bgp.foreign_routes.iter().take(FEW).map(|route| route.prefix.as_str()).collect();
-        let more = if foreign > FEW { ", …" } else { "" };
-        line(text, &format!("Left alone in gobgpd: {foreign} routes of others: {}{more}", names.join(", ")))?;
+        let more = if foreign > FEW { format!(" and {} more", foreign - FEW) } else { String::new() };
+        line(text, &format!("Others' routes in gobgpd, left alone: {}{more}", names.join(", ")))?;
     }
     Ok(())
 }
@@ -108,12 +109,12 @@ fn peer_row(peer: &PeerStatus, now: i64) -> Row {
         sent,
     ]);
     let row = peer.reason.iter().fold(row, |row, reason| row.note(format!("last end: {reason}")));
-    let row = peer
-        .astray
-        .iter()
-        .take(FEW)
-        .fold(row, |row, astray| row.note(format!("{} is {}", astray.prefix, astray.problem)));
-    let more = peer.astray.len().saturating_sub(FEW);
+    // What lasts is in the problem already.
+    let told = |prefix: &str| peer.problem.as_ref().is_some_and(|problem| problem.contains(prefix));
+    let astray: Vec<_> = peer.astray.iter().filter(|astray| !told(&astray.prefix)).collect();
+    let first = astray.iter().take(FEW);
+    let row = first.fold(row, |row, astray| row.note(format!("{} is {}", astray.prefix, astray.problem)));
+    let more = astray.len().saturating_sub(FEW);
     let row = if more > 0 { row.note(format!("{more} more are not as they should be")) } else { row };
     peer.problem.iter().fold(row, |row, problem| row.note(problem))
 }

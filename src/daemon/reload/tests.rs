@@ -23,7 +23,9 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// What each edit leads to: are there other settings, and what is told of the file?
+/// Replacements in the file; whether there are other settings then; and what is told of the file, if anything.
+type Case<'a> = (&'a [(&'a str, &'a str)], bool, Option<Option<String>>);
+
 #[test]
 fn an_edit_changes_what_it_may() {
     let folder = folder();
@@ -35,7 +37,7 @@ fn an_edit_changes_what_it_may() {
     let wrong =
         "2:7: node: found LB; allowed: the name of this node's Node object (lower-case letters, digits, '-' and '.')";
     let wrong = Some(format!("{file}:{wrong}; what was loaded before stays in force"));
-    let cases: [(&[(&str, &str)], bool, Option<Option<String>>); 11] = [
+    let cases: [Case; 11] = [
         (&[], false, None),
         (&[("65000", "65002")], true, Some(None)),
         (&[("node: lb1", "node: LB")], false, Some(wrong.clone())),

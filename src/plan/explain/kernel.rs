@@ -42,6 +42,9 @@ impl Planner {
                     let found = format!("weight {}, and not {} yet{connections}", there.weight, wanted.weight);
                     held_up(link, found, failure)
                 }
+                (Some(_), None) if actual.is_none() => {
+                    link(Verdict::Waits, "is added as soon as the virtual server is there".to_owned())
+                }
                 (Some(_), None) => held_up(link, "is not there yet".to_owned(), failure),
                 (None, Some(there)) if failure.is_none() => {
                     link(Verdict::Ok, format!("drains: weight {}{connections}", there.weight))
@@ -182,7 +185,8 @@ impl Planner {
 pub(super) fn held_up(link: impl Fn(Verdict, String) -> Link, found: String, failure: Option<&Failure>) -> Link {
     match failure {
         Some(failure) => {
-            let reason = format!("{} (tried {} times)", failure.reason, failure.count);
+            let times = if failure.count == 1 { "once".to_owned() } else { format!("{} times", failure.count) };
+            let reason = format!("{} (tried {times})", failure.reason);
             link(Verdict::Wrong, found).because(reason).mended_by(CHECK)
         }
         None => link(Verdict::Waits, found).because("it is being seen to"),

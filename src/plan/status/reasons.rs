@@ -52,7 +52,13 @@ impl Planner {
     /// Why a range is not served or not announced.
     pub(super) fn range_problem(&self, prefix: Prefix, announce: Announce) -> Option<String> {
         let announced = self.settings.bgp.is_some() && announce == Announce::Aggregate;
-        let out = self.routes_in(prefix) > 0;
+        let paths = self.actual.bgp.as_ref().map(|bgp| &bgp.paths);
+        let out = if announced {
+            // Routes of single VIPs in it do not stand for that of the range.
+            paths.is_some_and(|paths| paths.contains_key(&prefix))
+        } else {
+            self.routes_in(prefix) > 0
+        };
         match self.footing(prefix) {
             Footing::Broken(reason) => return Some(format!("range {prefix}: {reason}")),
             Footing::Mending(reason) if !out => return Some(format!("range {prefix}: {reason}")),

@@ -39,12 +39,15 @@ impl Convert for core::Node {
     }
 }
 
+/// Takes in the text of an annotation, or answers with what was found and what is allowed.
+type Take<'a> = &'a mut dyn FnMut(&str) -> Result<(), (String, String)>;
+
 /// What the annotations say of BGP on this node. One that is not understood changes nothing of what was known.
 fn overrides(annotations: Option<&BTreeMap<String, String>>, problems: &mut Vec<BadField>) -> Overrides {
     let mut overrides = Overrides::default();
-    let mut read = |name: &str, problem: &mut dyn FnMut(&str) -> Result<(), (String, String)>| {
+    let mut read = |name: &str, take: Take| {
         let Some(text) = annotations.and_then(|annotations| annotations.get(name)) else { return false };
-        let Err((found, allowed)) = problem(text) else { return false };
+        let Err((found, allowed)) = take(text) else { return false };
         problems.push(BadField::new(format_args!("annotation {name}"), found, allowed).instead("what was known stays"));
         true
     };

@@ -88,7 +88,7 @@ async fn whatever_is_left_of_the_export_policy_is_seen_mended_and_removed(flavou
         format!("policy statement {part}-IPv4 del action med set 7"),
         format!("policy statement {part}-IPv4 add action reject"),
         format!("policy statement {part}-IPv6 add condition route-type local"),
-        format!("policy neighbor add {part} 127.0.0.0/8"),
+        format!("policy neighbor add {part} 127.0.0.6"),
         "policy neighbor add vipcast-exports-99-127.0.0.7 127.0.0.7".to_owned(),
         "policy statement vipcast-exports-98-127.0.0.7-IPv4 add action accept".to_owned(),
     ] {

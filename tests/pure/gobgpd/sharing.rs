@@ -14,6 +14,7 @@ use vipcast::plan::{Change, ModelNode, Planner, Report, Step};
 
 use super::daemon::{Flavour, Gobgpd, each_gobgpd, free_port, until};
 use super::{absent, done, identity, path, prefix, read};
+use crate::support::build::listed;
 
 /// The addresses of our peer, of the owner's, and of the shared gobgpd.
 const OURS: &str = "127.0.0.22";
@@ -182,6 +183,9 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
     };
     let (mut planner, mut node) = (Planner::new(settings, Time::ZERO), ModelNode::default());
     planner.apply(Change::SpeakerUp, Time::ZERO);
+    for event in listed([]) {
+        planner.apply(Change::Source(event), Time::ZERO);
+    }
     if let Some(leave) = leave {
         planner.apply(Change::Leave(leave), Time::ZERO);
     }

@@ -79,7 +79,9 @@ fn good_service() -> [Object; 2] {
 fn others(mut state: State) -> State {
     state.ipvs.remove(&tcp(VIP, 80));
     if let Some(bgp) = &mut state.bgp {
-        bgp.paths.remove(&vipcast::model::Prefix::host(ip(VIP)));
+        let path = vipcast::model::Prefix::host(ip(VIP));
+        bgp.paths.remove(&path);
+        bgp.sent.values_mut().for_each(|sent| drop(sent.remove(&path)));
     }
     state
 }

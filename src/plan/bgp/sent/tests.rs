@@ -58,7 +58,10 @@ fn what_a_peer_has_to_be_sent() {
     let hop = Export { next_hops: [(Family::Ipv4, ip("10.9.9.9"))].into(), ..Export::default() };
     let (v4, v6) = ("10.96.0.0/16", "fd00:10:96::/112");
     let none = Export::default();
-    let cases: [(&str, &str, &Path, &Peer, &Export, &str, Option<Path>); 14] = [
+    /// What it shows; the prefix, its path, the peer and its export; this node's end of the session; and what is sent.
+    type Case<'a> = (&'a str, &'a str, &'a Path, &'a Peer, &'a Export, &'a str, Option<Path>);
+
+    let cases: [Case; 14] = [
         ("eBGP", v4, &plain(), &outer, &none, "10.0.1.2", Some(sent("10.0.1.2", &[65001]))),
         (
             "eBGP, all attributes",
