@@ -126,7 +126,7 @@ fn set_gobgpd(node: &Node, program: &Path) -> Result<()> {
     let place = node.path(GOBGPD);
     fs::create_dir_all(place.parent().context("a folder")?)?;
     match fs::remove_file(&place) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(symlink(program, place)?),
     }
 }

@@ -23,8 +23,7 @@ const KINDS: [[&str; 2]; 3] = [["10.0.1.2", "10.0.2.2"], ["fd00:1::2", "fd00:2::
 /// enough for packets by itself.
 pub(super) fn each_kind_of_session_carries_packets(rack: &Rack) -> Result<()> {
     for (_, prefix) in VIPS {
-        let over: Vec<&str> = KINDS.as_flattened().iter().copied().collect();
-        wait_for_ways(rack, prefix, &over)?;
+        wait_for_ways(rack, prefix, KINDS.as_flattened())?;
     }
     ensure_served(rack, "client1", &VIPS.map(|(target, _)| target))?;
     ensure_served(rack, "client2", &VIPS.map(|(target, _)| target))?;

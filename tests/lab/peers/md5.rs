@@ -8,7 +8,7 @@ use vipcast_lab::wait_for;
 use super::{LINKS, WITH_MD5, ensure_undisturbed, peer_status, sessions, wait_for_sessions};
 use crate::rack::{LONG, Rack};
 
-/// The lab's password; the tests' next ones, none of which may be seen in a log.
+/// The lab's password, and another one; neither may be seen in a log.
 const PASSWORDS: [&str; 2] = ["correct-horse-battery", "staple-of-another-kind"];
 
 /// Where the LB nodes have it, in the folder that they share.

@@ -13,10 +13,10 @@ use crate::rack::{LONG, PATIENCE, Rack, ask};
 /// The peer that tor2 waits for, in the LB nodes' own AS: as the nodes have to call it, and as tor2 does.
 const INSIDE: [(&str, &str); 2] = [("fd00:3::11", "lb1_inside"), ("fd00:4::11", "lb2_inside")];
 
-/// What stands before the list of peers, and before what follows it.
+/// What stands before the first peer.
 const BEFORE: &str = "  peers:\n";
 
-/// A plain external IPs' route, as the lab's files have it, and with another MED and a prepend.
+/// What the external IPs' IPv4 range says of its routes: as the lab's files have it, and with another MED and a prepend.
 const RANGE: [&str; 2] =
     ["largeCommunities: [\"65001:20:4\"], med: 20", "largeCommunities: [\"65001:20:4\"], med: 21, prepend: 1"];
 

@@ -7,7 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use vipcast_lab::wait_for;
 
 use super::attributes::all_routes_are_heard_as_configured;
-use super::{NODES, ensure_undisturbed, gobgp, programs, sessions, set_gobgpd, status, wait_for_sessions};
+use super::{
+    LINKS, NODES, Neighbour, ensure_undisturbed, gobgp, programs, sessions, set_gobgpd, status, wait_for_sessions,
+};
 use crate::death;
 use crate::rack::{LONG, Rack, wait_until_ready};
 
@@ -34,8 +36,8 @@ fn emptied(rack: &Rack) -> Result<()> {
                 Ok(if log.contains(&again) { Ok(()) } else { Err(log) })
             })?;
         }
+        println!("{name}: announced again {:.1} s after gobgpd was emptied", emptied.elapsed().as_secs_f32());
         all_routes_are_heard_as_configured(rack)?;
-        println!("{name}: routes back {:.1} s after gobgpd was emptied", emptied.elapsed().as_secs_f32());
     }
     ensure_undisturbed(rack, &before, &[])
 }
@@ -43,21 +45,21 @@ fn emptied(rack: &Rack) -> Result<()> {
 fn killed(rack: &Rack) -> Result<()> {
     for name in NODES {
         let node = rack.lab.node(name);
-        let pid = death::gobgpd(node)?;
+        let (pid, before) = (death::gobgpd(node)?, sessions(rack)?);
         kill(pid, Signal::SIGKILL)?;
         let killed = Instant::now();
-        wait_for(LONG, &format!("{name}'s sessions lost"), || {
+        wait_for(LONG, &format!("new sessions of {name}"), || {
             let now = sessions(rack)?;
-            let lost = |neighbour: &str| now.get(&("tor2", neighbour.to_owned())).is_some_and(|s| !s.established);
-            Ok(if lost(&format!("{name}_ipv4")) || death::gobgpd(node).is_ok_and(|now| now != pid) {
-                Ok(())
-            } else {
-                Err(now)
-            })
+            let is_new = |neighbour: &Neighbour| {
+                let of_both = before.get(neighbour).zip(now.get(neighbour));
+                of_both.is_some_and(|(then, now)| now.established && !then.went_on(now))
+            };
+            let links = LINKS.iter().filter(|link| link.lb == name);
+            let missing: Vec<_> = links.filter(|link| !is_new(&(link.tor, link.neighbour.to_owned()))).collect();
+            Ok(if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) })
         })?;
-        wait_for_sessions(rack, &[])?;
+        println!("{name}: sessions back {:.1} s after gobgpd was killed", killed.elapsed().as_secs_f32());
         all_routes_are_heard_as_configured(rack)?;
-        println!("{name}: routes back {:.1} s after gobgpd was killed", killed.elapsed().as_secs_f32());
         ensure!(death::gobgpd(node)? != pid, "another gobgpd");
         wait_until_ready(node)?;
     }
