@@ -105,7 +105,7 @@ mod tests {
     fn what_is_long_goes_on_below_itself_and_no_line_is_too_wide() {
         let long = "word ".repeat(60);
         let rows = vec![
-            Row::new(["10.0.1.1", "x"]).note(format!("why: {long}")),
+            Row::new(["10.0.1.1", "x"]).note(format!("why: {}", long.trim())),
             Row::heading("below"),
             Row::new(["fd00:10:96::1", long.trim()]),
         ];

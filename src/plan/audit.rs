@@ -168,11 +168,9 @@ impl Planner {
         if !self.listeners().contains(peer) {
             return;
         }
-        let found = self.sent(peer).cloned().unwrap_or_default();
-        let differences: Vec<_> = prefixes
-            .iter()
-            .map(|prefix| (*prefix, sent::difference(self.expected(peer, *prefix), found.get(prefix))))
-            .collect();
+        let found = |prefix: &Prefix| self.sent(peer).and_then(|sent| sent.get(prefix));
+        let difference = |prefix: &Prefix| (*prefix, sent::difference(self.expected(peer, *prefix), found(prefix)));
+        let differences: Vec<_> = prefixes.iter().map(difference).collect();
         let audit = self.speaker.audits.entry(peer.clone()).or_default();
         let was_well = !audit.doubt;
         for (prefix, difference) in differences {

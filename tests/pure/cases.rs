@@ -156,7 +156,7 @@ impl Site {
 
     /// All that the node holds for Services, and what is wrong with objects, in words: virtual servers, with their
     /// settings where they differ from `rr` alone, their destinations with weights that are not 1, and what the packet
-    /// filter does for them; then the VIPs that have a route of their own; health check ports; problems.
+    /// filter does for them; then the VIPs that have a route of their own, also inside an aggregate; health check ports; problems.
     pub(crate) fn outcome(&mut self) -> Vec<String> {
         self.rig.run();
         let state = &self.rig.node.state;
@@ -204,17 +204,23 @@ impl Site {
         format!("{key}{} ->{destinations}{notes}", in_words(&server.settings))
     }
 
-    /// The VIPs with routes of their own: the same in the kernel and in BGP, and ranges as a whole beside them.
-    fn routes(&self) -> Option<String> {
+    /// The VIPs with routes of their own: the same in the kernel and in BGP, and ranges as a whole beside them. Those inside
+    /// such a range need a route in BGP only.
+    fn routes(&self) -> Vec<String> {
         let state = &self.rig.node.state;
         let local: BTreeSet<Prefix> = state.addr.routes.keys().copied().collect();
-        let announced = state.bgp.as_ref().unwrap().paths.keys().copied().collect();
+        let paths = state.bgp.as_ref().unwrap().paths.keys().copied();
+        let covered = |path: &Prefix| local.iter().any(|range| range != path && range.covers(*path));
+        let (specifics, announced): (BTreeSet<Prefix>, BTreeSet<Prefix>) = paths.partition(covered);
         assert_eq!(local, announced, "local and announced");
         let (hosts, ranges): (BTreeSet<Prefix>, BTreeSet<Prefix>) = local.iter().partition(|prefix| prefix.is_host());
         let wanted = self.settings.cluster_ips.iter().flatten().map(|range| range.prefix);
         assert_eq!(ranges, wanted.collect());
-        let hosts: Vec<String> = hosts.iter().map(|prefix| prefix.address().to_string()).collect();
-        (!hosts.is_empty()).then(|| format!("routes: {}", hosts.join(" ")))
+        let line = |name: &str, prefixes: BTreeSet<Prefix>| {
+            let vips: Vec<String> = prefixes.iter().map(|prefix| prefix.address().to_string()).collect();
+            (!vips.is_empty()).then(|| format!("{name}: {}", vips.join(" ")))
+        };
+        [line("routes", hosts), line("specifics", specifics)].into_iter().flatten().collect()
     }
 
     /// What the health check ports tell, which follows from the claims.

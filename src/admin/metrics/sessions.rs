@@ -28,7 +28,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "How often the session with a peer has ended, as gobgpd counts";
+        let help = "How often the session with a peer has ended, since the agent was started";
         registry.register("bgp_session_flaps", help, self.flaps.clone());
         let help = "When the session with a peer was established, in seconds since 1970; absent while it is not";
         registry.register("bgp_session_established_timestamp_seconds", help, self.since.clone());
@@ -51,7 +51,7 @@ impl Sessions {
         }
         for peer in peers {
             let labels = SessionLabels { peer: peer.name.clone() };
-            // gobgpd counts, so the value is taken over and not added to.
+            // Somebody else counts, so the value is taken over and not added to.
             self.flaps.get_or_create(&labels).inner().store(u64::from(peer.flaps), Ordering::Relaxed);
             let since = peer.since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());
             if let Some(since) = since {

@@ -37,7 +37,14 @@ impl Tally {
     /// gobgpd told that a session came to this state, and lists this since. What there is to tell: each state counts, however
     /// soon it was followed by another one.
     pub(super) fn hear(&mut self, name: &PeerName, state: SessionState, found: Option<&Listed>) -> Option<Session> {
+        // An event may be older than what is listed: then the session that it tells of is that one all the same.
+        let goes_on = |found: &Listed| {
+            let known = self.0.get(name).map(|known| &known.session);
+            found.state == SessionState::Established
+                && known.is_some_and(|known| known.is_established() && known.since == found.since)
+        };
         match found {
+            Some(found) if goes_on(found) => self.update(name, found, found.state),
             Some(found) => self.update(name, found, state),
             None => {
                 // The last that is heard of a peer that was deleted.
@@ -120,6 +127,18 @@ mod tests {
         let mut tally = Tally::default();
         let told = listed.iter().flat_map(|one| tally.look(&[(name(), one.clone())].into()));
         told.map(|(_, session)| (session.state, session.reason, session.since, session.flaps)).collect()
+    }
+
+    #[test]
+    fn an_event_from_before_ends_no_session() {
+        let mut tally = Tally::default();
+        let up = listed(OPEN, Some(7), 0, 0);
+        tally.begin(&[(name(), up.clone())].into());
+        for state in [SessionState::OpenSent, SessionState::OpenConfirm, OPEN] {
+            assert_eq!(tally.hear(&name(), state, Some(&up)), None, "{state}");
+        }
+        let another = listed(OPEN, Some(9), 0, 0);
+        assert_eq!(tally.hear(&name(), SessionState::Idle, Some(&another)).map(|session| session.flaps), Some(1));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct PeerStatus {
     pub state: String,
     /// Since when it is established (RFC 3339).
     pub since: Option<String>,
-    /// How often it has ended, as gobgpd counts.
+    /// How often it has ended since the agent was started.
     pub flaps: u32,
     /// The last reason for its end.
     pub reason: Option<String>,

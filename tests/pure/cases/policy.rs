@@ -34,7 +34,7 @@ fn case_19_the_internal_policy_cluster() {
 fn case_20_the_internal_policy_local() {
     assert_eq!(
         Site::new(&[internal("Local"), on_nodes(&["lb1", "host1", "host2"])]).outcome(),
-        ["172.16.30.41:80 TCP -> 10.0.1.1:80; keep"]
+        ["172.16.30.41:80 TCP -> 10.0.1.1:80; keep", "specifics: 172.16.30.41"]
     );
 }
 

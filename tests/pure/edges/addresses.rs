@@ -118,7 +118,7 @@ fn edge_25_a_pod_that_reaches_itself() {
     let this = node("lb1", "a", &[NODE_IPS[0]]).replace("status:", "spec: {podCIDRs: [10.180.0.0/24]}, status:");
     let here = slice("a", "web", P80, &[&format!("{ONE}, nodeName: lb1")]);
     let mut site = Site::new(&[service("web", &spec), here, this]);
-    assert_eq!(site.outcome(), [format!("{SERVED}; keep")]);
+    assert_eq!(site.outcome(), [format!("{SERVED}; keep"), "specifics: 10.20.30.41".to_owned()]);
     let table = site.rig.node.state.nft.table.clone().unwrap();
     assert_eq!(table.pods, [prefix("10.180.0.0/24")].into());
     assert!(table.masquerade.contains(&range("10.20.0.0/16", Announce::Aggregate).prefix));
