@@ -19,6 +19,17 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
 
 fn linux(page: &mut Page, switch: &Switch) {
     why::linux(page, switch);
+    let mut sessions = switch.peering.iter().flat_map(|peering| &peering.sessions);
+    if sessions.any(Session::extends_next_hops) {
+        page.why(
+            0,
+            "Next hops stay kernel objects of their own: inside an IPv4 route, FRR 8.4 writes 169.254.0.1 for an IPv6 next \
+             hop, which leads nowhere over a link with addresses. After a link was down and up again, look at the kernel's \
+             table (ip route): FRR may take such an object for installed whose lost member the kernel has dropped.",
+        );
+        page.gap();
+        return;
+    }
     page.why(
         0,
         "Next hops inside the routes, not as kernel objects of their own: after a link was down and up again, FRR 8.4 \
