@@ -107,12 +107,6 @@ impl Planner {
         delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
     }
 
-    /// Do the annotations of the Node say something of BGP that has not been understood since the start? What an earlier run
-    /// told gobgpd because of them must stay.
-    fn is_overridden_blindly(&self) -> bool {
-        self.cluster.node().is_some_and(|node| node.bgp.is_blind())
-    }
-
     /// What our export policy has to change on the way to which peer, in the form of [`Bgp::exports`]. A peer that we left to
     /// somebody else is theirs to change.
     pub(super) fn desired_exports(&self, actual: &Bgp) -> Option<BTreeMap<IpAddr, Export>> {

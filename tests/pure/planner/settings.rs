@@ -8,7 +8,7 @@ use vipcast::model::settings::{Announce, BgpSettings, PeerEntry};
 use vipcast::model::{Event, Family, Object, Secret, Settings};
 use vipcast::plan::Change;
 
-use crate::support::build::{dual_stack, ip, range, settings, web};
+use crate::support::build::{dual_stack, ip, range, selector, settings, web};
 use crate::support::rig::Rig;
 
 fn at_rest(settings: Settings) -> Rig {
@@ -151,6 +151,10 @@ fn node(bgp: Overrides) -> Event {
     Event::Put(Object::Node(Node { bgp, ..Node::default() }))
 }
 
+fn routes(rig: &Rig) -> Vec<String> {
+    rig.node.state.bgp.iter().flat_map(|bgp| bgp.paths.keys()).map(ToString::to_string).collect()
+}
+
 fn speaker(rig: &Rig) -> (u32, Vec<String>) {
     let bgp = rig.node.state.bgp.clone().unwrap();
     (bgp.global.unwrap().asn, bgp.peers.keys().map(ToString::to_string).collect())
@@ -187,6 +191,31 @@ fn annotations_say_what_is_other_on_this_node() {
     let problem = problem(&next, "10.0.1.1").unwrap();
     assert!(problem.starts_with("families, with ipv6 over an IPv4 session"), "{problem}");
     assert!(problem.ends_with("; the peer stays as gobgpd has it"), "{problem}");
+}
+
+/// The node's only peers are those of its annotations, and an agent starts that does not understand these.
+#[test]
+fn routes_stay_while_peers_of_annotations_are_not_understood() {
+    let elsewhere = || {
+        with_bgp(dual_stack(), |bgp| {
+            bgp.peers.iter_mut().for_each(|entry| entry.node_selector = selector("rack=other"));
+        })
+    };
+    let peers = || Some(vec![peer("10.0.1.8"), peer("fd01::8")]);
+    let ranges = ["10.96.0.0/16", "fd00:10:96::/112"];
+    for settings in [elsewhere(), with_bgp(dual_stack(), |bgp| bgp.peers.clear())] {
+        let mut rig = Rig::new(settings.clone());
+        rig.list(web().into_iter().chain([node(Overrides { peers: peers(), ..Overrides::default() })])).run();
+        assert_eq!(routes(&rig), ranges);
+        let mut next = Rig::on(settings, rig.node);
+        let unread = Unread { peers: true, ..Unread::default() };
+        let slip = node(Overrides { unread, ..Overrides::default() });
+        assert_eq!(next.list(web().into_iter().chain([slip])).steps(), [] as [&str; 0]);
+        assert_eq!(routes(&next), ranges);
+        // Understood, they are what is to be.
+        let gone = next.tell(node(Overrides { peers: Some(vec![peer("10.0.1.8")]), ..Overrides::default() })).steps();
+        assert_eq!(gone, ["withdraw fd00:10:96::/112", "delete peer fd01::8"]);
+    }
 }
 
 /// What an agent that leaves has to do is decided.
