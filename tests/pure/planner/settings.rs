@@ -218,6 +218,21 @@ fn routes_stay_while_peers_of_annotations_are_not_understood() {
     }
 }
 
+/// A peer of the annotations that an accepted edit of the file makes impossible keeps its session.
+#[test]
+fn an_edit_of_the_file_ends_no_session_of_the_annotations() {
+    let mut rig = Rig::new(dual_stack());
+    let inside = PeerEntry::new(ip("10.0.1.8"), Peer::new(65001, []));
+    rig.list(web().into_iter().chain([node(Overrides { peers: Some(vec![inside]), ..Overrides::default() })])).run();
+    let before = rig.node.state.bgp.clone().unwrap().peers;
+    assert!(before.contains_key(&ip("10.0.1.8").into()));
+    let steps = edit(&mut rig, with_bgp(dual_stack(), |bgp| bgp.attributes.prepend = Some(1)));
+    assert_eq!(steps, ["announce 10.96.0.0/16", "announce fd00:10:96::/112"]);
+    assert_eq!(rig.node.state.bgp.as_ref().unwrap().peers, before);
+    let problem = problem(&rig, "10.0.1.8").unwrap();
+    assert!(problem.starts_with("asn, which is this node's own, while routes have prepends"), "{problem}");
+}
+
 /// What an agent that leaves has to do is decided.
 #[test]
 fn who_leaves_reads_no_more_edits() {
