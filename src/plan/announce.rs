@@ -49,7 +49,10 @@ impl Planner {
 
     fn send_all(&mut self, steps: Vec<Step>, now: Time, draft: &mut Draft) {
         for step in steps {
-            self.send(step, now, draft);
+            let cause = self.speaker_cause(&step).map(|cause| (step.key(), cause));
+            if self.send(step, now, draft) {
+                self.speaker.causes.extend(cause);
+            }
         }
     }
 
