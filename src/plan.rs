@@ -11,6 +11,7 @@ pub mod audit;
 pub mod bgp;
 mod books;
 pub mod capacity;
+mod causes;
 pub mod change;
 pub mod claims;
 mod derive;

@@ -49,7 +49,10 @@ impl Planner {
 
     fn send_all(&mut self, steps: Vec<Step>, now: Time, draft: &mut Draft) {
         for step in steps {
-            self.send(step, now, draft);
+            let cause = self.speaker_cause(&step).map(|cause| (step.key(), cause));
+            if self.send(step, now, draft) {
+                self.speaker.causes.extend(cause);
+            }
         }
     }
 
@@ -105,12 +108,6 @@ impl Planner {
         let missing = self.peers.iter().filter(|(name, _)| free(name));
         let delete = wrong.map(|(name, _)| Step::DeletePeer(name.clone()));
         delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
-    }
-
-    /// Do the annotations of the Node say something of BGP that has not been understood since the start? What an earlier run
-    /// told gobgpd because of them must stay.
-    fn is_overridden_blindly(&self) -> bool {
-        self.cluster.node().is_some_and(|node| node.bgp.is_blind())
     }
 
     /// What our export policy has to change on the way to which peer, in the form of [`Bgp::exports`]. A peer that we left to

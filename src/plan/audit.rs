@@ -204,6 +204,8 @@ impl Planner {
     /// The routes of `peer` were sent again. Whether that helped, a reading tells.
     pub(super) fn on_resent(&mut self, peer: &PeerName) {
         self.speaker.repairs.sent += 1;
+        let reason = self.speaker.audits.get(peer).map(|audit| in_words(&audit.astray)).unwrap_or_default();
+        self.news.push(News::Resent { peer: peer.clone(), reason });
         let Some(audit) = self.speaker.audits.get_mut(peer) else { return };
         audit.resent = true;
         if audit.astray.is_empty() {

@@ -55,8 +55,12 @@ pub fn exported(export: &Export) -> Export {
 
 /// Why none of the node's `peers` can carry routes of `family`, if so: next hop self over an IPv4 session makes an IPv6
 /// route that routers show as best and never install.
-pub fn unannounceable(settings: &BgpSettings, peers: &BTreeMap<PeerName, Peer>, family: Family) -> Option<String> {
-    if peers.values().any(|peer| peer.families.contains(&family)) {
+pub fn unannounceable<'a>(
+    settings: &BgpSettings,
+    peers: impl IntoIterator<Item = &'a Peer>,
+    family: Family,
+) -> Option<String> {
+    if peers.into_iter().any(|peer| peer.families.contains(&family)) {
         return None;
     }
     if settings.peers.iter().any(|entry| entry.peer.families.contains(&family)) {

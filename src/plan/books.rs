@@ -133,8 +133,10 @@ pub(super) struct SpeakerBook {
     pub(super) changed: BTreeMap<IpAddr, Time>,
     /// How long VIPs waited for routes that are out now, since this was told last.
     pub(super) latencies: Vec<Duration>,
-    /// Why routes are being announced or withdrawn.
-    pub(super) causes: BTreeMap<Prefix, String>,
+    /// Why routes, peers and policies are being changed.
+    pub(super) causes: BTreeMap<Key, String>,
+    /// Peers that were deleted and are to be added again, since their keys are others now.
+    pub(super) replaced: BTreeSet<PeerName>,
     /// What was not found in gobgpd as it was believed to be, and has not been put right since.
     pub(super) drifted: BTreeSet<Key>,
     /// What gobgpd was believed to hold when that became unknown.

@@ -29,6 +29,38 @@ pub enum News {
         /// What.
         problem: String,
     },
+    /// gobgpd has a peer more.
+    PeerAdded {
+        /// The peer.
+        peer: PeerName,
+        /// Its AS number.
+        asn: u32,
+        /// Why.
+        cause: String,
+    },
+    /// gobgpd has a peer less; its session, if any, has ended.
+    PeerDeleted {
+        /// The peer.
+        peer: PeerName,
+        /// Why.
+        cause: String,
+    },
+    /// The routes of a peer were sent again, over the session that it has.
+    Resent {
+        /// The peer.
+        peer: PeerName,
+        /// What of them was not as it has to be.
+        reason: String,
+    },
+    /// One of our policies in gobgpd was set, or removed.
+    Policy {
+        /// Which one.
+        policy: Policy,
+        /// Whom it is for; removed if empty.
+        neighbors: Vec<String>,
+        /// Why.
+        cause: String,
+    },
     /// A session changed its state.
     Session {
         /// The peer.
@@ -86,6 +118,24 @@ pub enum News {
     },
 }
 
+/// A policy of ours in gobgpd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Which routes of others it rejects.
+    Import,
+    /// What of our routes it changes on the way out.
+    Export,
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Import => "import",
+            Policy::Export => "export",
+        })
+    }
+}
+
 impl News {
     /// Does it tell of trouble?
     pub fn is_trouble(&self) -> bool {
@@ -98,9 +148,15 @@ impl News {
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
             News::Service { problems, .. } => !problems.is_empty(),
-            News::SpeakerUp | News::Serving | News::Leaving(_) | News::Announced { .. } | News::Withdrawn { .. } => {
-                false
-            }
+            News::SpeakerUp
+            | News::Serving
+            | News::Leaving(_)
+            | News::PeerAdded { .. }
+            | News::PeerDeleted { .. }
+            | News::Resent { .. }
+            | News::Policy { .. }
+            | News::Announced { .. }
+            | News::Withdrawn { .. } => false,
         }
     }
 }
@@ -118,6 +174,16 @@ impl fmt::Display for News {
             }
             News::Leaving(Leave::Remove) => f.write_str("leaving; the routes are withdrawn, and all that is ours goes"),
             News::Peer { peer, problem } => write!(f, "peer {peer}: {problem}"),
+            News::PeerAdded { peer, asn, cause } => write!(f, "added peer {peer} AS {asn}: {cause}"),
+            News::PeerDeleted { peer, cause } => write!(f, "deleted peer {peer}: {cause}"),
+            News::Resent { peer, reason } if reason.is_empty() => write!(f, "sent peer {peer} its routes again"),
+            News::Resent { peer, reason } => write!(f, "sent peer {peer} its routes again: {reason}"),
+            News::Policy { policy, neighbors, cause } if neighbors.is_empty() => {
+                write!(f, "removed the {policy} policy from gobgpd: {cause}")
+            }
+            News::Policy { policy, neighbors, cause } => {
+                write!(f, "set the {policy} policy in gobgpd for {}: {cause}", neighbors.join(", "))
+            }
             News::Session { peer, session } => {
                 write!(f, "BGP session with {peer} is {}", session.state)?;
                 session.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))

@@ -6,8 +6,10 @@ use std::fmt;
 
 use crate::model::bgp::{PeerName, SecretKey};
 use crate::model::node::Overrides;
-use crate::model::{Settings, Time};
+use crate::model::settings::BgpSettings;
+use crate::model::{Family, Settings, Time};
 
+use super::bgp;
 use super::news::News;
 use super::planner::Planner;
 use super::role::labels;
@@ -86,6 +88,19 @@ impl Planner {
         let differs = peers != self.peers;
         self.peers = peers;
         differs
+    }
+
+    /// Do the annotations of the Node say something of BGP that has not been understood since the start? What an earlier run
+    /// told gobgpd because of them must stay.
+    pub(super) fn is_overridden_blindly(&self) -> bool {
+        self.cluster.node().is_some_and(|node| node.bgp.is_blind())
+    }
+
+    /// Why no peer of this node can carry routes of `family`, if so. One that gobgpd has may be the annotations' as long as
+    /// these are not understood: the routes that it carries stay.
+    pub(super) fn unannounceable(&self, settings: &BgpSettings, family: Family) -> Option<String> {
+        let left = self.actual.bgp.iter().filter(|_| self.is_overridden_blindly()).flat_map(|bgp| bgp.peers.values());
+        bgp::unannounceable(settings, self.peers.values().chain(left), family)
     }
 
     /// What keeps a peer from being as it should, or several entries for it.

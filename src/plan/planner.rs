@@ -260,6 +260,10 @@ impl Planner {
         if touched.node || !complete_before && self.cluster.is_listed() {
             self.derive_role();
         }
+        if touched.node {
+            // Ranges and Services may name the nodes that announce them by labels.
+            self.touch_all_vips();
+        }
         if !self.informed() {
             return;
         }

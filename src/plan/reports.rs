@@ -150,7 +150,7 @@ impl Planner {
                 self.speaker.withdrawn.insert(*prefix, now);
                 self.servers.held_until = Some(Time::ZERO);
                 self.audit([*prefix]);
-                let (peers, cause) = (self.hearers(*prefix), self.speaker.causes.remove(prefix).unwrap_or_default());
+                let (peers, cause) = (self.hearers(*prefix), self.cause_told(step));
                 self.news.push(News::Withdrawn { prefix: *prefix, peers, cause });
             }
             Step::Announce(prefix, path) => {
@@ -161,10 +161,14 @@ impl Planner {
                     let since = self.speaker.changed.remove(&prefix.address());
                     self.speaker.latencies.extend(since.map(|since| now - since));
                 }
-                let (peers, cause) = (self.hearers(*prefix), self.speaker.causes.remove(prefix).unwrap_or_default());
+                let (peers, cause) = (self.hearers(*prefix), self.cause_told(step));
                 self.news.push(News::Announced { prefix: *prefix, path: path.clone(), peers, cause });
             }
-            Step::SetExports(_) => self.audit_all(),
+            Step::SetExports(_) => {
+                self.audit_all();
+                self.tell_speaker_changed(step);
+            }
+            Step::AddPeer(..) | Step::DeletePeer(_) | Step::RejectImports(_) => self.tell_speaker_changed(step),
             Step::Resend(peer) => self.on_resent(peer),
             Step::StartBgp(_) => self.touch_all_vips(),
             Step::StopBgp => {

@@ -56,7 +56,7 @@ impl Planner {
             Err(_) if there.is_none() => {}
             Err(reason) => {
                 if self.send(Step::Withdraw(prefix), now, draft) {
-                    self.speaker.causes.insert(prefix, reason);
+                    self.speaker.causes.insert(Key::Path(prefix), reason);
                 }
             }
             Ok((range, path)) => {
@@ -72,7 +72,7 @@ impl Planner {
                     let cause = self.cause(prefix, range, is_new);
                     self.speaker.ours.insert(prefix);
                     if self.send(Step::Announce(prefix, path), now, draft) {
-                        self.speaker.causes.insert(prefix, cause);
+                        self.speaker.causes.insert(Key::Path(prefix), cause);
                     }
                 }
             }

@@ -45,7 +45,7 @@ impl Planner {
         if let Some(Footing::Broken(reason)) = self.speaker.footings.get(&range.prefix) {
             return Err(reason.clone());
         }
-        if let Some(reason) = bgp::unannounceable(settings, &self.peers, prefix.family()) {
+        if let Some(reason) = self.unannounceable(settings, prefix.family()) {
             return Err(reason);
         }
         let path = match own {

@@ -67,11 +67,11 @@ impl Overrides {
                 Ok(fitting) => entries.push(fitting),
                 Err(misfit) => {
                     misfits.insert(entry.name.clone(), misfit);
-                    // Nothing of it counts, but that there is such a peer. What the configuration says of it is the best guess at
-                    // what it was before.
+                    // Nothing of it counts, but that there is such a peer, even if none could be in its place: it must not be taken
+                    // for one that nobody wants. What the configuration says of it is the best guess at what it was before.
                     if bgp.peers.iter().all(|theirs| theirs.name != entry.name) {
                         let plain = PeerEntry::new(entry.name.clone(), Peer::new(entry.peer.asn, []));
-                        entries.extend(bgp.fit(plain, prepends));
+                        entries.push(bgp.filled(plain));
                     }
                 }
             }

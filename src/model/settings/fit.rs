@@ -40,7 +40,8 @@ impl BgpSettings {
     /// section 9.1.2); it is never told a path's own AS, and is the only one that is told a local preference (sections
     /// 5.1.2 and 5.1.5). Next hop self over an IPv4 session would become `::ffff:a.b.c.d` on an IPv6 path, which routers
     /// never install.
-    pub fn fit(&self, mut entry: PeerEntry, prepends: bool) -> Result<PeerEntry, Misfit> {
+    pub fn fit(&self, entry: PeerEntry, prepends: bool) -> Result<PeerEntry, Misfit> {
+        let entry = self.filled(entry);
         let peer = &entry.peer;
         let is_own_as = peer.asn == self.asn;
         if prepends && is_own_as {
@@ -74,17 +75,9 @@ impl BgpSettings {
             let trouble = "while the peer is in another AS and is never told one";
             return Err(Misfit::new("localPref", trouble, "localPref only for peers of the same AS"));
         }
-        let ipv6_next_hop = self.next_hop_ipv6 != NextHop::Own || entry.export.next_hops.contains_key(&Family::Ipv6);
+        let families = &peer.families;
         let by_ipv4 = matches!(entry.name, PeerName::Address(IpAddr::V4(_)));
-        if peer.families.is_empty() {
-            entry.peer.families = match &entry.name {
-                PeerName::Interface(_) => BTreeSet::from(Family::ALL),
-                PeerName::Address(_) if by_ipv4 && ipv6_next_hop => BTreeSet::from(Family::ALL),
-                PeerName::Address(address) => BTreeSet::from([Family::of(*address)]),
-            };
-        }
-        let families = &entry.peer.families;
-        if families.contains(&Family::Ipv6) && by_ipv4 && !ipv6_next_hop {
+        if families.contains(&Family::Ipv6) && by_ipv4 && !self.has_ipv6_next_hop(&entry) {
             return Err(Misfit::new(
                 "families",
                 "with ipv6 over an IPv4 session and without an IPv6 next hop, which no router would install",
@@ -96,5 +89,22 @@ impl BgpSettings {
             return Err(Misfit::new("nextHop", trouble, "next hops of the families of this peer"));
         }
         Ok(entry)
+    }
+
+    /// `entry` with the families that it leaves open, whether it goes with the rest or not.
+    pub(crate) fn filled(&self, mut entry: PeerEntry) -> PeerEntry {
+        if entry.peer.families.is_empty() {
+            entry.peer.families = match &entry.name {
+                PeerName::Interface(_) => BTreeSet::from(Family::ALL),
+                PeerName::Address(IpAddr::V4(_)) if self.has_ipv6_next_hop(&entry) => BTreeSet::from(Family::ALL),
+                PeerName::Address(address) => BTreeSet::from([Family::of(*address)]),
+            };
+        }
+        entry
+    }
+
+    /// Do IPv6 routes have another next hop towards this peer than the address of the session?
+    fn has_ipv6_next_hop(&self, entry: &PeerEntry) -> bool {
+        self.next_hop_ipv6 != NextHop::Own || entry.export.next_hops.contains_key(&Family::Ipv6)
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::model::settings::Announce;
 use crate::model::{Kind, Prefix};
-use crate::plan::bgp;
 use crate::plan::memory::Key;
 use crate::plan::planner::Planner;
 use crate::plan::preconditions::Footing;
@@ -71,7 +70,7 @@ impl Planner {
             return Some(format!("range {prefix}: its virtual servers are being programmed"));
         }
         let settings = self.settings.bgp.as_ref()?;
-        let reason = bgp::unannounceable(settings, &self.peers, prefix.family());
+        let reason = self.unannounceable(settings, prefix.family());
         let refused = self.memory.failure(&Key::Path(prefix)).map(|failure| failure.reason.clone());
         let reason = reason.or(refused).unwrap_or_else(|| "its route is not announced yet".to_owned());
         Some(format!("range {prefix}: {reason}"))

@@ -113,6 +113,25 @@ fn a_wish_does_not_overrule_which_nodes_announce_a_range() {
     }
 }
 
+/// A label comes and goes: the routes that are for nodes with it follow at once.
+#[test]
+fn routes_follow_the_labels_of_the_node() {
+    const VIP: &str = "10.96.0.7/32";
+    for announce in [Announce::Aggregate, Announce::Host] {
+        let mut rig = Rig::new(one_range(announce));
+        let cart = wishing(0, "cart", "10.96.0.7", |service| asks(service, canary("canary=yes")));
+        rig.list([node("rack=a"), cart, pods("cart")]).run();
+        assert!(!out(&rig).contains(&VIP.to_owned()), "{announce:?}");
+        rig.tell(node("rack=a canary=yes"));
+        assert_eq!(rig.steps(), [format!("announce {VIP}")], "{announce:?}");
+        rig.tell(node("rack=a"));
+        let (steps, news) = happens(&mut rig);
+        assert_eq!(steps, [format!("withdraw {VIP}")], "{announce:?}");
+        let missing = format!("withdrew {VIP}: other nodes announce it: this one has not the label canary=yes");
+        assert_eq!(news, [missing], "{announce:?}");
+    }
+}
+
 #[test]
 fn attributes_of_all_routes_of_a_range_and_of_a_service_come_together() {
     let mut settings = one_range(Announce::Host);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use vipcast::model::bgp::{Community, Peer, SecretKey};
+use vipcast::model::bgp::{Bgp, Community, Peer, PeerName, SecretKey};
 use vipcast::model::node::{Node, Overrides, Unread};
 use vipcast::model::settings::{Announce, BgpSettings, PeerEntry};
 use vipcast::model::{Event, Family, Object, Secret, Settings};
 use vipcast::plan::Change;
 
-use crate::support::build::{dual_stack, ip, range, settings, web};
+use crate::support::build::{dual_stack, ip, range, selector, settings, web};
 use crate::support::rig::Rig;
 
 fn at_rest(settings: Settings) -> Rig {
@@ -151,6 +151,10 @@ fn node(bgp: Overrides) -> Event {
     Event::Put(Object::Node(Node { bgp, ..Node::default() }))
 }
 
+fn routes(rig: &Rig) -> Vec<String> {
+    rig.node.state.bgp.iter().flat_map(|bgp| bgp.paths.keys()).map(ToString::to_string).collect()
+}
+
 fn speaker(rig: &Rig) -> (u32, Vec<String>) {
     let bgp = rig.node.state.bgp.clone().unwrap();
     (bgp.global.unwrap().asn, bgp.peers.keys().map(ToString::to_string).collect())
@@ -187,6 +191,108 @@ fn annotations_say_what_is_other_on_this_node() {
     let problem = problem(&next, "10.0.1.1").unwrap();
     assert!(problem.starts_with("families, with ipv6 over an IPv4 session"), "{problem}");
     assert!(problem.ends_with("; the peer stays as gobgpd has it"), "{problem}");
+}
+
+/// The lines of the log of a run.
+fn news(rig: &mut Rig) -> Vec<String> {
+    rig.run().iter().flat_map(|stage| &stage.news).map(ToString::to_string).collect()
+}
+
+/// Edits and repairs of peers and policies have their lines, with the cause.
+#[test]
+fn the_log_says_why_peers_and_policies_change() {
+    const ADDED: &str = "added peer 10.0.1.1 AS 65000";
+    const ANEW: &str = "added peer 10.0.1.1 AS 65000: anew, with the keys that it has now";
+    let mut rig = Rig::new(dual_stack());
+    let first = news(rig.list(web()));
+    assert!(first.contains(&format!("{ADDED}: it is one of the peers of this node")), "{first:#?}");
+    assert!(
+        first.contains(&"set the import policy in gobgpd for 0.0.0.0/0, ::/0: gobgpd had none".into()),
+        "{first:#?}"
+    );
+
+    let settings = with_bgp(dual_stack(), |bgp| bgp.peers[0].peer.hold_time = Duration::from_secs(30));
+    rig.change(Change::Settings(Box::new(settings.clone())));
+    assert_eq!(news(&mut rig), ["deleted peer 10.0.1.1: its keys are others now", ANEW]);
+    let med = |med, settings| with_bgp(settings, |bgp| bgp.peers[0].export.attributes.med = Some(med));
+    rig.change(Change::Settings(Box::new(med(5, settings.clone()))));
+    assert_eq!(news(&mut rig), ["set the export policy in gobgpd for 10.0.1.1: gobgpd had none"]);
+    rig.change(Change::Settings(Box::new(med(6, settings.clone()))));
+    assert_eq!(news(&mut rig), ["set the export policy in gobgpd for 10.0.1.1: it is another one for 10.0.1.1"]);
+
+    let peer: PeerName = ip("10.0.1.1").into();
+    let turns: [(&dyn Fn(&mut Bgp), &[&str]); 5] = [
+        (&|bgp| drop(bgp.peers.remove(&peer)), &["added peer 10.0.1.1 AS 65000: it was gone from gobgpd"]),
+        (
+            &|bgp| bgp.peers.get_mut(&peer).unwrap().hold_time = Duration::from_secs(9),
+            &["deleted peer 10.0.1.1: it was changed in gobgpd", ANEW],
+        ),
+        (
+            &|bgp| drop(bgp.peers.insert(ip("10.0.1.7").into(), Peer::new(65000, [Family::Ipv4]))),
+            &["deleted peer 10.0.1.7: it is not among the peers of this node"],
+        ),
+        (&|bgp| bgp.exports = None, &["set the export policy in gobgpd for 10.0.1.1: it was gone from gobgpd"]),
+        (
+            &|bgp| bgp.rejected = Some(Default::default()),
+            &["set the import policy in gobgpd for 0.0.0.0/0, ::/0: it was changed in gobgpd"],
+        ),
+    ];
+    for (meddle, expected) in turns {
+        meddle(rig.node.state.bgp.as_mut().unwrap());
+        rig.change(Change::SpeakerMoved);
+        assert_eq!(news(&mut rig), expected);
+    }
+    // Each of them was a repair.
+    let repairs = rig.planner.status().bgp.unwrap().repairs;
+    assert_eq!((repairs["peer"], repairs["policy"]), (3, 2));
+
+    rig.change(Change::Settings(Box::new(with_bgp(settings, |bgp| drop(bgp.peers.remove(0))))));
+    let last = news(&mut rig);
+    assert!(
+        last.contains(&"removed the export policy from gobgpd: it is another one for 10.0.1.1".into()),
+        "{last:#?}"
+    );
+    assert!(last.contains(&"deleted peer 10.0.1.1: it is not among the peers of this node".into()), "{last:#?}");
+}
+
+/// The node's only peers are those of its annotations, and an agent starts that does not understand these.
+#[test]
+fn routes_stay_while_peers_of_annotations_are_not_understood() {
+    let elsewhere = || {
+        with_bgp(dual_stack(), |bgp| {
+            bgp.peers.iter_mut().for_each(|entry| entry.node_selector = selector("rack=other"));
+        })
+    };
+    let peers = || Some(vec![peer("10.0.1.8"), peer("fd01::8")]);
+    let ranges = ["10.96.0.0/16", "fd00:10:96::/112"];
+    for settings in [elsewhere(), with_bgp(dual_stack(), |bgp| bgp.peers.clear())] {
+        let mut rig = Rig::new(settings.clone());
+        rig.list(web().into_iter().chain([node(Overrides { peers: peers(), ..Overrides::default() })])).run();
+        assert_eq!(routes(&rig), ranges);
+        let mut next = Rig::on(settings, rig.node);
+        let unread = Unread { peers: true, ..Unread::default() };
+        let slip = node(Overrides { unread, ..Overrides::default() });
+        assert_eq!(next.list(web().into_iter().chain([slip])).steps(), [] as [&str; 0]);
+        assert_eq!(routes(&next), ranges);
+        // Understood, they are what is to be.
+        let gone = next.tell(node(Overrides { peers: Some(vec![peer("10.0.1.8")]), ..Overrides::default() })).steps();
+        assert_eq!(gone, ["withdraw fd00:10:96::/112", "delete peer fd01::8"]);
+    }
+}
+
+/// A peer of the annotations that an accepted edit of the file makes impossible keeps its session.
+#[test]
+fn an_edit_of_the_file_ends_no_session_of_the_annotations() {
+    let mut rig = Rig::new(dual_stack());
+    let inside = PeerEntry::new(ip("10.0.1.8"), Peer::new(65001, []));
+    rig.list(web().into_iter().chain([node(Overrides { peers: Some(vec![inside]), ..Overrides::default() })])).run();
+    let before = rig.node.state.bgp.clone().unwrap().peers;
+    assert!(before.contains_key(&ip("10.0.1.8").into()));
+    let steps = edit(&mut rig, with_bgp(dual_stack(), |bgp| bgp.attributes.prepend = Some(1)));
+    assert_eq!(steps, ["announce 10.96.0.0/16", "announce fd00:10:96::/112"]);
+    assert_eq!(rig.node.state.bgp.as_ref().unwrap().peers, before);
+    let problem = problem(&rig, "10.0.1.8").unwrap();
+    assert!(problem.starts_with("asn, which is this node's own, while routes have prepends"), "{problem}");
 }
 
 /// What an agent that leaves has to do is decided.
