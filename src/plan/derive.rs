@@ -55,7 +55,8 @@ impl Planner {
         }
         self.ranges = ranges;
         let claimants = self.ledger.services().cloned();
-        let known: BTreeSet<ServiceKey> = self.cluster.services().map(|(key, _)| key.clone()).chain(claimants).collect();
+        let known: BTreeSet<ServiceKey> =
+            self.cluster.services().map(|(key, _)| key.clone()).chain(claimants).collect();
         let claimed = self.servers.claimed.clone();
         known.iter().for_each(|service| self.derive_claim(service, now));
         // Who has what is known only now: on the way here a younger Service may have stood for an older one.

@@ -71,7 +71,7 @@ impl Overrides {
                     // what it was before.
                     if bgp.peers.iter().all(|theirs| theirs.name != entry.name) {
                         let plain = PeerEntry::new(entry.name.clone(), Peer::new(entry.peer.asn, []));
-                        entries.extend(bgp.fit(plain, prepends));
+                        entries.push(bgp.filled(plain));
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! What of a peer follows from the rest of `bgp`, and what of it does not go with that.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{BgpSettings, PeerEntry};
@@ -40,8 +39,17 @@ impl BgpSettings {
     /// section 9.1.2); it is never told a path's own AS, and is the only one that is told a local preference (sections
     /// 5.1.2 and 5.1.5). Next hop self over an IPv4 session would become `::ffff:a.b.c.d` on an IPv6 path, which routers
     /// never install.
+    ///
+    /// A switch that is known by its interface is for a gobgpd of our own only.
     pub fn fit(&self, mut entry: PeerEntry, prepends: bool) -> Result<PeerEntry, Misfit> {
+        entry = self.filled(entry);
         let peer = &entry.peer;
+        if let (PeerName::Interface(_), false) = (&entry.name, self.exclusive) {
+            // Their import policy rejects by neighbours' addresses, of which an interface has none that is known before:
+            // what the switch tells would be taken, and handed on to the others.
+            let trouble = "while gobgpd is somebody else's (bgp.gobgpd.address) and would hand on the switch's routes";
+            return Err(Misfit::new("interface", trouble, "interface with bgp.gobgpd.spawn, or the peer's address"));
+        }
         let is_own_as = peer.asn == self.asn;
         if prepends && is_own_as {
             let trouble = "which is this node's own, while routes have prepends and would look like loops to the peer";
@@ -74,17 +82,9 @@ impl BgpSettings {
             let trouble = "while the peer is in another AS and is never told one";
             return Err(Misfit::new("localPref", trouble, "localPref only for peers of the same AS"));
         }
-        let ipv6_next_hop = self.next_hop_ipv6 != NextHop::Own || entry.export.next_hops.contains_key(&Family::Ipv6);
+        let families = &peer.families;
         let by_ipv4 = matches!(entry.name, PeerName::Address(IpAddr::V4(_)));
-        if peer.families.is_empty() {
-            entry.peer.families = match &entry.name {
-                PeerName::Interface(_) => BTreeSet::from(Family::ALL),
-                PeerName::Address(_) if by_ipv4 && ipv6_next_hop => BTreeSet::from(Family::ALL),
-                PeerName::Address(address) => BTreeSet::from([Family::of(*address)]),
-            };
-        }
-        let families = &entry.peer.families;
-        if families.contains(&Family::Ipv6) && by_ipv4 && !ipv6_next_hop {
+        if families.contains(&Family::Ipv6) && by_ipv4 && !self.has_ipv6_next_hop(&entry) {
             return Err(Misfit::new(
                 "families",
                 "with ipv6 over an IPv4 session and without an IPv6 next hop, which no router would install",
@@ -96,5 +96,22 @@ impl BgpSettings {
             return Err(Misfit::new("nextHop", trouble, "next hops of the families of this peer"));
         }
         Ok(entry)
+    }
+
+    /// `entry` with families: its own, or, where it leaves them open, those that a session with it can carry.
+    pub fn filled(&self, mut entry: PeerEntry) -> PeerEntry {
+        if entry.peer.families.is_empty() {
+            entry.peer.families = match &entry.name {
+                PeerName::Address(IpAddr::V4(_)) if !self.has_ipv6_next_hop(&entry) => [Family::Ipv4].into(),
+                PeerName::Address(IpAddr::V6(_)) => [Family::Ipv6].into(),
+                PeerName::Address(_) | PeerName::Interface(_) => Family::ALL.into(),
+            };
+        }
+        entry
+    }
+
+    /// Do IPv6 routes for this peer have a next hop that does not depend on the session?
+    fn has_ipv6_next_hop(&self, entry: &PeerEntry) -> bool {
+        self.next_hop_ipv6 != NextHop::Own || entry.export.next_hops.contains_key(&Family::Ipv6)
     }
 }
