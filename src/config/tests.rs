@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
+use crate::model::node::Overrides;
 use crate::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
 
@@ -316,6 +317,13 @@ fn annotated_peers_are_read() {
     for (text, found, allowed) in cases {
         assert_eq!(annotated_peers(text), Err((found.to_owned(), allowed.to_owned())), "{text}");
     }
+    // One that does not go with the file is there, and held.
+    let shared = good(&format!("{SOURCE}bgp: {{asn: 65001, gobgpd: {{address: 'unix:/g'}}}}")).settings;
+    let (settings, misfits) = Overrides { peers: Some(peers), ..Overrides::default() }.applied_to(&shared);
+    let families: Vec<_> = settings.bgp.unwrap().peers.into_iter().map(|entry| entry.peer.families).collect();
+    assert_eq!(families, [[Family::Ipv4].into(), Family::ALL.into()]);
+    let keys: Vec<_> = misfits.iter().map(|(name, misfit)| (name.to_string(), misfit.key)).collect();
+    assert_eq!(keys, [("eth1".to_owned(), "interface")]);
     for key in ["passwordFile: a", "passwordEnv: A", "nodeSelector: {}"] {
         let (found, _) = annotated_peers(&format!("[{{address: 10.0.1.1, asn: 1, {key}}}]")).unwrap_err();
         assert!(found.contains("unknown key"), "{found}");

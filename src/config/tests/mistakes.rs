@@ -514,10 +514,16 @@ fn of_attributes() {
             "2:62: bgp.peers[0].localPref: found 2, while the peer is in another AS and is never told one; allowed: localPref only for peers of the same AS",
         ),
     ]);
-    after_source([(
-        "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, prepend: 1}]}\nbgp: {asn: 1, peers: [{address: 10.0.1.1, asn: 1}]}",
-        &format!("2:55: ranges.clusterIPs[0].prepend: found 1, {LOOPS}"),
-    )]);
+    after_source([
+        (
+            "bgp: {asn: 1, gobgpd: {address: 'unix:/g'}, peers: [{address: 10.0.1.1, asn: 2}, {interface: eth1, asn: 2}]}",
+            "2:94: bgp.peers[1].interface: found eth1, while gobgpd is somebody else's (bgp.gobgpd.address) and would hand on the switch's routes; allowed: interface with bgp.gobgpd.spawn, or the peer's address",
+        ),
+        (
+            "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, prepend: 1}]}\nbgp: {asn: 1, peers: [{address: 10.0.1.1, asn: 1}]}",
+            &format!("2:55: ranges.clusterIPs[0].prepend: found 1, {LOOPS}"),
+        ),
+    ]);
 }
 
 #[test]

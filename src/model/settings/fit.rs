@@ -1,6 +1,5 @@
 //! What of a peer follows from the rest of `bgp`, and what of it does not go with that.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{BgpSettings, PeerEntry};
@@ -40,9 +39,17 @@ impl BgpSettings {
     /// section 9.1.2); it is never told a path's own AS, and is the only one that is told a local preference (sections
     /// 5.1.2 and 5.1.5). Next hop self over an IPv4 session would become `::ffff:a.b.c.d` on an IPv6 path, which routers
     /// never install.
+    ///
+    /// A switch that is known by its interface is for a gobgpd of our own only.
     pub fn fit(&self, entry: PeerEntry, prepends: bool) -> Result<PeerEntry, Misfit> {
         let entry = self.filled(entry);
         let peer = &entry.peer;
+        if let (PeerName::Interface(_), false) = (&entry.name, self.exclusive) {
+            // Their import policy rejects by neighbours' addresses, of which an interface has none that is known before:
+            // what the switch tells would be taken, and handed on to the others.
+            let trouble = "while gobgpd is somebody else's (bgp.gobgpd.address) and would hand on the switch's routes";
+            return Err(Misfit::new("interface", trouble, "interface with bgp.gobgpd.spawn, or the peer's address"));
+        }
         let is_own_as = peer.asn == self.asn;
         if prepends && is_own_as {
             let trouble = "which is this node's own, while routes have prepends and would look like loops to the peer";
