@@ -23,4 +23,5 @@ pub mod prepare;
 pub mod runtime;
 pub mod speaker;
 pub mod switches;
+mod text;
 pub mod watch;

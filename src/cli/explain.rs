@@ -6,12 +6,13 @@ use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use super::agent;
-use super::table::{Row, table, wrap};
+use super::table::{Row, table};
 use crate::config::Config;
 use crate::daemon::{Bystander, observe};
 use crate::plan::Asked;
 use crate::plan::explain::{Explanation, Link, Verdict};
 use crate::runtime::Lock;
+use crate::text::wrap;
 
 /// The answer of `vipcast explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

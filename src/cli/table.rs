@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::text::wrap;
+
 /// How wide a line is.
 const WIDTH: usize = 100;
 
@@ -81,21 +83,6 @@ pub(super) fn table(text: &mut String, header: &[&str], rows: Vec<Row>) -> fmt::
 
 /// How far notes stand in.
 const INDENT: usize = 4;
-
-/// `text` in lines of at most `width` characters, but for words that are longer.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
 
 #[cfg(test)]
 mod tests {

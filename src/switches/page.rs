@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::text::wrap;
+
 /// Comments are wrapped so that their lines have at most this many characters.
 const COLUMNS: usize = 100;
 
@@ -76,21 +78,6 @@ impl Page {
         };
         level * unit
     }
-}
-
-/// `text` in lines of at most `width` characters, broken at spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
-use crate::cli::table::{Row, table, wrap};
+use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
 use crate::plan::status::{BgpStatus, PeerStatus, Problem, RouteStatus, TimeoutsStatus};
+use crate::text::wrap;
 
 /// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
 const FEW: usize = 5;

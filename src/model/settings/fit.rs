@@ -1,5 +1,6 @@
 //! What of a peer follows from the rest of `bgp`, and what of it does not go with that.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{BgpSettings, PeerEntry};
