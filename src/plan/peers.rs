@@ -85,6 +85,7 @@ impl Planner {
             }
         }
         self.held = held;
+        self.speaker.replaced.retain(|peer| peers.contains_key(peer));
         let differs = peers != self.peers;
         self.peers = peers;
         differs

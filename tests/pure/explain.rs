@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vipcast::plan::explain::LinkKind;
 use vipcast::plan::{Answer, Change, Outcome, Report, Step};
 
 use crate::support::build::{dual_stack, endpoint, service, tcp, web};
@@ -70,6 +71,29 @@ fn a_virtual_server_that_cannot_be_read_is_named() {
     let answers = rig.planner.plan(rig.now).answers;
     let explanation = answers[0].explanation.as_ref().unwrap();
     assert_eq!(explanation.remarks, ["cannot read virtual server 10.96.0.10:80 TCP: not permitted"]);
+}
+
+/// The kernel has no part in what gobgpd refuses.
+#[test]
+fn a_route_that_gobgpd_refuses_is_mended_at_gobgpd() {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web());
+    for _ in 0..20 {
+        for step in rig.planner.plan(rig.now).steps {
+            let outcome = match &step {
+                Step::Announce(..) => Outcome::Refused("one of its import policies rejects it".into()),
+                _ => rig.node.perform_one(&step),
+            };
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+    }
+    rig.change(Change::Explain(9, "10.96.0.10".parse().unwrap()));
+    let answers = rig.planner.plan(rig.now + Duration::from_secs(2)).answers;
+    let links = &answers[0].explanation.as_ref().unwrap().links;
+    let link = links.iter().find(|link| link.kind == LinkKind::Announcement).unwrap();
+    let (reason, fix) = (link.reason.as_deref().unwrap_or_default(), link.fix.as_deref().unwrap_or_default());
+    assert!(reason.starts_with("one of its import policies rejects it (tried"), "{link:?}");
+    assert!(fix.contains("`gobgp global policy`") && !fix.contains("kernel"), "{link:?}");
 }
 
 #[test]

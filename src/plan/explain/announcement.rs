@@ -10,8 +10,12 @@ use crate::plan::planner::Planner;
 use crate::plan::preconditions::Footing;
 use crate::plan::status::next_hop;
 
-use super::kernel::held_up;
+use super::kernel::tried;
 use super::{Link, LinkKind, Verdict};
+
+/// What helps when gobgpd refuses a path.
+const POLICIES: &str =
+    "mend what is named; `gobgp global policy` shows the import policies that gobgpd judges paths by";
 
 impl Planner {
     /// The routes that lead to `vip`, and what the peers were sent of them.
@@ -59,11 +63,11 @@ impl Planner {
                 link(Verdict::Ok, format!("gobgpd holds it; {}", attributes(path)))
             }
             (Ok(_), Some(path)) => {
-                held_up(link, format!("gobgpd holds it with other attributes; {}", attributes(path)), failure)
+                tried(link, format!("gobgpd holds it with other attributes; {}", attributes(path)), failure, POLICIES)
             }
             (Ok(wanted), None) => {
                 if failure.is_some() {
-                    return held_up(link, "not announced".to_owned(), failure);
+                    return tried(link, "not announced".to_owned(), failure, POLICIES);
                 }
                 let reason = match self.footing(wanted.range.prefix) {
                     Footing::Broken(reason) | Footing::Mending(reason) => reason,

@@ -182,12 +182,22 @@ impl Planner {
 }
 
 /// A link that is not as it should be: wrong if trying to mend it fails, else it waits for its turn.
-pub(super) fn held_up(link: impl Fn(Verdict, String) -> Link, found: String, failure: Option<&Failure>) -> Link {
+fn held_up(link: impl Fn(Verdict, String) -> Link, found: String, failure: Option<&Failure>) -> Link {
+    tried(link, found, failure, CHECK)
+}
+
+/// The same with another `fix`.
+pub(super) fn tried(
+    link: impl Fn(Verdict, String) -> Link,
+    found: String,
+    failure: Option<&Failure>,
+    fix: &'static str,
+) -> Link {
     match failure {
         Some(failure) => {
             let times = if failure.count == 1 { "once".to_owned() } else { format!("{} times", failure.count) };
             let reason = format!("{} (tried {times})", failure.reason);
-            link(Verdict::Wrong, found).because(reason).mended_by(CHECK)
+            link(Verdict::Wrong, found).because(reason).mended_by(fix)
         }
         None => link(Verdict::Waits, found).because("it is being seen to"),
     }

@@ -221,7 +221,8 @@ fn the_log_says_why_peers_and_policies_change() {
     assert_eq!(news(&mut rig), ["set the export policy in gobgpd for 10.0.1.1: it is another one for 10.0.1.1"]);
 
     let peer: PeerName = ip("10.0.1.1").into();
-    let turns: [(&dyn Fn(&mut Bgp), &[&str]); 5] = [
+    type Meddle<'a> = &'a dyn Fn(&mut Bgp);
+    let turns: [(Meddle, &[&str]); 5] = [
         (&|bgp| drop(bgp.peers.remove(&peer)), &["added peer 10.0.1.1 AS 65000: it was gone from gobgpd"]),
         (
             &|bgp| bgp.peers.get_mut(&peer).unwrap().hold_time = Duration::from_secs(9),
