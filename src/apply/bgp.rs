@@ -149,12 +149,16 @@ impl Speaker {
         if peers.is_established(name) { api.resend(name).await } else { Ok(()) }
     }
 
-    async fn sent(&mut self, name: &PeerName, of: &BTreeSet<Prefix>) -> Result<BTreeMap<Prefix, Path>, Failure> {
+    async fn sent(
+        &mut self,
+        name: &PeerName,
+        of: &BTreeSet<Prefix>,
+    ) -> Result<Option<BTreeMap<Prefix, Path>>, Failure> {
         let api = self.api().await?;
         if !api.peers().await?.is_established(name) {
-            return Ok(BTreeMap::new());
+            return Ok(None);
         }
-        api.sent(name, Some(of)).await
+        api.sent(name, Some(of)).await.map(Some)
     }
 
     async fn read(&mut self) -> Result<Bgp, Failure> {

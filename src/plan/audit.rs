@@ -164,8 +164,8 @@ impl Planner {
 
     /// What `peer` is sent was read, for these prefixes.
     pub(super) fn on_sent(&mut self, peer: &PeerName, prefixes: &BTreeSet<Prefix>, now: Time) {
-        // Nothing is sent over a session that has ended since.
-        if !self.listeners().contains(peer) {
+        // Nothing is sent over a session that has ended since, and nothing is sent again by who leaves.
+        if self.leaving.is_some() || !self.listeners().contains(peer) {
             return;
         }
         let found = |prefix: &Prefix| self.sent(peer).and_then(|sent| sent.get(prefix));

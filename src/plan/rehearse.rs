@@ -57,7 +57,7 @@ impl ModelNode {
             Step::ReadSent(peer, prefixes) => {
                 let sent = self.state.bgp.as_ref().and_then(|bgp| bgp.sent.get(peer)).cloned().unwrap_or_default();
                 let asked = sent.into_iter().filter(|(prefix, _)| prefixes.contains(prefix));
-                Outcome::Read(Observation::Sent(asked.collect()))
+                Outcome::Read(Observation::Sent(Some(asked.collect())))
             }
             Step::SetSysctl(name, value) => {
                 if let Some(link) = sysctl::accept_ra_of(name).filter(|_| value == "2") {

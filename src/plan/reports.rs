@@ -228,7 +228,13 @@ impl Planner {
                 self.servers.todo.insert(*key);
                 self.touch_vip(key.address);
             }
-            Observation::Sent(found) => {
+            Observation::Sent(None) => {
+                // The end of the session is about to be told, if it did not begin anew meanwhile.
+                if let Step::ReadSent(name, prefixes) = step {
+                    self.read_sent_again(name, prefixes);
+                }
+            }
+            Observation::Sent(Some(found)) => {
                 if let (Step::ReadSent(name, prefixes), Some(actual)) = (step, &mut self.actual.bgp) {
                     let sent = actual.sent.entry(name.clone()).or_default();
                     sent.retain(|prefix, _| !prefixes.contains(prefix));

@@ -309,8 +309,8 @@ pub enum Observation {
     Server(Option<VirtualServer>, Connections),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
-    /// Answer to [`Step::ReadSent`]: the paths of the prefixes asked for; none if the session is not established.
-    Sent(BTreeMap<Prefix, Path>),
+    /// Answer to [`Step::ReadSent`]: the paths of the prefixes asked for; `None` if the session is not established.
+    Sent(Option<BTreeMap<Prefix, Path>>),
 }
 
 /// Answer to [`Step::ReadHost`]. A part that could not be read is an error in words: it is unknown, not empty.

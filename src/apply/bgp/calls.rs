@@ -4,11 +4,13 @@
 
 use std::error::Error;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tonic::{Code, Response, Status, Streaming};
 
 use super::api::Failure;
+use crate::model::bgp::PeerName;
 
 /// How long gobgpd may take to answer, or to go on with an answer that it began. It answers within milliseconds; a
 /// list of 100,000 paths begins after a second.
@@ -77,9 +79,31 @@ pub(super) fn failure(status: Status) -> Failure {
     if moved.iter().any(|known| text.starts_with(known)) { Failure::Moved(text) } else { Failure::Refused(text) }
 }
 
+/// `found`, which gobgpd says is the address of the peer `name`, if a call may name a peer so: GoBGP 3.10 takes an empty one
+/// for all peers (`addrToPeers` in `pkg/server/server.go`), and GoBGP 4.8 ends at one that is none.
+pub(super) fn one_address(name: &PeerName, found: String) -> Result<String, Failure> {
+    let address = found.split('%').next().and_then(|address| address.parse::<IpAddr>().ok());
+    match address.filter(|address| !address.is_unspecified()) {
+        Some(_) => Ok(found),
+        None => Err(Failure::Moved(format!("the address of its peer {name} is {found:?}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_peer_names_not_all_of_them() {
+        let name = PeerName::Interface("eth1".into());
+        for good in ["fe80::1%eth1", "fe80::1", "192.0.2.1"] {
+            assert_eq!(one_address(&name, good.to_owned()), Ok(good.to_owned()));
+        }
+        for bad in ["", "%eth1", "invalid IP", "<nil>", "::", "0.0.0.0"] {
+            let moved = format!("the address of its peer eth1 is {bad:?}");
+            assert_eq!(one_address(&name, bad.to_owned()), Err(Failure::Moved(moved)));
+        }
+    }
 
     #[test]
     fn a_status_is_told_by_its_code_where_it_has_one_and_else_by_its_text() {

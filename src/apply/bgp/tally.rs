@@ -66,6 +66,8 @@ impl Tally {
 
 /// A session that has this state now.
 fn session(before: Option<&Known>, found: &Listed, state: SessionState) -> Session {
+    let flaps = before.map_or(0, |before| before.session.flaps);
+    let before = before.filter(|before| !is_anew(before, found));
     // What is listed belongs to the state that is listed.
     let is_established = state == SessionState::Established && found.state == state;
     let was_established = before.is_some_and(|before| before.session.is_established());
@@ -77,10 +79,17 @@ fn session(before: Option<&Known>, found: &Listed, state: SessionState) -> Sessi
         state,
         reason: reason(before, found, has_ended).or_else(|| before?.session.reason.clone()),
         since: since.or(was_since.filter(|_| state == SessionState::Established && !is_established)),
-        flaps: before.map_or(0, |before| before.session.flaps) + u32::from(has_ended),
+        flaps: flaps + u32::from(has_ended),
         local_address: found.local_address.filter(|_| is_established),
         families: if is_established { found.families.clone() } else { Default::default() },
     }
+}
+
+/// Does gobgpd count anew? It does so when a peer is deleted and added, as when it is given another password, and then
+/// nobody lost the session; and when an operator shuts a peer down, who ends it.
+fn is_anew(before: &Known, found: &Listed) -> bool {
+    let (before, now) = (before.notifications, found.notifications);
+    found.shut.is_none() && (now.received < before.received || now.sent < before.sent)
 }
 
 /// Why there is no session, or why it or an attempt at one ended just now; `None` if none did.
@@ -168,8 +177,6 @@ mod tests {
             (down(3, 2), "the peer ended it with a NOTIFICATION"),
             (down(1, 2), "gobgpd ended it with a NOTIFICATION, as when nothing is heard for the hold time"),
             (down(1, 1), "the connection was lost"),
-            // Another gobgpd, which counts anew.
-            (down(0, 0), "the connection was lost"),
             (shut, "shut down"),
         ] {
             let again = listed(OPEN, Some(9), end.notifications.received, end.notifications.sent);
@@ -177,6 +184,18 @@ mod tests {
             let expected =
                 [(OPEN, None, Some(7), 0), (SessionState::Idle, reason.clone(), None, 1), (OPEN, reason, Some(9), 1)];
             assert_eq!(told(&[up.clone(), end, again]), expected);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_was_added_anew_has_lost_nothing() {
+        let up = listed(OPEN, Some(7), 2, 0);
+        for (received, sent) in [(0, 0), (1, 0), (0, 1)] {
+            let [down, again] = [(SessionState::Idle, None), (OPEN, Some(9))]
+                .map(|(state, since)| listed(state, since, received, sent));
+            let expected = [(OPEN, None, Some(7), 0), (SessionState::Idle, None, None, 0), (OPEN, None, Some(9), 0)];
+            assert_eq!(told(&[up.clone(), down, again.clone()]), expected);
+            assert_eq!(told(&[up.clone(), again]), [expected[0].clone(), expected[2].clone()]);
         }
     }
 

@@ -6,6 +6,9 @@ use super::{error, warning};
 use crate::config::{Config, Gobgpd};
 use crate::model::bgp::PeerName;
 
+/// By number (`include/uapi/linux/capability.h`).
+const CAP_NET_RAW: u32 = 13;
+
 /// BGP speakers by the name of their process; `speaker` is MetalLB's. kube-router is one of `neighbours`.
 const SPEAKERS: [&str; 6] = ["bgpd", "bird", "bird6", "exabgp", "gobgpd", "speaker"];
 
@@ -37,6 +40,16 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
                 "no such link on this node",
                 "the link at whose other end the switch is",
                 "correct interface, or name the peer by its address",
+            ));
+        }
+        if let PeerName::Interface(interface) = &entry.name
+            && facts.capabilities & (1 << CAP_NET_RAW) == 0
+        {
+            findings.push(error(
+                format!("capability CAP_NET_RAW for peer {interface}"),
+                "not among this process's",
+                "CAP_NET_RAW, for the router advertisements that the switch waits for before it connects",
+                "run as root, or add NET_RAW to the container's capabilities or CAP_NET_RAW to the unit's",
             ));
         }
     }

@@ -32,7 +32,7 @@ fn ready(config: &Config) -> Facts {
         modules: needed::modules(config).into_iter().map(|name| (name, Module::Present)).collect(),
         modules_disabled: false,
         connection_table_bits: None,
-        capabilities: 1 << 12,
+        capabilities: 1 << 12 | 1 << 13,
         initial_user_namespace: true,
         programs: needed::programs(config, &addresses).into_iter().map(|name| (name, Ok(()))).collect(),
         sysctls: needed::sysctls(config, &addresses)
@@ -543,6 +543,14 @@ fn peers_by_interface_and_with_secrets() {
         |_| {},
         &[
             "E: interface of peer eth9: found no such link on this node; wanted: the link at whose other end the switch is; correct interface, or name the peer by its address",
+        ],
+    );
+    assert_findings(&with("address: 10.0.1.1"), |facts| facts.capabilities = 1 << 12, &[]);
+    assert_findings(
+        &with("interface: eth0"),
+        |facts| facts.capabilities = 1 << 12,
+        &[
+            "E: capability CAP_NET_RAW for peer eth0: found not among this process's; wanted: CAP_NET_RAW, for the router advertisements that the switch waits for before it connects; run as root, or add NET_RAW to the container's capabilities or CAP_NET_RAW to the unit's",
         ],
     );
     let key = SecretKey { namespace: "vipcast".into(), name: "tor".into(), key: "password".into() };

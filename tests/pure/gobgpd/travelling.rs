@@ -59,7 +59,8 @@ impl Switch {
 /// What `speaker` was to send to a peer for one prefix.
 async fn sent(speaker: &mut Speaker, to: &PeerName, of: Prefix) -> Option<Path> {
     match outcome(speaker, Step::ReadSent(to.clone(), [of].into())).await {
-        Outcome::Read(Observation::Sent(mut found)) => {
+        Outcome::Read(Observation::Sent(found)) => {
+            let mut found = found.unwrap_or_default();
             let path = found.remove(&of);
             assert!(found.is_empty(), "more than was asked for: {found:?}");
             path

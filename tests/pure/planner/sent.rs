@@ -6,7 +6,7 @@ use vipcast::model::bgp::{Attributes, Community, Export, PeerName, Session, Sess
 use vipcast::model::settings::Announce;
 use vipcast::model::{Family, Settings};
 use vipcast::plan::change::Leave;
-use vipcast::plan::{Change, Report, Step};
+use vipcast::plan::{Change, Observation, Outcome, Report, Step};
 
 use crate::support::build::{dual_stack, host_routes, ip, prefix, range, service, settings, slice, web};
 use crate::support::rig::Rig;
@@ -140,6 +140,23 @@ fn what_a_peer_is_sent_is_read_once_a_second_and_only_what_changed() {
     assert_eq!(readings.iter().map(|(_, count)| count).sum::<usize>(), 20, "{readings:?}");
     assert!(readings.windows(2).all(|pair| pair[1].0 - pair[0].0 >= Duration::from_secs(1)), "{readings:?}");
     assert!(readings.len() >= 2 && readings.len() <= 4, "{readings:?}");
+}
+
+/// gobgpd may know of the end of a session before it is told: no route is missed then.
+#[test]
+fn what_a_session_that_just_ended_sends_is_no_alarm() {
+    let mut rig = connected(dual_stack());
+    rig.change(Change::SpeakerMoved);
+    rig.run();
+    let prefixes = [prefix("10.96.0.0/16")].into();
+    let step = Step::ReadSent(name("10.0.1.1"), prefixes);
+    let outcome = Outcome::Read(Observation::Sent(None));
+    rig.change(Change::Report(Report { step, outcome }));
+    let stages = rig.run();
+    assert!(stages.iter().all(|stage| stage.news.is_empty()));
+    let steps: Vec<String> = stages.iter().flat_map(|stage| &stage.steps).map(Step::to_string).collect();
+    assert_eq!(steps, [] as [&str; 0]);
+    assert_eq!((rig.planner.repairs().sent, rig.planner.astray(&name("10.0.1.1")).count()), (0, 0));
 }
 
 #[test]

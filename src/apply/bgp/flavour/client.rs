@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 
 use super::{Direction, FLAVOUR, Stub, address_behind, exports, imports, path, peer, proto, session};
 use crate::apply::bgp::api::{Api, Event, Failure, Peers};
-use crate::apply::bgp::calls::{LARGEST_ANSWER, answer, done, each, failure};
+use crate::apply::bgp::calls::{self, LARGEST_ANSWER, answer, done, each, failure};
 use crate::model::bgp::{Export, Flavour, Global, Path, Peer, PeerName};
 use crate::model::{Family, Prefix};
 
@@ -46,7 +46,7 @@ impl Client {
         }
         let listed = self.listed().await?;
         let found = listed.into_iter().find(|one| one.conf.as_ref().and_then(peer::name).as_ref() == Some(name));
-        Ok(found.and_then(|peer| peer.state).map(|state| state.neighbor_address))
+        found.and_then(|peer| peer.state).map(|state| calls::one_address(name, state.neighbor_address)).transpose()
     }
 
     /// The same, where there has to be one.

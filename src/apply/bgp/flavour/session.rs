@@ -1,10 +1,10 @@
 //! Sessions.
 
-use super::any::families;
+use super::any::{families, next_hops};
 use super::{path, peer, proto};
 use crate::apply::bgp::api::{Event, Listed, Notifications};
 use crate::model::Family;
-use crate::model::bgp::SessionState;
+use crate::model::bgp::{PeerName, SessionState};
 
 /// What a listed peer says about its session.
 pub(super) fn read(peer: &proto::Peer) -> Option<Listed> {
@@ -20,6 +20,10 @@ pub(super) fn read(peer: &proto::Peer) -> Option<Listed> {
     if carried.is_empty() {
         // A side that names no family carries this one (RFC 4760 section 8).
         carried.push(Family::Ipv4);
+    }
+    if peer.conf.as_ref().and_then(peer::name).is_some_and(|name| !is_ipv4(&name)) && !takes_ipv6_next_hops(found) {
+        // gobgpd sends them all the same; who has not said that it can may end the session over them (RFC 8950 section 4).
+        carried.retain(|family| *family != Family::Ipv4);
     }
     let both = configured.filter_map(|config| path::known_family(config.family.as_ref()?));
     let messages = found.messages.unwrap_or_default();
@@ -37,6 +41,20 @@ pub(super) fn read(peer: &proto::Peer) -> Option<Listed> {
             received: messages.received.unwrap_or_default().notification,
             sent: messages.sent.unwrap_or_default().notification,
         },
+    })
+}
+
+/// Is the session with this peer one over IPv4?
+fn is_ipv4(name: &PeerName) -> bool {
+    name.address().is_some_and(|address| address.is_ipv4())
+}
+
+/// Has the peer said that it takes IPv4 routes with IPv6 next hops?
+fn takes_ipv6_next_hops(found: &proto::PeerState) -> bool {
+    let [ipv4, ipv6] = Family::ALL.map(path::family);
+    next_hops(&found.remote_cap).iter().any(|pair| {
+        // Of the next hop the capability names the address family alone.
+        pair.nlri_family == Some(ipv4) && pair.nexthop_family.is_some_and(|family| family.afi == ipv6.afi)
     })
 }
 
@@ -62,6 +80,7 @@ fn known_state(state: &proto::PeerState) -> Option<SessionState> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::any;
     use super::*;
     use proto::peer_state::{AdminState, SessionState as Found};
 
@@ -107,6 +126,22 @@ mod tests {
         };
         assert_eq!(read(&peer(Found::Idle, AdminState::Down)), Some(down));
         assert_eq!(read(&proto::Peer::default()), None);
+    }
+
+    #[test]
+    fn ipv4_goes_over_ipv6_to_those_alone_who_take_it() {
+        let carried = |address: &str, interface: &str, offers: bool| {
+            let mut peer = peer(Found::Established, AdminState::Up);
+            let conf = peer.conf.as_mut().unwrap();
+            (conf.neighbor_address, conf.neighbor_interface) = (address.to_owned(), interface.to_owned());
+            peer.state.as_mut().unwrap().remote_cap = any::offer(&Family::ALL.map(path::family), offers);
+            read(&peer).unwrap().families
+        };
+        for (address, interface) in [("2001:db8::1", ""), ("fe80::1%eth1", "eth1")] {
+            assert_eq!(carried(address, interface, false), [Family::Ipv6].into());
+            assert_eq!(carried(address, interface, true), Family::ALL.into());
+        }
+        assert_eq!(carried("192.0.2.1", "", false), Family::ALL.into());
     }
 
     #[test]

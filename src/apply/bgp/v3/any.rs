@@ -56,6 +56,22 @@ pub(super) fn families(capabilities: &[Any]) -> Vec<proto::Family> {
     capabilities.iter().filter_map(message::<proto::MultiProtocolCapability>).filter_map(|found| found.family).collect()
 }
 
+/// The pairs among a peer's capabilities of the family of a route and that of its next hop, where it is another.
+pub(super) fn next_hops(capabilities: &[Any]) -> Vec<proto::ExtendedNexthopCapabilityTuple> {
+    capabilities.iter().filter_map(message::<proto::ExtendedNexthopCapability>).flat_map(|found| found.tuples).collect()
+}
+
+/// The capabilities of a peer that carries `families`, and says that it takes routes of the first with next hops of the
+/// second, or does not.
+#[cfg(test)]
+pub(super) fn offer(families: &[proto::Family; 2], takes_other_next_hops: bool) -> Vec<Any> {
+    let [nlri_family, nexthop_family] = families.map(Some);
+    let tuples = vec![proto::ExtendedNexthopCapabilityTuple { nlri_family, nexthop_family }];
+    let extended = takes_other_next_hops.then(|| any(&proto::ExtendedNexthopCapability { tuples }));
+    let carried = families.map(|family| any(&proto::MultiProtocolCapability { family: Some(family) }));
+    carried.into_iter().chain(extended).collect()
+}
+
 fn any<M: Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }

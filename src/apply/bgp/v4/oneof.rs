@@ -3,7 +3,7 @@
 use super::proto::attribute;
 use super::proto::capability::Cap;
 use super::proto::nlri::Nlri as Kind;
-use super::proto::{Attribute, Capability, Family, IpAddressPrefix, Nlri};
+use super::proto::{Attribute, Capability, ExtendedNexthopCapabilityTuple, Family, IpAddressPrefix, Nlri};
 
 /// What a path carries.
 pub(super) use attribute::Attr;
@@ -27,8 +27,33 @@ pub(super) fn unpack_prefix(nlri: &Nlri) -> Option<IpAddressPrefix> {
 
 /// The families among a peer's capabilities.
 pub(super) fn families(capabilities: &[Capability]) -> Vec<Family> {
-    let found = capabilities.iter().filter_map(|capability| capability.cap);
-    found.filter_map(|Cap::MultiProtocol(found)| found.family).collect()
+    let family = |capability: &Capability| match &capability.cap {
+        Some(Cap::MultiProtocol(found)) => found.family,
+        Some(Cap::ExtendedNexthop(_)) | None => None,
+    };
+    capabilities.iter().filter_map(family).collect()
+}
+
+/// The pairs among a peer's capabilities of the family of a route and that of its next hop, where it is another.
+pub(super) fn next_hops(capabilities: &[Capability]) -> Vec<ExtendedNexthopCapabilityTuple> {
+    let pairs = |capability: &Capability| match &capability.cap {
+        Some(Cap::ExtendedNexthop(found)) => found.tuples.clone(),
+        Some(Cap::MultiProtocol(_)) | None => Vec::new(),
+    };
+    capabilities.iter().flat_map(pairs).collect()
+}
+
+/// The capabilities of a peer that carries `families`, and says that it takes routes of the first with next hops of the
+/// second, or does not.
+#[cfg(test)]
+pub(super) fn offer(families: &[Family; 2], takes_other_next_hops: bool) -> Vec<Capability> {
+    use super::proto::{ExtendedNexthopCapability, MultiProtocolCapability};
+
+    let [nlri_family, nexthop_family] = families.map(Some);
+    let tuples = vec![ExtendedNexthopCapabilityTuple { nlri_family, nexthop_family }];
+    let extended = takes_other_next_hops.then_some(Cap::ExtendedNexthop(ExtendedNexthopCapability { tuples }));
+    let carried = families.map(|family| Cap::MultiProtocol(MultiProtocolCapability { family: Some(family) }));
+    carried.into_iter().chain(extended).map(|cap| Capability { cap: Some(cap) }).collect()
 }
 
 #[cfg(test)]
