@@ -111,7 +111,7 @@ pub enum Command {
     },
     /// Show the running agent's view; without an agent, what the kernel and gobgpd hold of ours.
     ///
-    /// Peers with the state of their sessions and how many of the desired routes they were really sent, routes with their
+    /// Peers with the state of their sessions and how many of the desired routes gobgpd sends them, routes with their
     /// attributes, Services with problems, what fails. Exits with 3 if the node is not ready.
     Status {
         /// Look again and again, until Ctrl-C, which ends it with 0.
