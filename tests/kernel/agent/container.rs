@@ -214,7 +214,8 @@ fn a_container_of_these_tests_is_one() -> Result<()> {
             anyhow::Ok(Said::from(output))
         };
         let status = sh("cat /proc/self/status")?.ended(0)?.stdout;
-        for line in ["CapEff:\t0000000000001000", "CapBnd:\t0000000000001000", "NoNewPrivs:\t1"] {
+        // NET_ADMIN and NET_RAW (include/uapi/linux/capability.h).
+        for line in ["CapEff:\t0000000000003000", "CapBnd:\t0000000000003000", "NoNewPrivs:\t1"] {
             ensure!(status.contains(line), "no {line:?} in {status}");
         }
         sh(&format!("touch {}/x", node.machine().path("run/vipcast").display()))?.ended(0)?;
