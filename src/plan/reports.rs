@@ -237,7 +237,7 @@ impl Planner {
             Observation::Sent(Some(found)) => {
                 if let (Step::ReadSent(name, prefixes), Some(actual)) = (step, &mut self.actual.bgp) {
                     let sent = actual.sent.entry(name.clone()).or_default();
-                    sent.retain(|prefix, _| !prefixes.contains(prefix));
+                    prefixes.iter().for_each(|prefix| drop(sent.remove(prefix)));
                     sent.extend(found);
                     self.on_sent(name, prefixes, now);
                 }

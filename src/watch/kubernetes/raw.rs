@@ -34,13 +34,7 @@ impl Raw {
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        let text = |key: &str| value.pointer(key).and_then(Value::as_str).map(str::to_owned);
-        let meta = ObjectMeta {
-            name: text("/metadata/name"),
-            namespace: text("/metadata/namespace"),
-            resource_version: text("/metadata/resourceVersion"),
-            ..ObjectMeta::default()
-        };
+        let meta = metadata(&value);
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             // Often the greater part of an object, and nobody here reads them.
             metadata.remove("managedFields");
@@ -49,6 +43,17 @@ impl<'de> Deserialize<'de> for Raw {
             }
         }
         Ok(Raw { meta, value })
+    }
+}
+
+/// The metadata of an object that a watch is kept going with.
+pub(super) fn metadata(object: &Value) -> ObjectMeta {
+    let text = |key: &str| object.pointer(key).and_then(Value::as_str).map(str::to_owned);
+    ObjectMeta {
+        name: text("/metadata/name"),
+        namespace: text("/metadata/namespace"),
+        resource_version: text("/metadata/resourceVersion"),
+        ..ObjectMeta::default()
     }
 }
 

@@ -26,6 +26,7 @@ use super::backoff::Backoff;
 use super::failure::{Failure, judge};
 use super::follow::Strategy;
 use super::gate::Gate;
+use super::raw::metadata;
 use super::servers::Servers;
 use super::{Access, ONE_READING, words};
 use crate::config::one_line;
@@ -53,13 +54,7 @@ impl fmt::Debug for RawSecret {
 impl<'de> Deserialize<'de> for RawSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawSecret, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        let text = |key: &str| value.pointer(key).and_then(Value::as_str).map(str::to_owned);
-        let meta = ObjectMeta {
-            name: text("/metadata/name"),
-            namespace: text("/metadata/namespace"),
-            resource_version: text("/metadata/resourceVersion"),
-            ..ObjectMeta::default()
-        };
+        let meta = metadata(&value);
         let data = match value.get_mut("data").map(Value::take) {
             Some(Value::Object(data)) => data.into_iter().collect(),
             _ => BTreeMap::new(),
