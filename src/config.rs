@@ -223,6 +223,11 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         allowed,
         dataplane: dataplane.settings,
         bgp,
+        bfd: Default::default(),
+        lease: Default::default(),
+        proof: Default::default(),
+        brake: Default::default(),
+        drain: Default::default(),
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),
     };

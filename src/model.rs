@@ -2,13 +2,16 @@
 //! functions only: no IO, no clock, no async. *Desired* and *actual* are the same type, [`State`].
 
 pub mod addr;
+pub mod bfd;
 pub mod bgp;
+pub mod canary;
 pub mod cluster;
 pub mod ipvs;
 pub mod labels;
 pub mod load;
 pub mod nft;
 pub mod node;
+pub mod orders;
 pub mod prefix;
 pub mod secret;
 pub mod service;

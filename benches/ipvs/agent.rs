@@ -36,6 +36,11 @@ impl Agent {
             allowed: Vec::new(),
             dataplane: Dataplane::default(),
             bgp: None,
+            bfd: Default::default(),
+            lease: Default::default(),
+            proof: Default::default(),
+            brake: Default::default(),
+            drain: Default::default(),
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(3600),
         };

@@ -69,6 +69,7 @@ pub(super) fn read<'a>(item: &Item<'a>, context: &Context, node_ips: &[IpAddr]) 
         next_hop_ipv6,
         attributes: attributes::read(&table)?,
         max_specifics: max_specifics.unwrap_or(MAX_SPECIFICS),
+        graceful_restart: None,
         peers: Vec::new(),
     };
     let located = items.iter().map(|item| peer::read(item, Some(context))).collect::<Result<Vec<_>, _>>()?;

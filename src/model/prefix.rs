@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +36,10 @@ impl fmt::Display for Family {
     }
 }
 
-/// A prefix in canonical form: no bit is set after its length. Ordered by address, then length, IPv4 first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A prefix in canonical form: no bit is set after its length. Ordered by address, then length, IPv4 first. To serde it is
+/// text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Prefix {
     address: IpAddr,
     length: u8,
@@ -180,6 +183,20 @@ pub fn first_overlap(prefixes: &BTreeSet<Prefix>) -> Option<Prefix> {
     // In their order, one inside another would come right after one that holds it.
     let pairs = prefixes.iter().zip(prefixes.iter().skip(1));
     pairs.into_iter().find(|(prefix, next)| prefix.overlaps(**next)).map(|(_, next)| *next)
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> String {
+        prefix.to_string()
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = <Prefix as FromStr>::Err;
+
+    fn try_from(text: String) -> Result<Prefix, Self::Error> {
+        text.parse()
+    }
 }
 
 impl FromStr for Prefix {

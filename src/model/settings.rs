@@ -1,5 +1,6 @@
 //! The part of the configuration that decisions depend on. `config` builds it from the file; no strings past there.
 
+mod failover;
 mod fit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+pub use self::failover::{Bfd, BfdEntry, Brake, Drain, Lease, Proof, Taint};
 pub use self::fit::Misfit;
+use super::bfd::Timers;
 use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
@@ -31,6 +34,16 @@ pub struct Settings {
     pub dataplane: Dataplane,
     /// BGP; `None`: nothing is announced.
     pub bgp: Option<BgpSettings>,
+    /// BFD sessions.
+    pub bfd: Bfd,
+    /// How long routes outlive the agent.
+    pub lease: Lease,
+    /// How the data plane is proved.
+    pub proof: Proof,
+    /// What counts as too many endpoints gone at once.
+    pub brake: Brake,
+    /// How a node leaves.
+    pub drain: Drain,
     /// How long peers get to hear a withdrawal before what the route promised is removed.
     pub withdraw_delay: Duration,
     /// The period of the full read-back.
@@ -230,6 +243,9 @@ pub struct BgpSettings {
     pub attributes: Attributes,
     /// How many VIPs inside ranges that are announced as aggregates may have a route of their own.
     pub max_specifics: usize,
+    /// For how long peers keep the routes of a gobgpd that ended without a word, until it is back (graceful restart, RFC
+    /// 4724), whole seconds; `None`: not at all.
+    pub graceful_restart: Option<Duration>,
     /// The entries of `bgp.peers`, in their order.
     pub peers: Vec<PeerEntry>,
 }
@@ -247,6 +263,8 @@ pub struct PeerEntry {
     pub secret: Option<SecretKey>,
     /// What is changed in routes on their way to it.
     pub export: Export,
+    /// The timers of the BFD session that watches the way to it; `None`: none does.
+    pub bfd: Option<Timers>,
 }
 
 impl PeerEntry {
@@ -258,6 +276,7 @@ impl PeerEntry {
             peer,
             secret: None,
             export: Export::default(),
+            bfd: None,
         }
     }
 }

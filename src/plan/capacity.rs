@@ -101,6 +101,11 @@ mod tests {
             allowed: Vec::new(),
             dataplane,
             bgp: None,
+            bfd: Default::default(),
+            lease: Default::default(),
+            proof: Default::default(),
+            brake: Default::default(),
+            drain: Default::default(),
             withdraw_delay: Duration::ZERO,
             resync: Duration::from_secs(300),
         };

@@ -87,6 +87,7 @@ mod tests {
             next_hop_ipv6: NextHop::Own,
             attributes: Attributes::default(),
             max_specifics: 64,
+            graceful_restart: None,
             peers: vec![peer],
         }
     }

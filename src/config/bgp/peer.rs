@@ -96,7 +96,7 @@ pub(super) fn read<'a>(item: &Item<'a>, context: Option<&Context>) -> Result<Loc
         }
     }
     let node_selector = table.read("nodeSelector", labels::selector)?.unwrap_or_default();
-    Ok(Located { table, entry: PeerEntry { name, node_selector, peer, secret, export }, taken })
+    Ok(Located { table, entry: PeerEntry { name, node_selector, peer, secret, export, bfd: None }, taken })
 }
 
 impl<'a> Located<'a> {

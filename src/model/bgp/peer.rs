@@ -7,12 +7,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::path::Attributes;
 use crate::model::prefix::Family;
 use crate::model::secret::Secret;
 
-/// What a peer is known by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a peer is known by. To serde it is text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum PeerName {
     /// Its address.
     Address(IpAddr),
@@ -33,6 +36,20 @@ impl PeerName {
 impl From<IpAddr> for PeerName {
     fn from(address: IpAddr) -> PeerName {
         PeerName::Address(address)
+    }
+}
+
+impl From<PeerName> for String {
+    fn from(name: PeerName) -> String {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for PeerName {
+    type Error = <PeerName as FromStr>::Err;
+
+    fn try_from(text: String) -> Result<PeerName, Self::Error> {
+        text.parse()
     }
 }
 

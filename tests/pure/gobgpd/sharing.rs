@@ -168,6 +168,7 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
         next_hop_ipv6: NextHop::Own,
         attributes: Attributes::default(),
         max_specifics: 64,
+        graceful_restart: None,
         peers: peers.iter().map(entry).collect(),
     };
     let settings = Settings {
@@ -178,6 +179,11 @@ async fn steps(speaker: &mut Speaker, peers: &[&str], leave: Option<Leave>) -> V
         allowed: Vec::new(),
         dataplane: Dataplane { snat: Snat::None, ..Dataplane::default() },
         bgp: Some(bgp),
+        bfd: Default::default(),
+        lease: Default::default(),
+        proof: Default::default(),
+        brake: Default::default(),
+        drain: Default::default(),
         withdraw_delay: Duration::ZERO,
         resync: Duration::from_secs(300),
     };

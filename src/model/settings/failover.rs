@@ -1,0 +1,132 @@
+//! What is asked for the day on which something dies, or leaves.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::bfd;
+use crate::model::bgp::PeerName;
+use crate::model::labels::Selector;
+use crate::model::prefix::Prefix;
+
+/// `lease`: how long routes outlive the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Where nothing proves the data plane.
+    pub ttl: Duration,
+    /// While the speaker's own probe proves it.
+    pub fail_static: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease { ttl: Duration::from_secs(5), fail_static: Duration::from_secs(3600) }
+    }
+}
+
+/// `proof`: how the data plane is proved, again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The internal ranges of the canaries, at most one of each family, of at least 8 addresses; none: no probe.
+    pub canaries: Vec<Prefix>,
+    /// The pause between probes.
+    pub interval: Duration,
+    /// So many probes in a row that failed break the proof.
+    pub fail: u32,
+    /// So many probes in a row that were answered prove.
+    pub pass: u32,
+}
+
+impl Default for Proof {
+    /// 169.254.77.0/29 is link-local (RFC 3927), the other one a unique local range (RFC 4193) that spells the name.
+    fn default() -> Proof {
+        let ranges = ["169.254.77.0/29", "fd76:6970:6361:7374::/125"];
+        Proof {
+            canaries: ranges.iter().filter_map(|range| range.parse().ok()).collect(),
+            interval: Duration::from_secs(1),
+            fail: 3,
+            pass: 2,
+        }
+    }
+}
+
+/// `brake`: what counts as too many endpoints gone at once to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brake {
+    /// More than so many of a hundred endpoints within [`Brake::window`] are held; 0 to 100, at 100 none ever.
+    pub share: u8,
+    /// The time within which they count as one batch.
+    pub window: Duration,
+    /// How long they are held, unless somebody confirms or they come back. A source that turned empty is held for ever.
+    pub hold: Duration,
+}
+
+impl Default for Brake {
+    fn default() -> Brake {
+        Brake { share: 50, window: Duration::from_secs(5), hold: Duration::from_secs(60) }
+    }
+}
+
+/// `drain`: how a node leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// How many LB nodes of the fleet may be away at once.
+    pub max_unavailable: u32,
+    /// How long connections get to end, from the withdrawal on.
+    pub deadline: Duration,
+    /// No new connection for so long means that switches send none any more.
+    pub quiet: Duration,
+    /// How long is waited for that at most.
+    pub patience: Duration,
+    /// How often the own AS number is prepended while the node drains, besides the community GRACEFUL_SHUTDOWN.
+    pub prepend: u8,
+    /// Taints of the Node that drain it.
+    pub taints: Vec<Taint>,
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        Drain {
+            max_unavailable: 1,
+            deadline: Duration::from_secs(300),
+            quiet: Duration::from_secs(2),
+            patience: Duration::from_secs(30),
+            prepend: 0,
+            taints: Vec::new(),
+        }
+    }
+}
+
+/// A taint of a Node (`spec.taints`), or what selects some: what is not given matches all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taint {
+    /// `key`.
+    pub key: String,
+    /// `value`.
+    pub value: Option<String>,
+    /// `effect`.
+    pub effect: Option<String>,
+}
+
+/// `bfd`: sessions of their own, for switches with static routes, and the timers of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bfd {
+    /// The timers of sessions that say none.
+    pub timers: bfd::Timers,
+    /// The sessions that belong to no BGP peer.
+    pub peers: Vec<BfdEntry>,
+}
+
+/// An entry of `bfd.peers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BfdEntry {
+    /// What the other side is known by.
+    pub name: PeerName,
+    /// Which nodes have this session. Of several entries for one peer, the first that selects a node counts there.
+    pub node_selector: Selector,
+    /// How fast.
+    pub timers: bfd::Timers,
+    /// The address to send from.
+    pub local_address: Option<IpAddr>,
+    /// How far away it may be.
+    pub distance: bfd::Distance,
+}
