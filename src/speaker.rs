@@ -5,6 +5,7 @@
 //! gobgpd is told is none of its business: that is between the agent and gobgpd. If the speaker itself is killed,
 //! gobgpd goes on, and the next speaker adopts it.
 
+pub mod bfd;
 mod gobgpd;
 mod handle;
 mod log;

@@ -32,11 +32,14 @@ struct World {
     now: Time,
     sides: [Option<Session>; 2],
     channel: Channel,
+    /// The longest that a packet which is under way may take.
+    slowest: Duration,
     cut: bool,
     /// When it arrives, a number, to whom.
     flying: BTreeMap<(Time, u64), (usize, Packet)>,
     last_arrival: [Time; 2],
     dice: u64,
+    sent: u64,
     /// Since when each side has had which state.
     history: [Vec<(Time, BfdState)>; 2],
 }
@@ -48,10 +51,12 @@ impl World {
             now: Time::ZERO,
             sides: [Some(session(0)), Some(session(1))],
             channel,
+            slowest: channel.delay + channel.spread,
             cut: false,
             flying: BTreeMap::new(),
             last_arrival: [Time::ZERO; 2],
             dice: seed,
+            sent: 0,
             history: [vec![(Time::ZERO, Down)], vec![(Time::ZERO, Down)]],
         }
     }
@@ -74,8 +79,8 @@ impl World {
             at = at.max(self.last_arrival[to]);
             self.last_arrival[to] = at;
         }
-        let number = self.roll();
-        self.flying.insert((at, number), (to, packet));
+        self.sent += 1;
+        self.flying.insert((at, self.sent), (to, packet));
     }
 
     fn state(&self, side: usize) -> BfdState {
@@ -113,7 +118,7 @@ impl World {
                 let became = session.state();
                 self.changed(to);
                 if became == Up && before != Up {
-                    let since = Time(self.now.since(Time(self.channel.delay + self.channel.spread)));
+                    let since = Time(self.now.since(Time(self.slowest)));
                     assert!(self.was(1 - to, &[Init, Up], since), "up, but the other side was not: {:?}", self.history);
                 }
                 if let Some(answer) = answer {
@@ -343,7 +348,8 @@ proptest! {
         world.side(0).stretch(Some(silence), now);
         world.run(Duration::from_secs(5));
         prop_assert!(world.side(0).is_stretched());
-        let saved = world.side(0).saved(world.now);
+        let now = world.now;
+        let saved = world.side(0).saved(now);
         world.sides[0] = None;
         let flaps = world.side(1).flaps();
         world.run(silence);
