@@ -11,4 +11,5 @@ pub mod modules;
 pub mod monitor;
 pub mod netlink;
 pub mod nft;
+pub mod probe;
 pub mod sysctl;

@@ -24,6 +24,7 @@ mod kubernetes;
 mod labels;
 mod node;
 mod password;
+mod proof;
 mod ranges;
 mod reload;
 mod snat;
@@ -181,6 +182,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "proof",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -214,6 +216,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     })?;
     let admin = admin::read(top.get("admin"))?;
     let (cluster_ips, allowed) = ranges.settings();
+    let in_use = cluster_ips.iter().flatten().chain(&allowed).map(|range| range.prefix);
+    let proof = proof::read(top.get("proof"), in_use)?;
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
@@ -225,7 +229,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         bgp,
         bfd: Default::default(),
         lease: Default::default(),
-        proof: Default::default(),
+        proof,
         brake: Default::default(),
         drain: Default::default(),
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),

@@ -15,6 +15,7 @@ use crate::model::bgp::SecretKey;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::plan::{
     Answer, Change, Executor, Explanation, News, Notice, Observation, Outcome, Plan, Planner, Step, pass,
 };
@@ -49,6 +50,8 @@ pub struct Wheel {
     pub health: Option<watch::Sender<Health>>,
     /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
+    /// What is to be probed; `None`: nobody does.
+    pub probing: Option<watch::Sender<Probing>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -172,6 +175,9 @@ impl Wheel {
         }
         if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
             secrets.send_replace(wanted);
+        }
+        if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
+            probing.send_replace(changed);
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

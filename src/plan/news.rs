@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
+use crate::model::ipvs::ServerKey;
 use crate::model::{Prefix, ServiceKey};
 
 use super::change::Leave;
@@ -102,6 +103,13 @@ pub enum News {
         /// What.
         problem: String,
     },
+    /// The data plane is proved, or not any more.
+    Proof {
+        /// The virtual server of the canary that tells.
+        server: ServerKey,
+        /// What is broken.
+        problem: Option<String>,
+    },
     /// A part of the host cannot be read.
     Unreadable {
         /// The part.
@@ -148,6 +156,7 @@ impl News {
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
             News::Service { problems, .. } => !problems.is_empty(),
+            News::Proof { problem, .. } => problem.is_some(),
             News::SpeakerUp
             | News::Serving
             | News::Leaving(_)
@@ -208,6 +217,10 @@ impl fmt::Display for News {
                 })
             }
             News::Range { problem, .. } => f.write_str(problem),
+            News::Proof { server, problem: None } => write!(f, "the data plane is proved: the canary {server} answers"),
+            News::Proof { server, problem: Some(problem) } => {
+                write!(f, "the data plane is broken: the canary {server}: {problem}")
+            }
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),
         }

@@ -19,6 +19,7 @@ use super::memory::{Key, Memory};
 use super::news::News;
 use super::peers::Held;
 use super::problem::Notice;
+use super::proof::ProofBook;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
 use super::step::Step;
@@ -57,6 +58,8 @@ pub struct Planner {
     pub(super) servers: ServerBook,
     pub(super) speaker: SpeakerBook,
     pub(super) memory: Memory,
+    /// What probes of the canaries have shown.
+    pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
     pub(super) derived: bool,
     /// The settings are others than those that claims were worked out with.
@@ -104,6 +107,7 @@ impl Planner {
                 ..SpeakerBook::default()
             },
             memory: Memory::default(),
+            proof: ProofBook::default(),
             derived: false,
             unsettled: false,
             leaving: None,
@@ -143,6 +147,7 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Probe(canary, result) => self.on_probe(canary, result),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {
