@@ -22,6 +22,7 @@ mod dataplane;
 mod item;
 mod kubernetes;
 mod labels;
+mod lease;
 mod node;
 mod password;
 mod ranges;
@@ -59,6 +60,13 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
     pub conn_tab_bits: Option<u8>,
+}
+
+impl Config {
+    /// Is something announced, so that a speaker has to hold it?
+    pub fn has_speaker(&self) -> bool {
+        self.gobgpd.is_some() || !self.settings.bfd.peers.is_empty()
+    }
 }
 
 /// Where the cluster's objects come from.
@@ -181,6 +189,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "lease",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -224,7 +233,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         dataplane: dataplane.settings,
         bgp,
         bfd: Default::default(),
-        lease: Default::default(),
+        lease: lease::read(top.get("lease"))?,
         proof: Default::default(),
         brake: Default::default(),
         drain: Default::default(),

@@ -64,6 +64,7 @@ pub(super) fn connect(
         notices: None,
         health: None,
         secrets: None,
+        orders: None,
         metrics,
         origin: Instant::now(),
     };

@@ -12,6 +12,7 @@ use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::orders::Orders;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
@@ -49,6 +50,8 @@ pub struct Wheel {
     pub health: Option<watch::Sender<Health>>,
     /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -99,6 +102,7 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
                         Question::Explain(asked, answer) => {
                             planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
                         }
@@ -172,6 +176,9 @@ impl Wheel {
         }
         if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
             secrets.send_replace(wanted);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -109,6 +109,7 @@ impl Rig {
                 notices: None,
                 health: None,
                 secrets: None,
+                orders: None,
                 changes: receiver,
                 questions: asked,
                 kernel: kernel_queue,
