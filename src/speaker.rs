@@ -7,6 +7,7 @@
 //! (`wire`, `socket`): when it lapses, the speaker withdraws what is out. And it speaks BFD. If the speaker itself is
 //! killed, gobgpd goes on, and the next speaker adopts it and goes on with the last orders (`store`).
 
+pub mod bfd;
 mod gobgpd;
 mod handle;
 mod hands;
