@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod events;
 pub mod ipvs;
 pub mod kernel;
+pub mod link;
 pub mod load;
 pub mod modules;
 pub mod monitor;

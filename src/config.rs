@@ -22,6 +22,7 @@ mod dataplane;
 mod item;
 mod kubernetes;
 mod labels;
+mod lease;
 mod node;
 mod password;
 mod proof;
@@ -60,6 +61,13 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
     pub conn_tab_bits: Option<u8>,
+}
+
+impl Config {
+    /// Is something announced, so that a speaker has to hold it?
+    pub fn has_speaker(&self) -> bool {
+        self.gobgpd.is_some() || !self.settings.bfd.peers.is_empty()
+    }
 }
 
 /// Where the cluster's objects come from.
@@ -182,6 +190,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "lease",
         "proof",
         "shutdown",
         "withdrawDelay",
@@ -228,7 +237,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         dataplane: dataplane.settings,
         bgp,
         bfd: Default::default(),
-        lease: Default::default(),
+        lease: lease::read(top.get("lease"))?,
         proof,
         brake: Default::default(),
         drain: Default::default(),

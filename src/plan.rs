@@ -29,6 +29,7 @@ pub mod memory;
 pub mod news;
 mod nft;
 mod notices;
+mod orders;
 pub mod pass;
 mod peers;
 pub mod planner;

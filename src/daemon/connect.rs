@@ -65,6 +65,7 @@ pub(super) fn connect(
         health: None,
         secrets: None,
         probing: None,
+        orders: None,
         metrics,
         origin: Instant::now(),
     };

@@ -12,6 +12,7 @@ use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::orders::Orders;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
@@ -52,6 +53,8 @@ pub struct Wheel {
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
     /// What is to be probed; `None`: nobody does.
     pub probing: Option<watch::Sender<Probing>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -102,6 +105,7 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
                         Question::Explain(asked, answer) => {
                             planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
                         }
@@ -178,6 +182,9 @@ impl Wheel {
         }
         if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
             probing.send_replace(changed);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -292,7 +292,13 @@ impl Settings {
         let ranges = self.cluster_ips.iter().flatten().chain(&self.allowed).map(|range| &range.node_selector);
         let pools = self.dataplane.snat_pool.iter().map(|entry| &entry.node_selector);
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
-        ranges.chain(pools).chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
+        let watched = self.bfd.peers.iter().map(|entry| &entry.node_selector);
+        ranges
+            .chain(pools)
+            .chain(peers)
+            .chain(watched)
+            .chain([&self.node_selector])
+            .any(|selector| !selector.is_empty())
     }
 
     /// The same, as if this node had the labels of `node_selector`. Peers and ranges with selectors of their own go by the

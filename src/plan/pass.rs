@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
 use crate::model::ipvs::ServerKey;
+use crate::model::orders::Orders;
 
 use super::books::Part;
 use super::change::Leave;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub secrets: Option<BTreeSet<SecretKey>>,
     /// What is to be probed, where that is something else than before.
     pub probing: Option<Probing>,
+    /// What the speaker has to hold to from now on, where that is other than before.
+    pub orders: Option<Orders>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -115,6 +118,7 @@ impl Planner {
             draft.wake(next);
         }
         let answers = self.answers(now, &mut draft);
+        let orders = self.plan_orders(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
@@ -122,7 +126,20 @@ impl Planner {
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, probing, finished }
+        Plan {
+            steps,
+            wake_at,
+            news,
+            latencies,
+            route_latencies,
+            notices,
+            health,
+            answers,
+            secrets,
+            probing,
+            orders,
+            finished,
+        }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -359,7 +376,8 @@ impl Planner {
         let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
         let died = self.has_died();
         let died_at = died.then_some(self.speaker.dark + self.settings.withdraw_delay);
-        if let Some(heard) = heard.max(died_at).filter(|heard| *heard > now) {
+        let fallen = self.fallen().map(|at| at + self.settings.withdraw_delay);
+        if let Some(heard) = heard.max(died_at).max(fallen).filter(|heard| *heard > now) {
             draft.wake(heard);
             return false;
         }

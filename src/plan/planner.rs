@@ -17,6 +17,7 @@ use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::orders::LinkBook;
 use super::peers::Held;
 use super::problem::Notice;
 use super::proof::ProofBook;
@@ -57,6 +58,7 @@ pub struct Planner {
     pub(super) host: HostBook,
     pub(super) servers: ServerBook,
     pub(super) speaker: SpeakerBook,
+    pub(super) link: LinkBook,
     pub(super) memory: Memory,
     /// What probes of the canaries have shown.
     pub(super) proof: ProofBook,
@@ -106,6 +108,7 @@ impl Planner {
                 dark: now,
                 ..SpeakerBook::default()
             },
+            link: LinkBook::default(),
             memory: Memory::default(),
             proof: ProofBook::default(),
             derived: false,
@@ -154,6 +157,8 @@ impl Planner {
                 self.secrets.insert(key, value);
                 self.derive_role();
             }
+            Change::Lease(lease) => self.on_lease(lease),
+            Change::Bfd(peer, status) => self.on_bfd(peer, status),
             Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {

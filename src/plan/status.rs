@@ -3,6 +3,7 @@
 
 mod bgp;
 mod ipvs;
+mod link;
 mod reasons;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
+pub use link::{BfdSessionStatus, LeaseStatus};
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,10 @@ pub struct Status {
     pub capacity: CapacityStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
+    /// The announcement lease; `null` before the speaker told, and where nothing is announced.
+    pub lease: Option<LeaseStatus>,
+    /// BFD sessions.
+    pub bfd: Vec<BfdSessionStatus>,
     /// Kernel parameters that vipcast needs.
     pub sysctls: Vec<SysctlStatus>,
     /// Steps that fail, with the reason.
@@ -157,6 +163,8 @@ impl Planner {
             ipvs: self.ipvs_status(),
             capacity: self.capacity_status(),
             bgp: self.bgp_status(),
+            lease: self.lease_status(),
+            bfd: self.bfd_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
         }

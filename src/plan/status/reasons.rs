@@ -77,7 +77,7 @@ impl Planner {
     }
 
     /// How many routes for `prefix`, or in it, gobgpd holds.
-    pub(super) fn routes_in(&self, prefix: Prefix) -> usize {
+    pub(in crate::plan) fn routes_in(&self, prefix: Prefix) -> usize {
         let paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
         paths.filter(|path| prefix.covers(**path)).count()
     }
