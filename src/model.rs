@@ -8,6 +8,7 @@ pub mod canary;
 pub mod cluster;
 pub mod ipvs;
 pub mod labels;
+pub mod lease;
 pub mod load;
 pub mod nft;
 pub mod node;

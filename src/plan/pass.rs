@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
 use crate::model::ipvs::ServerKey;
+use crate::model::orders::Orders;
 
 use super::books::Part;
 use super::change::Leave;
@@ -20,6 +21,7 @@ use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
 use super::problem::Notice;
+use super::proof::Probing;
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -44,6 +46,10 @@ pub struct Plan {
     pub answers: Vec<Answer>,
     /// The Secrets that have to be told from now on, where they are others than before.
     pub secrets: Option<BTreeSet<SecretKey>>,
+    /// What is to be probed, where that is something else than before.
+    pub probing: Option<Probing>,
+    /// What the speaker has to hold to from now on, where that is other than before.
+    pub orders: Option<Orders>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -98,7 +104,10 @@ impl Planner {
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
             self.plan_addr(now, &mut draft);
+            self.plan_probe(now, &mut draft);
         }
+        let probing = self.plan_probing();
+        self.note_founded();
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
         self.plan_flows(now, &mut draft);
@@ -109,6 +118,7 @@ impl Planner {
             draft.wake(next);
         }
         let answers = self.answers(now, &mut draft);
+        let orders = self.plan_orders(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
@@ -116,7 +126,20 @@ impl Planner {
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, finished }
+        Plan {
+            steps,
+            wake_at,
+            news,
+            latencies,
+            route_latencies,
+            notices,
+            health,
+            answers,
+            secrets,
+            probing,
+            orders,
+            finished,
+        }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -353,7 +376,8 @@ impl Planner {
         let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
         let died = self.has_died();
         let died_at = died.then_some(self.speaker.dark + self.settings.withdraw_delay);
-        if let Some(heard) = heard.max(died_at).filter(|heard| *heard > now) {
+        let fallen = self.fallen().map(|at| at + self.settings.withdraw_delay);
+        if let Some(heard) = heard.max(died_at).max(fallen).filter(|heard| *heard > now) {
             draft.wake(heard);
             return false;
         }
@@ -367,7 +391,8 @@ impl Planner {
             Leave::Withdraw => withdrawn,
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy);
+                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
+                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
                 let alone = self
                     .actual
                     .bgp

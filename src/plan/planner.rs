@@ -17,8 +17,10 @@ use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::orders::LinkBook;
 use super::peers::Held;
 use super::problem::Notice;
+use super::proof::ProofBook;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
 use super::step::Step;
@@ -56,7 +58,10 @@ pub struct Planner {
     pub(super) host: HostBook,
     pub(super) servers: ServerBook,
     pub(super) speaker: SpeakerBook,
+    pub(super) link: LinkBook,
     pub(super) memory: Memory,
+    /// What probes of the canaries have shown.
+    pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
     pub(super) derived: bool,
     /// The settings are others than those that claims were worked out with.
@@ -103,7 +108,9 @@ impl Planner {
                 dark: now,
                 ..SpeakerBook::default()
             },
+            link: LinkBook::default(),
             memory: Memory::default(),
+            proof: ProofBook::default(),
             derived: false,
             unsettled: false,
             leaving: None,
@@ -143,12 +150,15 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Probe(canary, result) => self.on_probe(canary, result),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {
                 self.secrets.insert(key, value);
                 self.derive_role();
             }
+            Change::Lease(lease) => self.on_lease(lease),
+            Change::Bfd(peer, status) => self.on_bfd(peer, status),
             Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => {
