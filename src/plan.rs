@@ -8,12 +8,14 @@
 mod addr;
 pub mod announce;
 pub mod audit;
+pub mod away;
 pub mod bgp;
 mod books;
 pub mod capacity;
 mod causes;
 pub mod change;
 pub mod claims;
+mod departure;
 mod derive;
 mod drain;
 pub mod enact;

@@ -2,6 +2,7 @@
 //! field names are a contract.
 
 mod bgp;
+mod drain;
 mod ipvs;
 mod reasons;
 
@@ -17,6 +18,7 @@ use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 
 /// Everything that an operator may ask of a running agent.
@@ -34,6 +36,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It was asked to leave.
     pub leaving: bool,
+    /// How far it is on its way out, or back.
+    pub drain: DrainStatus,
     /// The configuration file.
     pub configuration: ConfigurationStatus,
     /// The sources.
@@ -148,7 +152,8 @@ impl Planner {
             ready: reasons.is_empty(),
             reasons,
             role: self.role.name().to_owned(),
-            leaving: self.leaving.is_some(),
+            leaving: self.leaving().is_some(),
+            drain: self.drain_status(),
             configuration: self.configuration_status(),
             source: self.source_status(),
             ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
