@@ -96,12 +96,7 @@ fn main() -> ExitCode {
 /// One session for so long: what the other side heard, and how often each of the two went down.
 fn measure(timers: Timers, time: Duration, load: usize) -> (Gaps, u32, u32) {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let session = Session {
-        timers,
-        local_address: Some(address(NEAR)),
-        distance: Distance::SingleHop,
-        enabled: true,
-    };
+    let session = Session { timers, local_address: Some(address(NEAR)), distance: Distance::SingleHop, enabled: true };
     let stop = Arc::new(AtomicBool::new(false));
     let far = Far::new(FAR, NEAR, timers);
     let told = Arc::clone(&stop);

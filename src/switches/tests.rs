@@ -254,6 +254,11 @@ fn static_routes_are_watched_where_lb_nodes_do() {
     }
     let differing = config.replace("{address: 10.0.1.1}", "{address: 10.0.1.1, multiplier: 5}");
     assert!(described(&differing, &request).unwrap_err().contains("differ in their timers"));
+    let unknown = Request { peers: addresses(&["10.0.9.1"]), ..request.clone() };
+    assert_eq!(
+        described(&config, &unknown).unwrap_err(),
+        "--peer 10.0.9.1: not in bfd.peers; allowed with --static: 10.0.1.1, fd00:1::1"
+    );
     let named = Request { peers: addresses(&["10.0.1.1"]), ..request };
     assert_eq!(described(&differing, &named).unwrap().watched.map(|timers| timers.multiplier), Some(5));
 }
