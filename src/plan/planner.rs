@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
-use crate::model::load::Load;
+use crate::model::load::{Load, Stray};
 use crate::model::settings::Misfit;
 use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
@@ -68,6 +68,8 @@ pub struct Planner {
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
+    /// How many packets found no connection.
+    pub(super) stray: Stray,
     /// Something about health check ports changed since they were told.
     pub(super) health_changed: bool,
     /// Explanations that somebody waits for.
@@ -113,6 +115,7 @@ impl Planner {
             leaving: None,
             next_resync,
             load: Load::default(),
+            stray: Stray::default(),
             health_changed: false,
             inquiries: Vec::new(),
             news: Vec::new(),
@@ -147,6 +150,7 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Stray(stray) => self.stray = stray,
             Change::Probe(canary, result) => self.on_probe(canary, result),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),

@@ -3,6 +3,7 @@
 
 mod bgp;
 mod ipvs;
+mod proof;
 mod reasons;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::model::settings::{Announce, Range};
 use crate::model::{Family, Prefix};
 
 use super::canary;
-use super::capacity::CapacityStatus;
+use super::capacity::{CapacityStatus, RehashStatus};
 use super::change::Loaded;
 use super::memory::Key;
 use super::planner::Planner;
@@ -19,6 +20,7 @@ use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
+pub use proof::ProofStatus;
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +47,12 @@ pub struct Status {
     pub services: ServicesStatus,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
+    /// The proof of the data plane, by canary.
+    pub proof: Vec<ProofStatus>,
     /// Room for connections.
     pub capacity: CapacityStatus,
+    /// Packets that found no connection.
+    pub rehash: RehashStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
     /// Kernel parameters that vipcast needs.
@@ -155,7 +161,9 @@ impl Planner {
             ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
             ipvs: self.ipvs_status(),
+            proof: self.proof_status(),
             capacity: self.capacity_status(),
+            rehash: self.rehash_status(),
             bgp: self.bgp_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
