@@ -10,6 +10,7 @@ pub mod announce;
 pub mod audit;
 pub mod bgp;
 mod books;
+mod brake;
 mod canary;
 pub mod capacity;
 mod causes;

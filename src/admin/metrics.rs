@@ -100,6 +100,7 @@ struct Gauges {
     destinations: Gauge,
     draining: Gauge,
     proved: Family<FamilyLabels, Gauge>,
+    held: Gauge,
     vips: Gauge,
     routes: Gauge,
     foreign_routes: Gauge,
@@ -180,6 +181,8 @@ impl Gauges {
         registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
         let help = "Destinations that nobody wants any more and that have connections, or may have";
         registry.register("draining_destinations", help, self.draining.clone());
+        let help = "Endpoints that vanished from the source and are kept, since too many did at once";
+        registry.register("held_endpoints", help, self.held.clone());
         let help = "1 while probes prove the data plane, by family; absent where none is probed";
         registry.register("data_plane_proved", help, self.proved.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
@@ -219,6 +222,7 @@ impl Gauges {
         self.destinations.set(number(status.ipvs.destinations));
         self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
+        self.held.set(number(status.brake.as_ref().map_or(0, |brake| brake.endpoints)));
         self.proved.clear();
         for proof in &status.proof {
             let labels = FamilyLabels { family: proof.family.clone() };

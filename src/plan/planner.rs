@@ -12,6 +12,7 @@ use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
+use super::brake::BrakeBook;
 use super::change::{Change, Leave, Loaded};
 use super::explain::Inquiry;
 use super::ledger::Ledger;
@@ -58,6 +59,8 @@ pub struct Planner {
     pub(super) servers: ServerBook,
     pub(super) speaker: SpeakerBook,
     pub(super) memory: Memory,
+    /// What vanished lately, and whether it is held.
+    pub(super) brake: BrakeBook,
     /// What probes of the canaries have shown.
     pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
@@ -109,6 +112,7 @@ impl Planner {
                 ..SpeakerBook::default()
             },
             memory: Memory::default(),
+            brake: BrakeBook::default(),
             proof: ProofBook::default(),
             derived: false,
             unsettled: false,
@@ -283,7 +287,7 @@ impl Planner {
             self.derive_vips(now);
         }
         for service in touched.services {
-            self.derive_claim(&service, now);
+            self.derive_told(&service, now);
             // Which slices list an address decides how long its connections may go on.
             self.servers.todo.extend(self.servers.drains.of_service(&service));
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
-use crate::plan::status::{BgpStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
+use crate::plan::status::{BgpStatus, BrakeStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
 use crate::text::wrap;
 
 /// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
@@ -35,6 +35,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
             services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
         ),
     )?;
+    if let Some(brake) = &status.brake {
+        let BrakeStatus { reason, services, endpoints, needs_confirmation } = brake;
+        let end = if *needs_confirmation { "vipcast confirm ends it" } else { "brake.hold or vipcast confirm ends it" };
+        line(text, &format!("BRAKE: {reason}; {endpoints} endpoints of {services} Services are kept; {end}"))?;
+    }
     if ipvs.draining > 0 {
         writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
     }
