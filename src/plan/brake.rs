@@ -216,6 +216,3 @@ fn with(mut claim: Claim, before: &Claim) -> Claim {
     claim.health = claim.health.or(before.health);
     claim
 }
-
-#[cfg(test)]
-mod tests;
