@@ -1,5 +1,6 @@
 //! The planner against the model node: the main job, its order, and what must not happen.
 
+mod departure;
 mod drain;
 mod failures;
 mod gobgpd;

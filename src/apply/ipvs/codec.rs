@@ -60,6 +60,13 @@ mod service {
     pub(super) const FLAGS: u16 = 7;
     pub(super) const TIMEOUT: u16 = 8;
     pub(super) const NETMASK: u16 = 9;
+    pub(super) const STATS: u16 = 10;
+    pub(super) const STATS64: u16 = 12;
+}
+
+/// `IPVS_STATS_ATTR_*`.
+mod statistics {
+    pub(super) const CONNECTIONS: u16 = 1;
 }
 
 /// `IPVS_DEST_ATTR_*`.
@@ -206,6 +213,21 @@ pub fn parse_connections(message: &Attributes<'_>) -> Result<u64, Malformed> {
     let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
     let count = |kind| nest.get(kind).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from);
     Ok(count(destination::ACTIVE)? + count(destination::INACTIVE)?)
+}
+
+/// How many connections the virtual server of a message has had; 0 from a kernel that does not say.
+pub fn parse_total(message: &Attributes<'_>) -> u64 {
+    let Some(nest) = message.get(about::SERVICE).map(|attribute| attribute.nested()) else { return 0 };
+    let wide = nest.get(service::STATS64).and_then(|a| a.nested().get(statistics::CONNECTIONS).and_then(|a| a.u64()));
+    let narrow = || nest.get(service::STATS)?.nested().get(statistics::CONNECTIONS)?.u32().map(u64::from);
+    wide.or_else(narrow).unwrap_or_default()
+}
+
+/// How many active connections the destination of a message has.
+pub fn parse_active(message: &Attributes<'_>) -> Result<u64, Malformed> {
+    let missing = |attribute| Malformed { object: "destination", attribute };
+    let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
+    nest.get(destination::ACTIVE).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from)
 }
 
 fn request(family: u16, command: Command, dump: bool) -> Request {
