@@ -100,7 +100,7 @@ pub(super) async fn confirm(config: &Config) -> anyhow::Result<Ending> {
 }
 
 /// Where the node is on its way, in a line.
-fn progress(drain: &DrainStatus) -> String {
+pub(super) fn progress(drain: &DrainStatus) -> String {
     let new = drain.new_connections;
     let open = drain.open_connections.map_or_else(|| "?".to_owned(), |open| open.to_string());
     match drain.phase.as_str() {
@@ -115,7 +115,8 @@ fn progress(drain: &DrainStatus) -> String {
             None | Some(0) => "drained: no connection is left".to_owned(),
             Some(cut) => format!("drained: {cut} connections are still open, and their time is over"),
         },
-        _ => "asking the agent".to_owned(),
+        "returning" => "the routes come back as soon as the data plane is proved".to_owned(),
+        _ => "the agent has not looked at it yet".to_owned(),
     }
 }
 

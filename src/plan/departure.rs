@@ -172,7 +172,10 @@ impl Planner {
         if phase == Phase::Away {
             match self.away.ending {
                 Some(leave) => self.on_leave(leave, now),
-                None if self.away.disowned.is_some() => self.derive_role(),
+                None if self.away.disowned.is_some() => {
+                    self.derive_role();
+                    self.derive_ranges(now);
+                }
                 None => {}
             }
         }

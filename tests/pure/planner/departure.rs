@@ -10,7 +10,7 @@ use vipcast::model::settings::{Drain, Taint};
 use vipcast::model::{Event, Object, Settings};
 use vipcast::plan::away::{Commanded, Saved};
 use vipcast::plan::change::{Command, Leave};
-use vipcast::plan::{Change, Step};
+use vipcast::plan::{Change, Plan, Report, Step};
 
 use super::position;
 use crate::support::build::{dual_stack, endpoint, host_routes, node, selector, tcp, web};
@@ -34,14 +34,14 @@ fn phase(rig: &Rig) -> String {
     rig.planner.status().drain.phase
 }
 
-/// One pass, and its steps.
-fn turn(rig: &mut Rig) -> Vec<Step> {
-    let steps = rig.planner.plan(rig.now).steps;
-    for step in &steps {
+/// One pass, with its steps performed.
+fn turn(rig: &mut Rig) -> Plan {
+    let plan = rig.planner.plan(rig.now);
+    for step in &plan.steps {
         let outcome = rig.node.perform_one(step);
-        rig.change(Change::Report(vipcast::plan::Report { step: step.clone(), outcome }));
+        rig.change(Change::Report(Report { step: step.clone(), outcome }));
     }
-    steps
+    plan
 }
 
 fn changed(node: Event, change: impl FnOnce(&mut Node)) -> Event {
@@ -176,7 +176,7 @@ fn who_leaves_announces_nothing_new() {
 #[test]
 fn the_fleet_is_asked_and_a_refusal_is_told_and_force_asks_nobody() {
     let mut rig = serving(with_fleet(dual_stack()));
-    let stance = |rig: &mut Rig| rig.planner.plan(rig.now).standing.map(|standing| standing.stance);
+    let stance = |rig: &mut Rig| turn(rig).standing.map(|standing| standing.stance);
     rig.change(DRAIN);
     assert_eq!(stance(&mut rig), Some(Stance::Asking));
     let drain = rig.planner.status().drain;
@@ -204,7 +204,7 @@ fn the_fleet_is_asked_and_a_refusal_is_told_and_force_asks_nobody() {
 fn an_agent_that_is_started_anew_stays_drained_and_never_announces_in_between() {
     let mut rig = serving(with_fleet(dual_stack()));
     rig.change(DRAIN).change(Change::Fleet(Verdict::Granted));
-    let plan = rig.planner.plan(rig.now);
+    let plan = turn(&mut rig);
     assert_eq!(plan.saved, Some(Saved { commanded: Some(Commanded::Asking), away: false }));
     rig.change(Change::Fleet(Verdict::Granted)).run();
     assert_eq!(phase(&rig), "away");
@@ -243,7 +243,7 @@ fn an_agent_that_ends_drains_first_and_stays_as_it_is_if_it_cannot_be_spared() {
 
     let mut rig = serving(with_fleet(dual_stack()));
     rig.change(Change::End(Leave::Drain));
-    rig.planner.plan(rig.now);
+    turn(&mut rig);
     rig.change(Change::Fleet(Verdict::Refused("lb1 is the last one".into())));
     assert!(rig.planner.is_draining());
     let stages = rig.run();
