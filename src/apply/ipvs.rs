@@ -112,7 +112,8 @@ impl Ipvs {
             let family = connection.family;
             let parse = |object: &Attributes<'_>| {
                 let server = codec::parse_server(object)?;
-                Ok(server.map(|(key, _)| (key, Count { total: codec::parse_total(object), open: 0 })))
+                let (total, packets) = codec::parse_traffic(object);
+                Ok(server.map(|(key, _)| (key, Count { total, packets, open: 0 })))
             };
             let found = connection.objects(codec::list_servers(family), parse)?;
             let mut traffic: Traffic = found.into_iter().flatten().collect();

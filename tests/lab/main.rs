@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 mod death;
+mod drain;
 mod endings;
 mod main_job;
 mod objects;

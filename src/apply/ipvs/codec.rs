@@ -67,6 +67,7 @@ mod service {
 /// `IPVS_STATS_ATTR_*`.
 mod statistics {
     pub(super) const CONNECTIONS: u16 = 1;
+    pub(super) const PACKETS_IN: u16 = 2;
 }
 
 /// `IPVS_DEST_ATTR_*`.
@@ -215,12 +216,17 @@ pub fn parse_connections(message: &Attributes<'_>) -> Result<u64, Malformed> {
     Ok(count(destination::ACTIVE)? + count(destination::INACTIVE)?)
 }
 
-/// How many connections the virtual server of a message has had; 0 from a kernel that does not say.
-pub fn parse_total(message: &Attributes<'_>) -> u64 {
-    let Some(nest) = message.get(about::SERVICE).map(|attribute| attribute.nested()) else { return 0 };
-    let wide = nest.get(service::STATS64).and_then(|a| a.nested().get(statistics::CONNECTIONS).and_then(|a| a.u64()));
-    let narrow = || nest.get(service::STATS)?.nested().get(statistics::CONNECTIONS)?.u32().map(u64::from);
-    wide.or_else(narrow).unwrap_or_default()
+/// How many connections the virtual server of a message has had, and how many packets came for them; 0 from a kernel that
+/// does not say. The counters of 64 bits are there since kernel 4.1.
+pub fn parse_traffic(message: &Attributes<'_>) -> (u64, u64) {
+    let Some(nest) = message.get(about::SERVICE).map(|attribute| attribute.nested()) else { return (0, 0) };
+    let wide = nest.get(service::STATS64).map(|attribute| attribute.nested());
+    let narrow = nest.get(service::STATS).map(|attribute| attribute.nested());
+    let count = |kind| {
+        let wide = wide.as_ref().and_then(|stats| stats.get(kind)?.u64());
+        wide.or_else(|| narrow.as_ref()?.get(kind)?.u32().map(u64::from)).unwrap_or_default()
+    };
+    (count(statistics::CONNECTIONS), count(statistics::PACKETS_IN))
 }
 
 /// How many active connections the destination of a message has.
