@@ -125,6 +125,7 @@ impl Planner {
             fail_static: self.settings.lease.fail_static,
             owned,
             canaries: Vec::new(),
+            graceful_restart: self.settings.bgp.as_ref().is_some_and(|bgp| bgp.graceful_restart.is_some()),
             announced_by: announced_by.into_iter().filter(|name| sessions.contains_key(name)).collect(),
             bfd: sessions,
         })
