@@ -12,4 +12,6 @@ pub mod modules;
 pub mod monitor;
 pub mod netlink;
 pub mod nft;
+pub mod probe;
+pub mod stray;
 pub mod sysctl;

@@ -25,6 +25,7 @@ mod labels;
 mod lease;
 mod node;
 mod password;
+mod proof;
 mod ranges;
 mod reload;
 mod snat;
@@ -190,6 +191,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "dataplane",
         "bgp",
         "lease",
+        "proof",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -223,6 +225,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     })?;
     let admin = admin::read(top.get("admin"))?;
     let (cluster_ips, allowed) = ranges.settings();
+    let in_use = cluster_ips.iter().flatten().chain(&allowed).map(|range| range.prefix);
+    let proof = proof::read(top.get("proof"), in_use)?;
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
@@ -234,7 +238,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         bgp,
         bfd: Default::default(),
         lease: lease::read(top.get("lease"))?,
-        proof: Default::default(),
+        proof,
         brake: Default::default(),
         drain: Default::default(),
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),

@@ -65,6 +65,7 @@ pub(super) fn connect(
         health: None,
         secrets: None,
         orders: None,
+        probing: None,
         metrics,
         origin: Instant::now(),
     };

@@ -18,13 +18,14 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::{events, link, load};
+use crate::apply::{events, link, load, probe, stray};
 use crate::check;
 use crate::config::Config;
 use crate::model::Time;
 use crate::plan::Planner;
 use crate::plan::change::Leave;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::runtime::Lock;
 use crate::speaker;
 use crate::watch::Source;
@@ -70,6 +71,7 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
     tasks.spawn(load::watch(changes.clone()));
+    tasks.spawn(stray::watch(changes.clone()));
     let source = Source::new(&config, true);
     let reader = match &source {
         Source::Kubernetes(access) => {
@@ -83,6 +85,9 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (secrets, wanted) = watch::channel(BTreeSet::new());
     wheel.secrets = Some(secrets);
     tasks.spawn(source.watch(config.settings.clone(), wanted, changes.clone()));
+    let (probing, asked) = watch::channel(Probing::default());
+    wheel.probing = Some(probing);
+    tasks.spawn(probe::keep_probing(asked, changes.clone()));
     let keeper = (own_speaker && config.has_speaker()).then(|| tasks.spawn(keep_speaker(config.clone())));
     tasks.spawn(reload::follow(config.clone(), hangup, changes.clone()));
     tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));

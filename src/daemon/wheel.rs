@@ -16,6 +16,7 @@ use crate::model::orders::Orders;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::plan::{
     Answer, Change, Executor, Explanation, News, Notice, Observation, Outcome, Plan, Planner, Step, pass,
 };
@@ -52,6 +53,8 @@ pub struct Wheel {
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
     /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
     pub orders: Option<watch::Sender<Option<Orders>>>,
+    /// What is to be probed; `None`: nobody does.
+    pub probing: Option<watch::Sender<Probing>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -139,6 +142,7 @@ impl Wheel {
     fn count(&self, change: &Change) {
         match change {
             Change::Source(_) => self.metrics.source_event(),
+            Change::Probe(canary, result) => self.metrics.probe(canary.family(), result.is_ok()),
             Change::Report(report) => {
                 self.metrics.step(report);
                 debug!(step = %report.step, outcome = ?outcome_name(&report.outcome), "step");
@@ -179,6 +183,9 @@ impl Wheel {
         }
         if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
             orders.send_replace(Some(changed));
+        }
+        if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
+            probing.send_replace(changed);
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

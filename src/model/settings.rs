@@ -157,7 +157,12 @@ impl Range {
     /// those that are announced by one route, since packets to unused addresses would go back to where they came from.
     /// In other ranges each VIP has a local route of its own.
     pub fn is_whole(&self) -> bool {
-        self.uses.contains(&Use::ClusterIp) || self.announce == Announce::Aggregate
+        self.uses.contains(&Use::ClusterIp) || self.announce == Announce::Aggregate || self.is_canary()
+    }
+
+    /// Is it the VIP of a canary? It is of no use to Services, and nobody announces it.
+    pub fn is_canary(&self) -> bool {
+        self.uses.is_empty() && self.announce == Announce::None
     }
 }
 

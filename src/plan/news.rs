@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::model::bfd::{BfdState, BfdStatus};
 use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
+use crate::model::ipvs::ServerKey;
 use crate::model::lease::LeaseStatus;
 use crate::model::{Prefix, ServiceKey};
 
@@ -113,6 +114,13 @@ pub enum News {
         /// What.
         problem: String,
     },
+    /// The data plane is proved, or not any more.
+    Proof {
+        /// The virtual server of the canary that tells.
+        server: ServerKey,
+        /// What is broken.
+        problem: Option<String>,
+    },
     /// A part of the host cannot be read.
     Unreadable {
         /// The part.
@@ -161,6 +169,7 @@ impl News {
             News::Lease(lease) => lease.as_ref().map_or(true, |lease| lease.reason.is_some()),
             News::Bfd { status, .. } => !matches!(status.state, BfdState::Up | BfdState::AdminDown),
             News::Service { problems, .. } => !problems.is_empty(),
+            News::Proof { problem, .. } => problem.is_some(),
             News::SpeakerUp
             | News::Serving
             | News::Leaving(_)
@@ -230,6 +239,10 @@ impl fmt::Display for News {
                 })
             }
             News::Range { problem, .. } => f.write_str(problem),
+            News::Proof { server, problem: None } => write!(f, "the data plane is proved: the canary {server} answers"),
+            News::Proof { server, problem: Some(problem) } => {
+                write!(f, "the data plane is broken: the canary {server}: {problem}")
+            }
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),
         }

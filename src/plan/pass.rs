@@ -21,6 +21,7 @@ use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
 use super::problem::Notice;
+use super::proof::Probing;
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -47,6 +48,8 @@ pub struct Plan {
     pub secrets: Option<BTreeSet<SecretKey>>,
     /// What the speaker has to hold to from now on, where that is other than before.
     pub orders: Option<Orders>,
+    /// What is to be probed, where that is something else than before.
+    pub probing: Option<Probing>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -101,7 +104,10 @@ impl Planner {
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
             self.plan_addr(now, &mut draft);
+            self.plan_probe(now, &mut draft);
         }
+        let probing = self.plan_probing();
+        self.note_founded();
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
         self.plan_flows(now, &mut draft);
@@ -120,7 +126,20 @@ impl Planner {
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let route_latencies = std::mem::take(&mut self.speaker.latencies);
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, orders, finished }
+        Plan {
+            steps,
+            wake_at,
+            news,
+            latencies,
+            route_latencies,
+            notices,
+            health,
+            answers,
+            secrets,
+            orders,
+            probing,
+            finished,
+        }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -372,7 +391,8 @@ impl Planner {
             Leave::Withdraw => withdrawn,
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy);
+                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
+                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
                 let alone = self
                     .actual
                     .bgp

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
-use crate::model::load::Load;
+use crate::model::load::{Load, Stray};
 use crate::model::settings::Misfit;
 use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
@@ -20,6 +20,7 @@ use super::news::News;
 use super::orders::LinkBook;
 use super::peers::Held;
 use super::problem::Notice;
+use super::proof::ProofBook;
 use super::ranges::Ranges;
 use super::role::{Role, farewell};
 use super::step::Step;
@@ -59,6 +60,8 @@ pub struct Planner {
     pub(super) speaker: SpeakerBook,
     pub(super) link: LinkBook,
     pub(super) memory: Memory,
+    /// What probes of the canaries have shown.
+    pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
     pub(super) derived: bool,
     /// The settings are others than those that claims were worked out with.
@@ -67,6 +70,8 @@ pub struct Planner {
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
+    /// How many packets found no connection.
+    pub(super) stray: Stray,
     /// Something about health check ports changed since they were told.
     pub(super) health_changed: bool,
     /// Explanations that somebody waits for.
@@ -107,11 +112,13 @@ impl Planner {
             },
             link: LinkBook::default(),
             memory: Memory::default(),
+            proof: ProofBook::default(),
             derived: false,
             unsettled: false,
             leaving: None,
             next_resync,
             load: Load::default(),
+            stray: Stray::default(),
             health_changed: false,
             inquiries: Vec::new(),
             news: Vec::new(),
@@ -146,6 +153,8 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Stray(stray) => self.stray = stray,
+            Change::Probe(canary, result) => self.on_probe(canary, result),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::sessions::Sessions;
 use crate::apply::bgp::{Endpoint, Speaker};
+use crate::apply::probe::Prober;
 use crate::model::Prefix;
 use crate::model::bfd::Session;
 use crate::model::bgp::PeerName;
@@ -76,7 +77,7 @@ impl OwnHands {
 impl Hands for OwnHands {
     async fn probe(&self, canaries: Vec<Canary>) -> Result<(), String> {
         for canary in &canaries {
-            return Err(format!("{canary:?}"));
+            Prober::new(canary).probe().await?;
         }
         if canaries.is_empty() { Err("there is no canary".to_owned()) } else { Ok(()) }
     }

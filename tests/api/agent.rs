@@ -100,6 +100,7 @@ impl Agent {
             notices: Some(notices),
             health: None,
             secrets: Some(tell_secrets),
+            probing: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

@@ -4,6 +4,7 @@ mod drain;
 mod failures;
 mod gobgpd;
 mod notices;
+mod orders;
 mod proof;
 mod ranges;
 mod restart;

@@ -103,6 +103,20 @@ impl Planner {
         self.link.lease.as_ref().map(LeaseStatus::of)
     }
 
+    /// That BFD finds the way to a BGP peer broken, if it does.
+    pub(super) fn bfd_problem(&self, peer: &PeerName) -> Option<String> {
+        let told = self.link.bfd.get(peer)?;
+        match (told.state, told.damped) {
+            (BfdState::AdminDown, _) | (BfdState::Up, None) => None,
+            (BfdState::Up, Some(_)) => Some("its BFD session flaps, and is not believed to be up yet".to_owned()),
+            (BfdState::Down | BfdState::Init, _) => {
+                let reason = told.problem.as_ref().or(told.reason.as_ref());
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                Some(format!("its BFD session is {}{reason}", told.state))
+            }
+        }
+    }
+
     pub(super) fn bfd_status(&self) -> Vec<BfdSessionStatus> {
         let sessions = self.link.told.iter().flat_map(|orders| orders.bfd.keys().map(move |peer| (orders, peer)));
         let sessions = sessions.map(|(orders, peer)| {

@@ -39,7 +39,7 @@ impl Planner {
                 .push("no ClusterIP range is in force: configure ranges.clusterIPs or create a ServiceCIDR".to_owned());
         }
         if self.derived {
-            let problems = self.ranges.iter().filter_map(|range| self.range_problem(range.prefix, range.announce));
+            let problems = self.vip_ranges().filter_map(|range| self.range_problem(range.prefix, range.announce));
             reasons.extend(problems);
         }
         if self.settings.bgp.is_some() {
