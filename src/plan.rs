@@ -8,6 +8,7 @@
 mod addr;
 pub mod announce;
 pub mod audit;
+pub mod away;
 pub mod bgp;
 mod books;
 mod canary;
@@ -15,6 +16,7 @@ pub mod capacity;
 mod causes;
 pub mod change;
 pub mod claims;
+mod departure;
 mod derive;
 mod drain;
 pub mod enact;

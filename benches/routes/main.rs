@@ -88,6 +88,7 @@ async fn measure(program: &Program, count: u32) {
         health: None,
         secrets: None,
         probing: None,
+        orders: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

@@ -51,10 +51,10 @@ pub struct Wheel {
     pub health: Option<watch::Sender<Health>>,
     /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
-    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
-    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// What is to be probed; `None`: nobody does.
     pub probing: Option<watch::Sender<Probing>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -181,11 +181,11 @@ impl Wheel {
         if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
             secrets.send_replace(wanted);
         }
-        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
-            orders.send_replace(Some(changed));
-        }
         if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
             probing.send_replace(changed);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

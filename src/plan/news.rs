@@ -25,6 +25,15 @@ pub enum News {
     Serving,
     /// The agent leaves in this way.
     Leaving(Leave),
+    /// The node is somewhere else on its way out or back, in words.
+    Departure(String),
+    /// The agent was to leave in some way, and leaves everything as it is, since the fleet cannot spare the node.
+    Stays {
+        /// What was asked for.
+        leave: Leave,
+        /// What the fleet says.
+        reason: String,
+    },
     /// Something is wrong with what is configured for a peer.
     Peer {
         /// The peer.
@@ -161,6 +170,7 @@ impl News {
         match self {
             News::SpeakerDown(_)
             | News::Idle(_)
+            | News::Stays { .. }
             | News::Peer { .. }
             | News::Range { .. }
             | News::Unreadable { .. }
@@ -173,6 +183,7 @@ impl News {
             News::SpeakerUp
             | News::Serving
             | News::Leaving(_)
+            | News::Departure(_)
             | News::PeerAdded { .. }
             | News::PeerDeleted { .. }
             | News::Resent { .. }
@@ -195,6 +206,13 @@ impl fmt::Display for News {
                 f.write_str("leaving; the routes are withdrawn, and the data plane stays")
             }
             News::Leaving(Leave::Remove) => f.write_str("leaving; the routes are withdrawn, and all that is ours goes"),
+            News::Leaving(Leave::Drain) => {
+                f.write_str("leaving; the node is drained, the routes are withdrawn, and the data plane stays")
+            }
+            News::Departure(line) => f.write_str(line),
+            News::Stays { reason, .. } => {
+                write!(f, "leaving; everything stays as it is, since this node cannot be spared: {reason}")
+            }
             News::Peer { peer, problem } => write!(f, "peer {peer}: {problem}"),
             News::PeerAdded { peer, asn, cause } => write!(f, "added peer {peer} AS {asn}: {cause}"),
             News::PeerDeleted { peer, cause } => write!(f, "deleted peer {peer}: {cause}"),

@@ -14,6 +14,7 @@ use crate::model::orders::Orders;
 use crate::model::settings::{Announce, BgpSettings, PeerEntry};
 use crate::model::{Prefix, Time};
 
+use super::away::Bearing;
 use super::change::Leave;
 use super::news::News;
 use super::pass::Draft;
@@ -193,13 +194,18 @@ impl Planner {
         let announced: Vec<Prefix> =
             self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
         let footings: Vec<Footing> = announced.iter().map(|range| self.footing(*range)).collect();
-        let is_gone = announced.is_empty() || self.is_removing() || self.leaving == Some(Leave::Withdraw);
+        let bearing = self.away.state.bearing();
+        let leaves = matches!(self.leaving, Some(Leave::Withdraw | Leave::Drain)) || bearing == Bearing::Withdraw;
+        let is_gone = announced.is_empty() || self.is_removing() || leaves;
         if is_gone || footings.iter().any(|footing| matches!(footing, Footing::Broken(_))) {
             if self.link.stands != Some(false) {
                 self.link.fell = now;
             }
             self.link.stands = Some(false);
-        } else if self.link.stands != Some(true) && footings.iter().all(|footing| *footing == Footing::Proven) {
+        } else if self.link.stands != Some(true)
+            && bearing == Bearing::Announce
+            && footings.iter().all(|footing| *footing == Footing::Proven)
+        {
             // All of them, so that all that is to be read is asked for at once.
             let proven = announced.into_iter().filter(|range| !self.proven(*range)).count() == 0;
             if proven {

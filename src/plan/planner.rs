@@ -13,6 +13,7 @@ use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::change::{Change, Leave, Loaded};
+use super::departure::AwayBook;
 use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
@@ -22,7 +23,7 @@ use super::peers::Held;
 use super::problem::Notice;
 use super::proof::ProofBook;
 use super::ranges::Ranges;
-use super::role::{Role, farewell};
+use super::role::Role;
 use super::step::Step;
 use super::surroundings::Surroundings;
 
@@ -67,6 +68,8 @@ pub struct Planner {
     /// The settings are others than those that claims were worked out with.
     pub(super) unsettled: bool,
     pub(super) leaving: Option<Leave>,
+    /// Draining, and coming back.
+    pub(super) away: AwayBook,
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
@@ -116,6 +119,7 @@ impl Planner {
             derived: false,
             unsettled: false,
             leaving: None,
+            away: AwayBook::default(),
             next_resync,
             load: Load::default(),
             stray: Stray::default(),
@@ -165,11 +169,10 @@ impl Planner {
             Change::Bfd(peer, status) => self.on_bfd(peer, status),
             Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
-            Change::End(configured) => {
-                let leave = farewell(&self.settings, &self.cluster, configured);
-                self.news.push(News::Leaving(leave));
-                self.on_leave(leave, now);
-            }
+            Change::End(configured) => self.on_end(configured, now),
+            Change::Command(command) => self.on_command(command),
+            Change::Remembered(saved) => self.on_remembered(saved, now),
+            Change::Fleet(verdict) => self.away.state.told(verdict),
         }
     }
 
@@ -206,7 +209,7 @@ impl Planner {
 
     /// How the agent is leaving, if it is.
     pub fn leaving(&self) -> Option<Leave> {
-        self.leaving
+        self.leaving.or(self.away.ending)
     }
 
     /// When everything is read the next time, whatever happens.

@@ -2,6 +2,7 @@
 //! field names are a contract.
 
 mod bgp;
+mod drain;
 mod ipvs;
 mod link;
 mod proof;
@@ -20,6 +21,7 @@ use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 pub use link::{BfdSessionStatus, LeaseStatus};
 pub use proof::ProofStatus;
@@ -39,6 +41,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It was asked to leave.
     pub leaving: bool,
+    /// How far it is on its way out, or back.
+    pub drain: DrainStatus,
     /// The configuration file.
     pub configuration: ConfigurationStatus,
     /// The sources.
@@ -161,7 +165,8 @@ impl Planner {
             ready: reasons.is_empty(),
             reasons,
             role: self.role.name().to_owned(),
-            leaving: self.leaving.is_some(),
+            leaving: self.leaving().is_some(),
+            drain: self.drain_status(),
             configuration: self.configuration_status(),
             source: self.source_status(),
             ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),

@@ -101,6 +101,7 @@ impl Agent {
             health: None,
             secrets: Some(tell_secrets),
             probing: None,
+            orders: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };
