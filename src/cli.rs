@@ -13,14 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
 use crate::plan::Asked;
-use crate::speaker::{self, SpeakerOptions};
+use crate::speaker::SpeakerOptions;
 use crate::{check, daemon, prepare};
 
 mod agent;
 pub mod explain;
 mod output;
 pub mod plan;
-mod restart_gobgpd;
+mod speaker;
 pub mod status;
 mod switch_config;
 mod table;
@@ -253,7 +253,7 @@ impl Cli {
                 Ok(if answer.ready { Ending::Done } else { Ending::No })
             }
             Command::RestartGobgpd { force } => {
-                block_on(restart_gobgpd::restart_gobgpd(&self.load()?, *force))?;
+                block_on(self::speaker::restart_gobgpd(&self.load()?, *force))?;
                 Ok(Ending::Done)
             }
             Command::SwitchConfig(asked) => {
@@ -272,7 +272,7 @@ impl Cli {
         if !config.has_speaker() {
             bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
         }
-        speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
+        crate::speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
     }
 
     /// The configuration.

@@ -92,6 +92,11 @@ impl BfdSessionStatus {
         }
     }
 
+    /// Does this node hold it down on purpose?
+    pub fn is_held_down(&self) -> bool {
+        self.state == BfdState::AdminDown.to_string()
+    }
+
     /// Is it up, and believed?
     pub fn is_up(&self) -> bool {
         self.state == BfdState::Up.to_string() && self.damped_ms.is_none()
