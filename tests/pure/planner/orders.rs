@@ -7,7 +7,7 @@ use vipcast::model::bfd::{BfdState, BfdStatus, Distance, Session, Timers};
 use vipcast::model::bgp::{Peer, PeerName, Ttl};
 use vipcast::model::lease::{LeaseState, LeaseStatus};
 use vipcast::model::orders::Orders;
-use vipcast::model::settings::{Announce, Bfd, BfdEntry, PeerEntry};
+use vipcast::model::settings::{Announce, Bfd, BfdEntry, PeerBfd, PeerEntry};
 use vipcast::plan::Change;
 use vipcast::plan::change::Leave;
 
@@ -47,9 +47,9 @@ fn stands(rig: &Rig) -> bool {
 
 #[test]
 fn a_bgp_peer_is_watched_as_far_away_as_it_may_be() {
-    let mut settings = dual_stack();
+    let mut settings = Settings { bfd: Bfd { timers: FAST, peers: Vec::new() }, ..dual_stack() };
     let bgp = settings.bgp.as_mut().unwrap();
-    let watched = |name: &str, peer: Peer| PeerEntry { bfd: Some(FAST), ..PeerEntry::new(ip(name), peer) };
+    let watched = |name: &str, peer: Peer| PeerEntry { bfd: Some(PeerBfd::default()), ..PeerEntry::new(ip(name), peer) };
     let peer = |asn, ttl| Peer { ttl, ..Peer::new(asn, vipcast::model::Family::ALL) };
     bgp.peers = vec![
         watched("10.0.1.1", Peer { local_address: Some(ip("10.0.1.2")), ..peer(65000, Ttl::Default) }),
@@ -62,7 +62,7 @@ fn a_bgp_peer_is_watched_as_far_away_as_it_may_be() {
     let mut rig = Rig::new(settings);
     rig.list(web().into_iter().chain([node("rack=a")])).run();
     let distances = ["10.0.1.1", "10.0.1.3", "10.0.1.4", "10.0.1.5"].map(|peer| session(&rig, peer).unwrap().distance);
-    let expected = [Distance::SingleHop, Distance::Multihop(254), Distance::SingleHop, Distance::Multihop(253)];
+    let expected = [Distance::SingleHop, Distance::Multihop(1), Distance::SingleHop, Distance::Multihop(253)];
     assert_eq!(distances, expected);
     let first = session(&rig, "10.0.1.1").unwrap();
     assert_eq!(
