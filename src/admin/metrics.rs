@@ -1,5 +1,6 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod drain;
 mod link;
 mod sessions;
 
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::drain::Departure;
 use self::link::Link;
 use self::sessions::{SessionLabels, Sessions};
 use crate::model::{self, bgp::PeerName};
@@ -102,6 +104,7 @@ struct Gauges {
     destinations: Gauge,
     draining: Gauge,
     proved: Family<FamilyLabels, Gauge>,
+    held: Gauge,
     vips: Gauge,
     routes: Gauge,
     foreign_routes: Gauge,
@@ -110,6 +113,7 @@ struct Gauges {
     peers: Family<PeerLabels, Gauge>,
     sessions: Sessions,
     link: Link,
+    departure: Departure,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -183,6 +187,8 @@ impl Gauges {
         registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
         let help = "Destinations that nobody wants any more and that have connections, or may have";
         registry.register("draining_destinations", help, self.draining.clone());
+        let help = "Endpoints that vanished from the source and are kept, since too many did at once";
+        registry.register("held_endpoints", help, self.held.clone());
         let help = "1 while probes prove the data plane, by family; absent where none is probed";
         registry.register("data_plane_proved", help, self.proved.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
@@ -194,6 +200,7 @@ impl Gauges {
         registry.register("bgp_repairs", help, self.repairs.clone());
         self.sessions.register(registry);
         self.link.register(registry);
+        self.departure.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -223,12 +230,14 @@ impl Gauges {
         self.destinations.set(number(status.ipvs.destinations));
         self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
+        self.held.set(number(status.brake.as_ref().map_or(0, |brake| brake.endpoints)));
         self.proved.clear();
         for proof in &status.proof {
             let labels = FamilyLabels { family: proof.family.clone() };
             self.proved.get_or_create(&labels).set(i64::from(proof.state == Standing::Proved.name()));
         }
         self.failures.set(number(status.failures.len()));
+        self.departure.set(&status.drain);
         self.set_capacity(&status.capacity);
         // The sensor counts.
         self.stray_packets.inner().store(status.rehash.stray_packets, Ordering::Relaxed);

@@ -104,6 +104,7 @@ impl Planner {
         self.plan_departure(now, &mut draft);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
+            self.plan_brake(now, &mut draft);
             self.plan_sysctls(now, &mut draft);
             self.plan_timeouts(now, &mut draft);
             self.keep_refusing();
@@ -378,35 +379,6 @@ impl Planner {
             self.servers.busy.insert(key, count as u32);
         }
         count
-    }
-
-    /// Is all done that the agent was asked to do before it leaves?
-    fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
-        let Some(leaving) = self.leaving else { return false };
-        // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
-        let withdrawn = match self.withdrawal_heard(now) {
-            Ok(()) => true,
-            Err(Some(heard)) => {
-                draft.wake(heard);
-                return false;
-            }
-            Err(None) => false,
-        };
-        match leaving {
-            Leave::Keep => true,
-            Leave::Withdraw | Leave::Drain => withdrawn,
-            Leave::Remove => {
-                let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
-                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
-                let alone = self
-                    .actual
-                    .bgp
-                    .as_ref()
-                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
-                withdrawn && quiet && self.is_bare() && !link && alone
-            }
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
+use super::brake::BrakeBook;
 use super::change::{Change, Leave, Loaded};
 use super::departure::AwayBook;
 use super::explain::Inquiry;
@@ -61,6 +62,8 @@ pub struct Planner {
     pub(super) speaker: SpeakerBook,
     pub(super) link: LinkBook,
     pub(super) memory: Memory,
+    /// What vanished lately, and whether it is held.
+    pub(super) brake: BrakeBook,
     /// What probes of the canaries have shown.
     pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
@@ -115,6 +118,7 @@ impl Planner {
             },
             link: LinkBook::default(),
             memory: Memory::default(),
+            brake: BrakeBook::default(),
             proof: ProofBook::default(),
             derived: false,
             unsettled: false,
@@ -291,7 +295,7 @@ impl Planner {
             self.derive_vips(now);
         }
         for service in touched.services {
-            self.derive_claim(&service, now);
+            self.derive_told(&service, now);
             // Which slices list an address decides how long its connections may go on.
             self.servers.todo.extend(self.servers.drains.of_service(&service));
         }

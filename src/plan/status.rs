@@ -2,6 +2,7 @@
 //! field names are a contract.
 
 mod bgp;
+mod brake;
 mod drain;
 mod ipvs;
 mod link;
@@ -21,6 +22,7 @@ use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use brake::BrakeStatus;
 pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 pub use link::{BfdSessionStatus, LeaseStatus};
@@ -51,6 +53,8 @@ pub struct Status {
     pub ranges: Vec<RangeStatus>,
     /// Services.
     pub services: ServicesStatus,
+    /// What is held since too much vanished at once; `null` where nothing is.
+    pub brake: Option<BrakeStatus>,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
     /// The proof of the data plane, by canary.
@@ -171,6 +175,7 @@ impl Planner {
             source: self.source_status(),
             ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
+            brake: self.brake_status(),
             ipvs: self.ipvs_status(),
             proof: self.proof_status(),
             capacity: self.capacity_status(),

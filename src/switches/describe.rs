@@ -13,7 +13,7 @@ use crate::model::{Family, Prefix};
 /// What is asked for beside the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
-    /// The switch's addresses among `bgp.peers`; empty: all of them.
+    /// The switch's addresses among `bgp.peers`, or among `bfd.peers` with static routes; empty: all of them.
     pub peers: Vec<IpAddr>,
     /// The LB nodes' addresses; empty: those of the configuration's node.
     pub neighbors: Vec<IpAddr>,
@@ -58,6 +58,9 @@ pub enum DescribeError {
     /// Addresses of one switch whose settings differ.
     #[error("bgp.peers: {0} and {1} differ in {2}, so they cannot be one switch's; name one of them with --peer")]
     Differ(IpAddr, IpAddr, &'static str),
+    /// A switch address that is not watched.
+    #[error("--peer {0}: not in bfd.peers; allowed with --static: {1}")]
+    UnknownWatch(IpAddr, String),
     /// Watched static routes whose timers differ.
     #[error(
         "bfd.peers: entries differ in their timers, so they cannot be one switch's; name its addresses with --peer"
@@ -253,6 +256,11 @@ fn difference(one: &PeerEntry, other: &PeerEntry, bfd: &Bfd) -> Option<&'static 
 /// The timers with which LB nodes watch a switch that has static routes. `named` are its addresses; empty: all that are
 /// watched are one switch's.
 fn watched(bfd: &Bfd, named: &[IpAddr]) -> Result<Option<Timers>, DescribeError> {
+    let known: Vec<IpAddr> = bfd.peers.iter().filter_map(|entry| entry.name.address()).collect();
+    if let Some(unknown) = named.iter().find(|address| !known.contains(address)) {
+        let list = bfd.peers.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(DescribeError::UnknownWatch(*unknown, list));
+    }
     let is_named =
         |address: Option<IpAddr>| named.is_empty() || address.is_some_and(|address| named.contains(&address));
     let mut timers = bfd.peers.iter().filter(|entry| is_named(entry.name.address())).map(|entry| entry.timers);

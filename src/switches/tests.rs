@@ -138,7 +138,7 @@ fn every_vendor_has_every_part() {
         (
             Vendor::Bird,
             &[
-                "if net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ] then accept;\n",
+                "if ! (net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ]) then reject;\n",
                 "local as 65000;\n",
                 "local port 1790 as 65000;\n",
                 "hold time 12;\nkeepalive time 4;\n",
@@ -254,6 +254,11 @@ fn static_routes_are_watched_where_lb_nodes_do() {
     }
     let differing = config.replace("{address: 10.0.1.1}", "{address: 10.0.1.1, multiplier: 5}");
     assert!(described(&differing, &request).unwrap_err().contains("differ in their timers"));
+    let unknown = Request { peers: addresses(&["10.0.9.1"]), ..request.clone() };
+    assert_eq!(
+        described(&config, &unknown).unwrap_err(),
+        "--peer 10.0.9.1: not in bfd.peers; allowed with --static: 10.0.1.1, fd00:1::1"
+    );
     let named = Request { peers: addresses(&["10.0.1.1"]), ..request };
     assert_eq!(described(&differing, &named).unwrap().watched.map(|timers| timers.multiplier), Some(5));
 }

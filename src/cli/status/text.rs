@@ -5,10 +5,11 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 
 use super::link::{write_bfd, write_lease};
+use crate::cli::drain;
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
-use crate::plan::status::{BgpStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
+use crate::plan::status::{BgpStatus, BrakeStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
 use crate::text::wrap;
 
 /// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
@@ -24,6 +25,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     for reason in &status.reasons {
         line(text, &format!("  {reason}"))?;
     }
+    if !matches!(status.drain.phase.as_str(), "" | "here") {
+        let causes = status.drain.causes.join(", ");
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({causes})") };
+        line(text, &format!("Drain: {}: {}{causes}", status.drain.phase, drain::progress(&status.drain)))?;
+    }
     if let Some(problem) = &status.configuration.problem {
         line(text, &format!("Configuration {}, not all in force: {problem}", status.configuration.file))?;
     }
@@ -36,6 +42,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
             services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
         ),
     )?;
+    if let Some(brake) = &status.brake {
+        let BrakeStatus { reason, services, endpoints, needs_confirmation } = brake;
+        let end = if *needs_confirmation { "vipcast confirm ends it" } else { "brake.hold or vipcast confirm ends it" };
+        line(text, &format!("BRAKE: {reason}; {endpoints} endpoints of {services} Services are kept; {end}"))?;
+    }
     if ipvs.draining > 0 {
         writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
     }
