@@ -48,8 +48,7 @@ impl Planner {
             Command::Drain { force: true } => self.away.commanded = Some(Commanded::Forced),
             Command::Drain { force: false } => self.away.commanded = Some(Commanded::Asking),
             Command::Undrain => self.away.commanded = None,
-            // There is nothing that waits to be confirmed.
-            Command::Confirm => {}
+            Command::Confirm => drop(self.confirm()),
         }
     }
 

@@ -62,11 +62,11 @@ fn of_keys() {
         ),
         (
             "bgp:",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "bgp: ~",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen, metrics"),
     ]);
@@ -505,6 +505,10 @@ fn of_attributes() {
         (
             "asn: 1, largeCommunities: [1:2], peers: [{address: 10.0.1.1, asn: 2}]",
             "2:34: bgp.largeCommunities[0]: found 1:2; allowed: a large community such as 65001:1:100 (three numbers up to 4294967295)",
+        ),
+        (
+            "asn: 1, gracefulRestart: 5s, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:32: bgp.gracefulRestart: found 5s; allowed: off, or whole seconds such as 30s, from 10s to 4095s",
         ),
         (
             "asn: 1, maxSpecifics: many, peers: [{address: 10.0.1.1, asn: 2}]",
