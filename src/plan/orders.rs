@@ -149,16 +149,15 @@ impl Planner {
     }
 
     /// The sessions that watch the ways to BGP peers. While all of ours goes, they stay until gobgpd has no peer any more:
-    /// who sees one end drops the routes without having heard their withdrawal.
+    /// who sees one end drops the routes without having heard their withdrawal. On a node that is drained they stay up: the
+    /// way is as good as before, and switches end a BGP session when they hear AdminDown (RFC 5882 section 4.2 asks them not
+    /// to), which would only make the return slower.
     fn watching_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
         let Some(settings) = &self.settings.bgp else { return BTreeMap::new() };
         let entries = settings.peers_of(&labels(&self.cluster));
         let left = |name: &PeerName| self.actual.bgp.as_ref().is_some_and(|bgp| bgp.peers.contains_key(name));
         let kept = entries.into_iter().filter(|(name, _)| !self.is_removing() || left(name));
-        // What a node that is away says is that nothing is wrong.
-        let enabled = !self.is_away();
-        let session = |entry| Some(bfd::Session { enabled, ..self.settings.bfd.watching(&entry)? });
-        kept.filter_map(|(name, entry)| Some((name, session(entry)?))).collect()
+        kept.filter_map(|(name, entry)| Some((name, self.settings.bfd.watching(&entry)?))).collect()
     }
 
     /// The sessions that are announcements themselves.
