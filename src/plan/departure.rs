@@ -132,7 +132,8 @@ impl Planner {
             speaks: self.settings.bgp.is_some(),
             marked: self.are_all_marked(),
             heard: self.withdrawal_heard(now),
-            restored: self.is_restored(),
+            // Under another bearing other routes are wanted.
+            restored: before == Bearing::Announce && self.is_restored(),
             drain: &drain,
         };
         self.away.causes = causes;
@@ -167,6 +168,10 @@ impl Planner {
             self.touch_all_vips();
         }
         if moved {
+            // What is wanted now has to be looked at before the next phase can be judged.
+            if phase == Phase::Returning {
+                draft.wake(now);
+            }
             self.news.push(News::Departure(self.departure_line()));
         }
         if phase == Phase::Away {
@@ -201,6 +206,8 @@ impl Planner {
         let stance = match self.away.state.phase() {
             _ if self.role != Role::Serving => Stance::Absent,
             Phase::Here if self.announces() => Stance::Present,
+            // Before it has announced anything, it is what it was for the others: about to come back, maybe.
+            Phase::Here if self.away.standing.is_none() => return None,
             Phase::Here => Stance::Absent,
             Phase::Asking => Stance::Asking,
             _ => Stance::Away,
