@@ -34,6 +34,8 @@ use crate::plan::{Asked, Explanation, Status};
 pub enum Question {
     /// How do things stand?
     Status(oneshot::Sender<Status>),
+    /// Does the planner vouch for what is announced?
+    Vouch(oneshot::Sender<Result<(), String>>),
     /// This is to be done. That it was taken in is the answer.
     Command(Command, oneshot::Sender<()>),
     /// What is behind a VIP or a Service?
@@ -61,7 +63,7 @@ impl Desk {
 }
 
 /// Asks the deciding loop; none if it does not answer in time.
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     questions: &mpsc::Sender<Question>,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Option<T> {
@@ -209,6 +211,7 @@ mod tests {
                     Question::Status(answer) => answer.send(status.clone().unwrap_or_default()).unwrap(),
                     Question::Command(command, _) => panic!("{command:?} over a listener that only shows"),
                     Question::Explain(asked, answer) => answer.send(explanation(&asked)).unwrap(),
+                    Question::Vouch(_) => panic!("no page vouches"),
                 }
             }
         };

@@ -17,14 +17,17 @@ use item::{Item, Mistake, Table};
 
 mod admin;
 mod attributes;
+mod bfd;
 mod bgp;
 mod dataplane;
 mod drain;
 mod item;
 mod kubernetes;
 mod labels;
+mod lease;
 mod node;
 mod password;
+mod proof;
 mod ranges;
 mod reload;
 mod snat;
@@ -65,6 +68,13 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
     pub conn_tab_bits: Option<u8>,
+}
+
+impl Config {
+    /// Is something announced, so that a speaker has to hold it?
+    pub fn has_speaker(&self) -> bool {
+        self.gobgpd.is_some() || !self.settings.bfd.peers.is_empty()
+    }
 }
 
 /// Where the cluster's objects come from.
@@ -187,6 +197,10 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "bfd",
+        "lease",
+        "proof",
+        "brake",
         "drain",
         "shutdown",
         "withdrawDelay",
@@ -205,7 +219,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         let allowed = "passwordFile or passwordEnv where the source is manifests";
         return Err(secret.conflict("while the source is manifests, which holds no Secrets", allowed));
     }
-    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
+    let bfd = top.read("bfd", bfd::read)?.unwrap_or_default();
+    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()).chain(bfd.taken));
     ranges.check_taken(&taken)?;
     if let Some(section) = &section {
         ranges.check_announceable(&section.settings)?;
@@ -224,6 +239,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     })?;
     let admin = admin::read(top.get("admin"))?;
     let (cluster_ips, allowed) = ranges.settings();
+    let in_use = cluster_ips.iter().flatten().chain(&allowed).map(|range| range.prefix);
+    let proof = proof::read(top.get("proof"), in_use)?;
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
@@ -233,10 +250,10 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         allowed,
         dataplane: dataplane.settings,
         bgp,
-        bfd: Default::default(),
-        lease: Default::default(),
-        proof: Default::default(),
-        brake: Default::default(),
+        bfd: bfd.settings,
+        lease: lease::read(top.get("lease"))?,
+        proof,
+        brake: proof::brake(top.get("brake"))?,
         drain,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),

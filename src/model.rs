@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod fleet;
 pub mod ipvs;
 pub mod labels;
+pub mod lease;
 pub mod load;
 pub mod nft;
 pub mod node;

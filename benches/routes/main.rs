@@ -87,6 +87,10 @@ async fn measure(program: &Program, count: u32) {
         notices: None,
         health: None,
         secrets: None,
+        probing: None,
+        orders: None,
+        saved: None,
+        standing: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

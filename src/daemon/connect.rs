@@ -64,6 +64,8 @@ pub(super) fn connect(
         notices: None,
         health: None,
         secrets: None,
+        probing: None,
+        orders: None,
         saved: None,
         standing: None,
         metrics,

@@ -13,10 +13,12 @@ use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
 use crate::model::fleet::Standing;
+use crate::model::orders::Orders;
 use crate::plan::away::Saved;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::plan::{
     Answer, Change, Executor, Explanation, News, Notice, Observation, Outcome, Plan, Planner, Step, pass,
 };
@@ -51,6 +53,10 @@ pub struct Wheel {
     pub health: Option<watch::Sender<Health>>,
     /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
+    /// What is to be probed; `None`: nobody does.
+    pub probing: Option<watch::Sender<Probing>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// What the next agent has to know; `None`: nobody keeps it.
     pub saved: Option<watch::Sender<Saved>>,
     /// How the node stands in its fleet; `None`: nobody tells it.
@@ -109,6 +115,7 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
                         Question::Command(command, taken) => {
                             planner.apply(Change::Command(command), self.now());
                             let _ = taken.send(());
@@ -149,6 +156,7 @@ impl Wheel {
     fn count(&self, change: &Change) {
         match change {
             Change::Source(_) => self.metrics.source_event(),
+            Change::Probe(canary, result) => self.metrics.probe(canary.family(), result.is_ok()),
             Change::Report(report) => {
                 self.metrics.step(report);
                 debug!(step = %report.step, outcome = ?outcome_name(&report.outcome), "step");
@@ -186,6 +194,12 @@ impl Wheel {
         }
         if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
             secrets.send_replace(wanted);
+        }
+        if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
+            probing.send_replace(changed);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
         }
         if let (Some(sender), Some(saved)) = (&self.saved, plan.saved) {
             sender.send_replace(saved);

@@ -3,9 +3,12 @@
 use super::away::Saved;
 use super::explain::Asked;
 use super::step::Report;
+use crate::model::bfd::BfdStatus;
 use crate::model::bgp::{PeerName, SecretKey, Session};
+use crate::model::canary::Canary;
 use crate::model::fleet;
-use crate::model::load::Load;
+use crate::model::lease::LeaseStatus;
+use crate::model::load::{Load, Stray};
 use crate::model::{Event, Secret, Settings};
 
 /// A fact.
@@ -29,6 +32,10 @@ pub enum Change {
     SpeakerMoved,
     /// How full the kernel's tables are.
     Load(Load),
+    /// How many packets found no connection.
+    Stray(Stray),
+    /// A canary was probed: it answered, or in words how far the probe came.
+    Probe(Canary, Result<(), String>),
     /// A session of ours or somebody else's changed its state.
     Session(PeerName, Session),
     /// The configuration file says this now.
@@ -37,6 +44,10 @@ pub enum Change {
     Loaded(Loaded),
     /// What a Secret holds that a peer's password comes from, or why it cannot be had.
     Secret(SecretKey, Result<Secret, String>),
+    /// How the announcement lease stands, or why the speaker that holds it cannot be reached.
+    Lease(Result<LeaseStatus, String>),
+    /// How the BFD session with a peer stands.
+    Bfd(PeerName, BfdStatus),
     /// Somebody asks for an explanation, which [`Plan::answers`](super::Plan::answers) has under this number.
     Explain(u64, Asked),
     /// An operator's command.

@@ -7,6 +7,7 @@ use crate::model::ipvs::ServerKey;
 use crate::model::settings::Announce;
 use crate::model::{Family, Prefix, ServiceKey, Time};
 
+use super::canary;
 use super::claims::{Claim, View, claim};
 use super::news::News;
 use super::planner::Planner;
@@ -54,9 +55,13 @@ impl Planner {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }
         self.ranges = ranges;
+        if moved {
+            // Whoever changes ranges or roles means it, and what was held may lie outside.
+            self.brake.clear();
+        }
         let claimants = self.ledger.services().cloned();
-        let known: BTreeSet<ServiceKey> =
-            self.cluster.services().map(|(key, _)| key.clone()).chain(claimants).collect();
+        let services = self.cluster.services().map(|(key, _)| key.clone());
+        let known: BTreeSet<ServiceKey> = services.chain(claimants).chain([canary::claimant()]).collect();
         let claimed = self.servers.claimed.clone();
         known.iter().for_each(|service| self.derive_claim(service, now));
         // Who has what is known only now: on the way here a younger Service may have stood for an older one.
@@ -93,15 +98,33 @@ impl Planner {
         services.iter().for_each(|service| self.derive_claim(service, now));
     }
 
+    /// Works out the claim of `service`.
     pub(super) fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
-        let claim = match self.cluster.service(service) {
+        let claim = self.claim_of(service);
+        self.put_claim(service, claim, now);
+    }
+
+    /// Works out the claim of `service`, of which the source told something: what vanishes may be too much to be believed.
+    pub(super) fn derive_told(&mut self, service: &ServiceKey, now: Time) {
+        let claim = self.claim_of(service);
+        self.note_loss(service, &claim, now);
+        self.put_claim(service, claim, now);
+    }
+
+    fn claim_of(&self, service: &ServiceKey) -> Claim {
+        match self.cluster.service(service) {
             Some(object) if !self.is_removing() => {
                 let view =
                     View { settings: &self.settings, ranges: &self.ranges, here: &self.here, cluster: &self.cluster };
                 claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), view)
             }
+            None if *service == canary::claimant() => self.canary_claim(),
             _ => Claim::default(),
-        };
+        }
+    }
+
+    fn put_claim(&mut self, service: &ServiceKey, claim: Claim, now: Time) {
+        let claim = self.with_held(service, claim);
         let mut concerned = self.ledger.rivals(service, &claim);
         concerned.insert(service.clone());
         let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();

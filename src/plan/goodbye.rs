@@ -50,7 +50,8 @@ impl Planner {
             Leave::Withdraw | Leave::Drain => withdrawn,
             Leave::Remove => {
                 let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy);
+                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
+                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
                 let alone = self
                     .actual
                     .bgp
@@ -68,7 +69,8 @@ impl Planner {
         let heard = self.speaker.withdrawn.values().map(|at| *at + delay).max();
         let died = self.has_died();
         let died_at = died.then_some(self.speaker.dark + delay);
-        if let Some(heard) = heard.max(died_at).filter(|heard| *heard > now) {
+        let fallen = self.fallen().map(|at| at + delay);
+        if let Some(heard) = heard.max(died_at).max(fallen).filter(|heard| *heard > now) {
             return Err(Some(heard));
         }
         let is_silent = self.settings.bgp.is_none();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::model::addr::LINK;
+use crate::model::addr::{LINK, PROBE_LINK};
 use crate::model::bgp::PeerName;
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::sysctl::Sysctl;
@@ -23,6 +23,8 @@ pub enum Key {
     Timeouts,
     /// The dummy link.
     Link,
+    /// The probe's link.
+    Probe,
     /// The nftables table.
     Table,
     /// The classic SNAT rule of a family.
@@ -68,6 +70,7 @@ impl Step {
             Step::SetSysctl(name, _) => Key::Sysctl(name.clone()),
             Step::SetTimeouts(_) => Key::Timeouts,
             Step::EnsureLink | Step::DeleteLink => Key::Link,
+            Step::EnsureProbe(_) | Step::DeleteProbe => Key::Probe,
             Step::ReplaceTable(_) | Step::EditTable { .. } | Step::DeleteTable => Key::Table,
             Step::SetClassicSnat(family) | Step::DeleteClassicSnat(family) => Key::ClassicSnat(*family),
             Step::AddServer(key, _) | Step::SetServer(key, _) | Step::DeleteServer(key) => Key::Server(*key),
@@ -95,8 +98,8 @@ impl Step {
 impl Key {
     /// Is it something in the kernel that [`Step::ReadHost`] reads back?
     pub fn is_host(&self) -> bool {
-        use Key::{ClassicSnat, Link, Route, Sysctl, Table, Timeouts};
-        matches!(self, Sysctl(_) | Timeouts | Link | Table | ClassicSnat(_) | Route(_))
+        use Key::{ClassicSnat, Link, Probe, Route, Sysctl, Table, Timeouts};
+        matches!(self, Sysctl(_) | Timeouts | Link | Probe | Table | ClassicSnat(_) | Route(_))
     }
 
     /// Is it something in gobgpd?
@@ -112,6 +115,7 @@ impl fmt::Display for Key {
             Key::Sysctl(name) => write!(f, "kernel parameter {name}"),
             Key::Timeouts => f.write_str("IPVS timeouts"),
             Key::Link => write!(f, "link {LINK}"),
+            Key::Probe => write!(f, "link {PROBE_LINK}"),
             Key::Table => f.write_str("nftables table inet vipcast"),
             Key::ClassicSnat(family) => write!(f, "{family} iptables SNAT rule"),
             Key::Server(server) => write!(f, "virtual server {server}"),

@@ -1,8 +1,12 @@
 //! What an operator wants to read in the log: one line per decision, quiet at rest.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::model::bfd::{BfdState, BfdStatus};
 use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
+use crate::model::ipvs::ServerKey;
+use crate::model::lease::LeaseStatus;
 use crate::model::{Prefix, ServiceKey};
 
 use super::change::Leave;
@@ -77,6 +81,15 @@ pub enum News {
         /// Its session.
         session: Session,
     },
+    /// The announcement lease is held again, or is not, or the speaker that holds it cannot be reached.
+    Lease(Result<LeaseStatus, String>),
+    /// A BFD session came up, went down, or cannot work.
+    Bfd {
+        /// The peer.
+        peer: PeerName,
+        /// How it stands.
+        status: BfdStatus,
+    },
     /// A route is announced.
     Announced {
         /// The route.
@@ -110,6 +123,22 @@ pub enum News {
         range: Prefix,
         /// What.
         problem: String,
+    },
+    /// Too much vanished at once, and is held.
+    Held {
+        /// What vanished.
+        reason: String,
+        /// How long; `None`: until it comes back, or somebody confirms.
+        hold: Option<Duration>,
+    },
+    /// What vanished is held no more, for this reason.
+    LetGo(&'static str),
+    /// The data plane is proved, or not any more.
+    Proof {
+        /// The virtual server of the canary that tells.
+        server: ServerKey,
+        /// What is broken.
+        problem: Option<String>,
     },
     /// A part of the host cannot be read.
     Unreadable {
@@ -154,12 +183,17 @@ impl News {
             | News::Stays { .. }
             | News::Peer { .. }
             | News::Range { .. }
+            | News::Held { .. }
             | News::Unreadable { .. }
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
+            News::Lease(lease) => lease.as_ref().map_or(true, |lease| lease.reason.is_some()),
+            News::Bfd { status, .. } => !matches!(status.state, BfdState::Up | BfdState::AdminDown),
             News::Service { problems, .. } => !problems.is_empty(),
+            News::Proof { problem, .. } => problem.is_some(),
             News::SpeakerUp
             | News::Serving
+            | News::LetGo(_)
             | News::Leaving(_)
             | News::Departure(_)
             | News::PeerAdded { .. }
@@ -206,6 +240,15 @@ impl fmt::Display for News {
                 write!(f, "BGP session with {peer} is {}", session.state)?;
                 session.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
             }
+            News::Lease(Ok(LeaseStatus { state, reason: Some(reason), .. })) => {
+                write!(f, "the announcement lease is {state}: {reason}")
+            }
+            News::Lease(Ok(LeaseStatus { state, .. })) => write!(f, "the announcement lease is {state}"),
+            News::Lease(Err(reason)) => write!(f, "nobody holds the announcement lease: {reason}"),
+            News::Bfd { peer, status } => {
+                write!(f, "BFD session with {peer} is {}", status.state)?;
+                status.problem.iter().chain(&status.reason).try_for_each(|reason| write!(f, ": {reason}"))
+            }
             News::Announced { prefix, path, peers, cause } => {
                 write!(f, "announced {prefix}{}", names(" to", peers))?;
                 let attributes = attributes(path);
@@ -226,6 +269,18 @@ impl fmt::Display for News {
                 })
             }
             News::Range { problem, .. } => f.write_str(problem),
+            News::Held { reason, hold } => {
+                write!(
+                    f,
+                    "{reason}; what vanished is kept until it comes back, `vipcast confirm` says that it is meant"
+                )?;
+                hold.iter().try_for_each(|hold| write!(f, ", or {} s have passed", hold.as_secs()))
+            }
+            News::LetGo(cause) => write!(f, "what vanished is kept no more: {cause}"),
+            News::Proof { server, problem: None } => write!(f, "the data plane is proved: the canary {server} answers"),
+            News::Proof { server, problem: Some(problem) } => {
+                write!(f, "the data plane is broken: the canary {server}: {problem}")
+            }
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),
         }

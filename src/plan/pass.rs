@@ -12,6 +12,7 @@ use crate::model::Time;
 use crate::model::bgp::SecretKey;
 use crate::model::fleet::Standing;
 use crate::model::ipvs::ServerKey;
+use crate::model::orders::Orders;
 
 use super::away::Saved;
 use super::books::Part;
@@ -22,6 +23,7 @@ use super::memory::Key;
 use super::news::News;
 use super::planner::{Planner, server_of};
 use super::problem::Notice;
+use super::proof::Probing;
 use super::step::{Step, Target};
 use super::{ipvs, sysctl};
 
@@ -46,6 +48,10 @@ pub struct Plan {
     pub answers: Vec<Answer>,
     /// The Secrets that have to be told from now on, where they are others than before.
     pub secrets: Option<BTreeSet<SecretKey>>,
+    /// What is to be probed, where that is something else than before.
+    pub probing: Option<Probing>,
+    /// What the speaker has to hold to from now on, where that is other than before.
+    pub orders: Option<Orders>,
     /// What the next agent has to know, where that is something else than before.
     pub saved: Option<Saved>,
     /// How the node stands in its fleet, where that is something else than before.
@@ -98,6 +104,7 @@ impl Planner {
         self.plan_departure(now, &mut draft);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
+            self.plan_brake(now, &mut draft);
             self.plan_sysctls(now, &mut draft);
             self.plan_timeouts(now, &mut draft);
             self.keep_refusing();
@@ -105,7 +112,10 @@ impl Planner {
             self.plan_servers(now, &mut draft);
             self.plan_guard(now, &mut draft);
             self.plan_addr(now, &mut draft);
+            self.plan_probe(now, &mut draft);
         }
+        let probing = self.plan_probing();
+        self.note_founded();
         self.plan_bgp(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
         self.plan_flows(now, &mut draft);
@@ -116,6 +126,7 @@ impl Planner {
             draft.wake(next);
         }
         let answers = self.answers(now, &mut draft);
+        let orders = self.plan_orders(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
@@ -134,6 +145,8 @@ impl Planner {
             health,
             answers,
             secrets,
+            probing,
+            orders,
             saved,
             standing,
             finished,

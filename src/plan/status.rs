@@ -2,24 +2,31 @@
 //! field names are a contract.
 
 mod bgp;
+mod brake;
 mod drain;
 mod ipvs;
+mod link;
+mod proof;
 mod reasons;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::settings::Announce;
+use crate::model::settings::{Announce, Range};
 use crate::model::{Family, Prefix};
 
-use super::capacity::CapacityStatus;
+use super::canary;
+use super::capacity::{CapacityStatus, RehashStatus};
 use super::change::Loaded;
 use super::memory::Key;
 use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use brake::BrakeStatus;
 pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
+pub use link::{BfdSessionStatus, LeaseStatus};
+pub use proof::ProofStatus;
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +53,22 @@ pub struct Status {
     pub ranges: Vec<RangeStatus>,
     /// Services.
     pub services: ServicesStatus,
+    /// What is held since too much vanished at once; `null` where nothing is.
+    pub brake: Option<BrakeStatus>,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
+    /// The proof of the data plane, by canary.
+    pub proof: Vec<ProofStatus>,
     /// Room for connections.
     pub capacity: CapacityStatus,
+    /// Packets that found no connection.
+    pub rehash: RehashStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
+    /// The announcement lease; `null` before the speaker told, and where nothing is announced.
+    pub lease: Option<LeaseStatus>,
+    /// BFD sessions.
+    pub bfd: Vec<BfdSessionStatus>,
     /// Kernel parameters that vipcast needs.
     pub sysctls: Vec<SysctlStatus>,
     /// Steps that fail, with the reason.
@@ -156,11 +173,16 @@ impl Planner {
             drain: self.drain_status(),
             configuration: self.configuration_status(),
             source: self.source_status(),
-            ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
+            ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
+            brake: self.brake_status(),
             ipvs: self.ipvs_status(),
+            proof: self.proof_status(),
             capacity: self.capacity_status(),
+            rehash: self.rehash_status(),
             bgp: self.bgp_status(),
+            lease: self.lease_status(),
+            bfd: self.bfd_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
         }
@@ -182,6 +204,11 @@ impl Planner {
             bad_objects: self.cluster.bad_objects().map(|(object, what)| problem(object.to_string(), what)).collect(),
             troubles: self.cluster.troubles().map(|(origin, what)| problem(origin.to_owned(), what)).collect(),
         }
+    }
+
+    /// The ranges in force, those of canaries apart.
+    fn vip_ranges(&self) -> impl Iterator<Item = &Range> {
+        self.ranges.iter().filter(|range| !range.is_canary())
     }
 
     fn range_status(&self, prefix: Prefix, announce: Announce) -> RangeStatus {
@@ -216,7 +243,8 @@ impl Planner {
             let subject = self.ledger.owner(server).map_or_else(|| server.to_string(), ToString::to_string);
             problems.push(Problem { subject, problem: format!("{key}: {}", failure.reason) });
         }
-        let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| c.is_served()));
+        let services = self.ledger.services().filter(|service| **service != canary::claimant());
+        let served = services.filter(|s| self.ledger.claim(s).is_some_and(|c| c.is_served()));
         ServicesStatus { total: self.cluster.service_count(), served: served.count(), problems }
     }
 

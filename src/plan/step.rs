@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::addr::{Addr, LINK, LocalRoute};
+use crate::model::addr::{Addr, LINK, LocalRoute, PROBE_LINK};
 use crate::model::bgp::{Bgp, Export, Global, Path, Peer, PeerName};
 use crate::model::ipvs::{
     Connections, Destination, DestinationKey, ServerKey, ServerSettings, Timeouts, VirtualServer,
@@ -25,6 +25,10 @@ pub enum Step {
     EnsureLink,
     /// Delete the dummy link.
     DeleteLink,
+    /// Create the probe's link if it is missing, set both ends up and NOARP, and make just these prefixes lead to it.
+    EnsureProbe(BTreeSet<Prefix>),
+    /// Delete the probe's link, and with it the routes that lead to it.
+    DeleteProbe,
     /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
     ReplaceTable(Table),
     /// Take elements out of the table `inet vipcast` and put others in, in one transaction. Those to take out are there, a
@@ -102,7 +106,7 @@ pub enum Step {
 pub enum Target {
     /// `/proc/sys`.
     Sysctl,
-    /// The dummy link and its routes.
+    /// The links and their routes.
     Addr,
     /// Packet filter rules.
     Nft,
@@ -137,9 +141,13 @@ impl Step {
     pub fn target(&self) -> Target {
         match self {
             Step::SetSysctl(..) => Target::Sysctl,
-            Step::EnsureLink | Step::DeleteLink | Step::SetRoute(..) | Step::DeleteRoute(_) | Step::ReadHost => {
-                Target::Addr
-            }
+            Step::EnsureLink
+            | Step::DeleteLink
+            | Step::EnsureProbe(_)
+            | Step::DeleteProbe
+            | Step::SetRoute(..)
+            | Step::DeleteRoute(_)
+            | Step::ReadHost => Target::Addr,
             Step::ReplaceTable(_)
             | Step::EditTable { .. }
             | Step::DeleteTable
@@ -182,6 +190,11 @@ impl fmt::Display for Step {
             Step::SetSysctl(name, value) => write!(f, "set {name} to {value}"),
             Step::EnsureLink => write!(f, "set up link {LINK}"),
             Step::DeleteLink => write!(f, "delete link {LINK}"),
+            Step::EnsureProbe(routes) => {
+                write!(f, "set up link {PROBE_LINK} with routes ")?;
+                list(f, routes)
+            }
+            Step::DeleteProbe => write!(f, "delete link {PROBE_LINK}"),
             Step::ReplaceTable(table) => {
                 write!(f, "replace nftables table inet vipcast: masquerade ")?;
                 list(f, &table.masquerade)?;

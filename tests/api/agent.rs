@@ -100,6 +100,8 @@ impl Agent {
             notices: Some(notices),
             health: None,
             secrets: Some(tell_secrets),
+            probing: None,
+            orders: None,
             saved: None,
             standing: None,
             metrics: Arc::new(Metrics::default()),

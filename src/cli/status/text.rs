@@ -4,11 +4,12 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
+use super::link::{write_bfd, write_lease};
 use crate::cli::drain;
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
-use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
-use crate::plan::status::{BgpStatus, PeerStatus, Problem, RouteStatus, TimeoutsStatus};
+use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
+use crate::plan::status::{BgpStatus, BrakeStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
 use crate::text::wrap;
 
 /// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
@@ -41,6 +42,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
             services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
         ),
     )?;
+    if let Some(brake) = &status.brake {
+        let BrakeStatus { reason, services, endpoints, needs_confirmation } = brake;
+        let end = if *needs_confirmation { "vipcast confirm ends it" } else { "brake.hold or vipcast confirm ends it" };
+        line(text, &format!("BRAKE: {reason}; {endpoints} endpoints of {services} Services are kept; {end}"))?;
+    }
     if ipvs.draining > 0 {
         writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
     }
@@ -48,7 +54,25 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
         let TimeoutsStatus { tcp, tcp_fin, udp } = timeouts;
         writeln!(text, "IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")?;
     }
+    for ProofStatus { canary, state, failed, problem, .. } in &status.proof {
+        let told = match problem {
+            Some(problem) if *failed > 0 => format!(", {failed} probes in a row failed: {problem}"),
+            Some(problem) => format!(": {problem}"),
+            None => String::new(),
+        };
+        line(text, &format!("Data plane: {state} by the canary {canary}{told}"))?;
+    }
     write_capacity(&status.capacity, text)?;
+    if let Some(lease) = &status.lease {
+        write_lease(lease, now, text)?;
+    }
+    let RehashStatus { stray_packets, per_second } = status.rehash;
+    if stray_packets > 0 {
+        writeln!(
+            text,
+            "Rehash: {stray_packets} packets found no connection and were reset, {per_second} in the last second"
+        )?;
+    }
     let ranges = status.ranges.iter().map(|range| {
         let row = Row::new([range.prefix.clone(), range.announce.clone(), range.routes.to_string()]);
         range.problem.iter().fold(row, |row, problem| row.note(problem))
@@ -56,8 +80,10 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     table(text, &["RANGE", "ANNOUNCE", "ROUTES"], ranges.collect())?;
     match &status.bgp {
         Some(bgp) => write_bgp(bgp, now, text)?,
+        None if !status.bfd.is_empty() => writeln!(text, "BGP: not configured; BFD sessions announce")?,
         None => writeln!(text, "BGP: not configured; nothing is announced")?,
     }
+    write_bfd(&status.bfd, now, text)?;
     let sysctls = status.sysctls.iter().filter(|sysctl| sysctl.found.as_ref() != Some(&sysctl.wanted)).map(|sysctl| {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
         Row::new([sysctl.name.clone(), or_none(&sysctl.found), or_none(&sysctl.now)])
@@ -138,7 +164,7 @@ fn route_row(route: &RouteStatus) -> Row {
 }
 
 /// A length of time in its two largest units.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
@@ -147,7 +173,7 @@ fn span(seconds: i64) -> String {
     }
 }
 
-fn line(text: &mut String, line: &str) -> fmt::Result {
+pub(super) fn line(text: &mut String, line: &str) -> fmt::Result {
     for (number, line) in wrap(line, 96).iter().enumerate() {
         writeln!(text, "{}{line}", if number == 0 { "" } else { "    " })?;
     }

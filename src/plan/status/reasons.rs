@@ -43,7 +43,7 @@ impl Planner {
                 .push("no ClusterIP range is in force: configure ranges.clusterIPs or create a ServiceCIDR".to_owned());
         }
         if self.derived {
-            let problems = self.ranges.iter().filter_map(|range| self.range_problem(range.prefix, range.announce));
+            let problems = self.vip_ranges().filter_map(|range| self.range_problem(range.prefix, range.announce));
             reasons.extend(problems);
         }
         if self.settings.bgp.is_some() {
@@ -82,7 +82,7 @@ impl Planner {
     }
 
     /// How many routes for `prefix`, or in it, gobgpd holds.
-    pub(super) fn routes_in(&self, prefix: Prefix) -> usize {
+    pub(in crate::plan) fn routes_in(&self, prefix: Prefix) -> usize {
         let paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
         paths.filter(|path| prefix.covers(**path)).count()
     }
