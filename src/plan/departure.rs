@@ -168,10 +168,6 @@ impl Planner {
             self.touch_all_vips();
         }
         if moved {
-            // What is wanted now has to be looked at before the next phase can be judged.
-            if phase == Phase::Returning {
-                draft.wake(now);
-            }
             self.news.push(News::Departure(self.departure_line()));
         }
         if phase == Phase::Away {
@@ -183,6 +179,13 @@ impl Planner {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// The routes may be out again by what this pass found: then the next one, which is due at once, says so.
+    pub(super) fn plan_return(&mut self, now: Time, draft: &mut Draft) {
+        if self.away.state.phase() == Phase::Returning && self.is_restored() {
+            draft.wake(now);
         }
     }
 

@@ -117,6 +117,7 @@ impl Planner {
         let probing = self.plan_probing();
         self.note_founded();
         self.plan_bgp(now, &mut draft);
+        self.plan_return(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
         self.plan_flows(now, &mut draft);
         self.forget_what_is_over(due);

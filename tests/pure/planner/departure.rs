@@ -279,13 +279,10 @@ fn prepends_make_the_routes_longer_where_they_are_asked_for() {
     assert!(bgp.paths.values().all(|path| path.as_path == [65001, 65001]), "{bgp:#?}");
 }
 
-/// Peers and ranges may be selected by the very label that is lost: sessions stay until the routes are gone.
+/// Peers may be selected by the very label that is lost: sessions stay until the routes are gone.
 #[test]
 fn a_node_that_loses_its_label_keeps_its_sessions_until_it_has_withdrawn() {
     let mut settings = Settings { node_selector: selector("role=lb"), ..dual_stack() };
-    for range in settings.cluster_ips.iter_mut().flatten() {
-        range.node_selector = selector("role=lb");
-    }
     for entry in settings.bgp.iter_mut().flat_map(|bgp| &mut bgp.peers) {
         entry.node_selector = selector("role=lb");
     }
