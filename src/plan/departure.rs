@@ -289,7 +289,9 @@ impl Planner {
             }
             Phase::Away => match meter.open().unwrap_or_default() {
                 0 => format!("drained: no connection is left: {causes}"),
-                cut => format!("drained: {cut} connections are still open, and their time is over: {causes}"),
+                cut => format!(
+                    "drained: {cut} connections are still open, but nothing comes for them, or their time is over: {causes}"
+                ),
             },
             Phase::Returning => "returning: the routes come back as soon as the data plane is proved".to_owned(),
         }
