@@ -1,0 +1,186 @@
+//! The lab with its speakers and agents, and what "as it should be" means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipcast_lab::lab::{Daemon, Lab, Node, Options, Session};
+use vipcast_lab::traffic::steady::SteadyPods;
+use vipcast_lab::{folders, wait_for};
+
+use super::cells::{Detection, Setting};
+use super::hasher::Hasher;
+
+/// The range that the LB nodes announce.
+pub(super) const RANGE: &str = "10.96.0.0/16";
+
+/// The VIP that the client connects to.
+pub(super) const VIP: &str = "10.96.0.10:80";
+
+/// The addresses that the client connects from: the first by tor1, the second by tor2.
+pub(super) const SOURCES: [&str; 2] = ["10.9.0.1", "10.9.0.2"];
+
+/// The LB nodes.
+pub(super) const NODES: [&str; 4] = ["lb1", "lb2", "lb3", "lb4"];
+
+/// The routers.
+pub(super) const TORS: [&str; 2] = ["tor1", "tor2"];
+
+/// How long anything may take to become as it should be.
+pub(super) const LONG: Duration = Duration::from_secs(120);
+
+/// An LB node's configuration.
+pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
+
+/// The port that pods serve.
+const PORT: u16 = 8080;
+
+/// A lab, whole or not.
+pub(super) struct Stage {
+    /// In the order in which they have to end: who runs in the lab, and the lab.
+    pub(super) agents: BTreeMap<&'static str, Daemon>,
+    pub(super) speakers: BTreeMap<&'static str, Daemon>,
+    _pods: SteadyPods,
+    pub(super) lab: Lab,
+    pub(super) vipcast: PathBuf,
+    setting: Setting,
+    detection: Detection,
+}
+
+impl Stage {
+    /// Deploys the lab and starts everything in it.
+    pub(super) fn up(setting: Setting, detection: Detection, vipcast: &Path) -> Result<Stage> {
+        let lab = if setting == Setting::Static { "failover-static" } else { "failover" };
+        let topology = folders::repository()?.join("labs").join(lab).join(format!("{lab}.clab.yml"));
+        let lab = Lab::deploy(topology, Options::default())?;
+        let worker = lab.node("w1");
+        let addresses =
+            worker.pods().iter().flat_map(|pod| pod.addresses.iter().map(|address| (pod.name.clone(), *address)));
+        let pods = addresses.map(|(name, address)| (name, SocketAddr::new(address, PORT))).collect();
+        let pods = SteadyPods::start(worker.netns(), pods)?;
+        let mut stage = Stage {
+            agents: BTreeMap::new(),
+            speakers: BTreeMap::new(),
+            _pods: pods,
+            lab,
+            vipcast: vipcast.to_owned(),
+            setting,
+            detection,
+        };
+        stage.configure()?;
+        for name in NODES {
+            stage.start(name)?;
+        }
+        Ok(stage)
+    }
+
+    /// Makes routers and nodes notice in the way that is measured.
+    fn configure(&self) -> Result<()> {
+        let milliseconds = match self.detection {
+            Detection::Hold => return Ok(()),
+            Detection::Bfd300 => 300,
+            Detection::Bfd50 => 50,
+        };
+        for name in NODES {
+            self.edit(name, |text| format!("{text}bfd: {{interval: {milliseconds}ms, multiplier: 3}}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// Changes the configuration of an LB node.
+    pub(super) fn edit(&self, name: &str, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let node = self.lab.node(name);
+        let text = fs::read_to_string(node.path(CONFIG)).with_context(|| format!("read {CONFIG} of {name}"))?;
+        let changed = change(&text);
+        ensure!(changed != text, "{CONFIG} of {name} is not what is expected:\n{text}");
+        node.write(CONFIG, &changed)
+    }
+
+    /// Starts the speaker and the agent of an LB node, each as a service of its own.
+    pub(super) fn start(&mut self, name: &'static str) -> Result<()> {
+        self.start_speaker(name)?;
+        self.start_agent(name)
+    }
+
+    /// Starts an LB node's speaker.
+    pub(super) fn start_speaker(&mut self, name: &'static str) -> Result<()> {
+        let node = self.lab.node(name);
+        let command = node.command(&self.vipcast).arg("speaker").arg("--config").arg(node.path(CONFIG));
+        self.speakers.insert(name, node.spawn_daemon("speaker", command)?);
+        Ok(())
+    }
+
+    /// Starts an LB node's agent.
+    pub(super) fn start_agent(&mut self, name: &'static str) -> Result<()> {
+        let node = self.lab.node(name);
+        let command = node.command(&self.vipcast).args(["run", "--no-speaker", "--config"]).arg(node.path(CONFIG));
+        self.agents.insert(name, node.spawn_daemon("vipcast", command)?);
+        Ok(())
+    }
+
+    /// Waits until an LB node's agent has nothing left to do.
+    pub(super) fn wait_until_ready(&self, name: &str) -> Result<()> {
+        let node = self.lab.node(name);
+        wait_for(LONG, &format!("{name} to be ready"), || {
+            let said = node.run(|| ready())?;
+            Ok(said
+                .map_err(|error| format!("{error:#}"))
+                .and_then(|said| if said.contains(" 200 ") { Ok(()) } else { Err(said) }))
+        })
+    }
+
+    /// Waits until all is as it should be: every agent ready, every ToR with every node. The answers are the hashers of ToRs that
+    /// hash resiliently, with groups that are fresh, so that every node has its share.
+    pub(super) fn settle(&self) -> Result<Vec<Hasher>> {
+        for name in NODES {
+            self.wait_until_ready(name)?;
+        }
+        let mut hashers = Vec::new();
+        for name in TORS {
+            let node = self.lab.node(name);
+            if self.setting == Setting::Resilient {
+                Hasher::clear(node)?;
+            }
+            wait_for_next_hops(node, NODES.len())?;
+            if self.setting == Setting::Resilient {
+                hashers.push(Hasher::start(node)?);
+            }
+        }
+        Ok(hashers)
+    }
+
+    /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour.
+    pub(super) fn sessions(&self) -> Result<BTreeMap<(&'static str, String), Session>> {
+        let mut all = BTreeMap::new();
+        if self.setting == Setting::Static {
+            return Ok(all);
+        }
+        for name in TORS {
+            let sessions = self.lab.node(name).sessions()?;
+            all.extend(sessions.into_iter().map(|(neighbour, session)| ((name, neighbour), session)));
+        }
+        Ok(all)
+    }
+}
+
+/// Asks the agent of this thread's namespace whether it is ready, and answers with all that it says.
+fn ready() -> Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect("127.0.0.1:9180")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
+}
+
+/// Waits until a router forwards to so many LB nodes.
+pub(super) fn wait_for_next_hops(node: &Node, count: usize) -> Result<()> {
+    wait_for(LONG, &format!("{count} next hops on {}", node.name()), || {
+        let hops: BTreeSet<_> = node.forwarding(RANGE)?.into_iter().map(|hop| hop.gateway).collect();
+        Ok(if hops.len() == count { Ok(()) } else { Err(hops) })
+    })
+}
