@@ -4,7 +4,9 @@
 //! connections at a steady rate and holds others; something happens; when nothing has failed for a while, the client says what
 //! it met with; the lab is made whole again.
 
+mod bfd;
 mod cells;
+mod control;
 mod events;
 mod hasher;
 mod machine;
@@ -22,7 +24,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
-use vipcast_lab::vm;
+use vipcast_lab::apiserver::Programs;
+use vipcast_lab::{Unavailable, vm};
 
 use self::cells::{Cell, Detection, Row, Setting};
 use self::records::{Record, count, wasted};
@@ -48,11 +51,15 @@ struct Arguments {
     /// The pause between two new connections, in milliseconds.
     #[arg(long, default_value_t = 10)]
     every: u64,
+    /// A run in which the client stood still for longer, in milliseconds, is thrown away: it has not seen what happened
+    /// meanwhile.
+    #[arg(long, default_value_t = 250)]
+    standstill: u64,
     /// How many connections are held open.
     #[arg(long, default_value_t = 100)]
     open: usize,
     /// The file with the results. Default: `failover/results.jsonl` in cargo's target folder.
-    #[arg(long)]
+    #[arg(long, overrides_with = "results")]
     results: Option<PathBuf>,
     /// Print the table of what there is, and measure nothing.
     #[arg(long)]
@@ -64,6 +71,9 @@ struct Arguments {
 
 /// About how long a run takes with all that belongs to it, on an emulated machine.
 const RUN: Duration = Duration::from_secs(45);
+
+/// A control plane needs room beside the lab.
+const SIZE: vm::Size = vm::Size { cpus: 2, memory_mib: 6144 };
 
 /// About how long a lab takes to come up.
 const LAB: Duration = Duration::from_secs(60);
@@ -116,7 +126,8 @@ pub(crate) fn run(words: &[OsString]) -> Result<u8> {
     }
     let left =
         |records: &[Record]| arguments.cells().iter().map(|cell| arguments.missing(records, *cell)).sum::<usize>();
-    let before = left(&records::read(&file)?);
+    let records = records::read(&file)?;
+    let before = left(&records);
     if arguments.print || before == 0 {
         print(&file)?;
         return Ok(u8::from(before > 0));
@@ -126,12 +137,20 @@ pub(crate) fn run(words: &[OsString]) -> Result<u8> {
     let minutes = (RUN * u32::try_from(before)? + LAB * u32::try_from(labs)?).as_secs() / 60;
     eprintln!("vipcast-lab: {before} runs, which take about {minutes} minutes; results go to {}", file.display());
 
+    if arguments
+        .cells()
+        .iter()
+        .any(|cell| cell.setting == Setting::Kubernetes && arguments.missing(&records, *cell) > 0)
+        && let Err(Unavailable(reason)) = Programs::provide(None)?
+    {
+        eprintln!("vipcast-lab: no API server: {reason}");
+    }
     let program = std::env::current_exe().context("find this program")?;
     let mut command = vec![program.into(), "bench".into(), "failover".into(), "--".into(), "--here".into()];
     command.extend(words.iter().cloned());
     command.extend(["--results".into(), file.clone().into()]);
     let folder = file.parent().context("the results are in a folder")?.to_owned();
-    let status = vm::run(vm::Job { command, writable: vec![folder], ..vm::Job::default() })?;
+    let status = vm::run(vm::Job { command, writable: vec![folder], size: SIZE, ..vm::Job::default() })?;
     print(&file)?;
     ensure!(status == 0, "the measurement ended with {status}");
     Ok(u8::from(left(&records::read(&file)?) > 0))

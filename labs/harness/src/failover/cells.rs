@@ -22,6 +22,8 @@ pub(super) enum Row {
     Agent,
     /// The IPVS table is flushed by somebody else.
     Dataplane,
+    /// SIGKILL to kube-apiserver, which stays away.
+    ApiServer,
     /// tor1 is dark at once, and back later: first its ports to tor1 and the LB nodes, then, when it has all routes, the one to
     /// the client.
     Tor,
@@ -29,7 +31,7 @@ pub(super) enum Row {
     Drain,
     /// SIGTERM to the agent, with `shutdown: keep`, and a new one.
     AgentUpgrade,
-    /// The speaker is told to hand over, and a new one is started.
+    /// SIGHUP to the speaker, which takes its own place with the program that is there now.
     SpeakerUpgrade,
     /// A community for all routes and other timers for the session with tor2: one session is edited, the others are not.
     Configuration,
@@ -60,6 +62,8 @@ pub(super) enum Setting {
     Resilient,
     /// Static equal-cost routes that BFD watches, by BIRD; the nodes have no BGP.
     Static,
+    /// BGP, and agents that read their Services from an API server, not from files.
+    Kubernetes,
 }
 
 impl Row {
@@ -73,6 +77,7 @@ impl Row {
             Row::Speaker => "its speaker is killed",
             Row::Agent => "its agent is killed",
             Row::Dataplane => "its IPVS table is flushed",
+            Row::ApiServer => "the API server is killed",
             Row::Tor => "a ToR reboots",
             Row::Drain => "drain and return",
             Row::AgentUpgrade => "upgrade of the agent",
@@ -107,7 +112,7 @@ impl Setting {
     /// What is added to the row's title.
     pub(super) fn suffix(self) -> &'static str {
         match self {
-            Setting::Bgp => "",
+            Setting::Bgp | Setting::Kubernetes => "",
             Setting::Resilient => ", resilient hashing",
             Setting::Static => ", static routes",
         }
@@ -141,7 +146,8 @@ impl Cell {
 
     fn makes_sense(self) -> bool {
         match self.setting {
-            Setting::Bgp => true,
+            Setting::Bgp => self.row != Row::ApiServer,
+            Setting::Kubernetes => self.row == Row::ApiServer,
             Setting::Resilient => self.row == Row::Power,
             // There is nothing but BFD that could notice, and no gobgpd.
             Setting::Static => {
@@ -159,8 +165,8 @@ mod tests {
     fn cells_of_one_lab_follow_each_other() {
         let cells = Cell::all();
         let labs: Vec<_> = cells.chunk_by(|a, b| (a.setting, a.detection) == (b.setting, b.detection)).collect();
-        assert_eq!(labs.len(), 3 + 3 + 2);
-        assert_eq!(labs[0].len(), Row::value_variants().len());
+        assert_eq!(labs.len(), 3 + 3 + 2 + 3);
+        assert_eq!(labs[0].len(), Row::value_variants().len() - 1);
         assert!(labs[3].iter().all(|cell| cell.row == Row::Power));
     }
 }

@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use vipcast_lab::Node;
+use vipcast_lab::{Node, wait_until};
 
 use super::cells::Row;
-use super::stage::{LONG, NODES, Stage, TORS, wait_for_next_hops};
+use super::stage::{LONG, NODES, Stage, TORS, VIP, wait_for_next_hops};
+
+/// What a speaker says when it starts.
+const STARTED: &str = "speaker started";
 
 /// Whom it happens to.
 const VICTIM: &str = NODES[0];
@@ -76,6 +79,7 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
             stage.wait_until_ready(VICTIM)?;
         }
         Row::Dataplane => drop(stage.lab.node(VICTIM).command("ipvsadm").arg("-C").run()?),
+        Row::ApiServer => stage.control.as_ref().context("there is a control plane")?.server.kill()?,
         Row::Tor => {
             stage.lab.darken(TOR, &[TO_CLIENT, TO_NODES, TO_TOR].concat())?;
             stage.lab.kill_router(TOR)?;
@@ -99,10 +103,10 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
         }
         Row::SpeakerUpgrade => {
             let speaker = stage.speakers.get(VICTIM).context("it runs")?;
+            let starts = || speaker.log().matches(STARTED).count();
+            let before = starts();
             speaker.signal(Signal::SIGHUP)?;
-            let ended = speaker.wait(LONG)?;
-            ensure!(ended.success(), "the speaker ended with {ended}");
-            stage.start_speaker(VICTIM)?;
+            wait_until(LONG, "the new speaker", || Ok(starts() > before))?;
         }
         Row::Configuration => {
             stage.edit(VICTIM, |text| text.replace(PLAIN, EDITED).replace(SLOW, SLOWER))?;
@@ -139,12 +143,22 @@ pub(super) fn undo(stage: &mut Stage, row: Row) -> Result<()> {
             fs::remove_dir_all(&run).with_context(|| format!("empty {}", run.display()))?;
             stage.start(VICTIM)
         }
+        // Where nobody found that it was gone: who starts reads everything.
+        Row::Dataplane => {
+            let tables = stage.lab.node(VICTIM).command("ipvsadm").arg("-Ln").run()?.stdout;
+            if !tables.contains(VIP) {
+                stage.agents.get(VICTIM).context("it runs")?.kill()?;
+                stage.start_agent(VICTIM)?;
+            }
+            Ok(())
+        }
         Row::Link => {
             stage.lab.lighten(VICTIM, &["eth1"])?;
             // The kernel dropped it with the link.
             let route = "ip route replace default nexthop via 10.1.1.1 nexthop via 10.2.1.1";
             stage.lab.node(VICTIM).command("sh").arg("-c").arg(route).run().map(drop)
         }
+        Row::ApiServer => stage.control.as_ref().context("there is a control plane")?.server.start(),
         Row::Configuration => {
             stage.edit(VICTIM, |text| text.replace(EDITED, PLAIN).replace(SLOWER, SLOW))?;
             sleep(Duration::from_secs(2));

@@ -16,6 +16,9 @@ use super::stage::RANGE;
 /// The number of the group; next hops have the numbers after it.
 const GROUP: u32 = 100;
 
+/// The routing table that is asked first. In the main one, zebra would learn the route and give up that of BGP for it.
+const TABLE: u32 = 77;
+
 /// The group on one router. Dropped, FRR's route is alone again.
 pub(super) struct Hasher {
     monitor: Child,
@@ -46,10 +49,11 @@ impl Hasher {
         Ok(Hasher { monitor, follower: Some(follower), shell })
     }
 
-    /// Takes the group off a router, if it has one.
+    /// Takes the group off a router, if it has one, and makes room for the next.
     pub(super) fn clear(node: &Node) -> Result<()> {
         let line = format!(
-            "ip route del {RANGE} metric 1; for id in $(seq {GROUP} {}); do ip nexthop del id $id; done 2>/dev/null; true",
+            "(ip rule del lookup {TABLE}; ip route flush table {TABLE}; for id in $(seq {GROUP} {}); do ip nexthop del id $id; done) \
+             2>/dev/null; ip rule add priority 100 lookup {TABLE}",
             GROUP + 9
         );
         node.command("sh").arg("-c").arg(line).run().map(drop)
@@ -100,7 +104,7 @@ impl<W: Write> Group<W> {
         let timers = "buckets 128 idle_timer 2 unbalanced_timer 0";
         if first {
             writeln!(self.orders, "nexthop add id {GROUP} group {members} type resilient {timers}")?;
-            writeln!(self.orders, "route add {RANGE} nhid {GROUP} metric 1")?;
+            writeln!(self.orders, "route add {RANGE} nhid {GROUP} table {TABLE}")?;
         } else {
             writeln!(self.orders, "nexthop replace id {GROUP} group {members} type resilient")?;
         }
@@ -125,7 +129,7 @@ mod tests {
         let four = "10.96.0.0/16 proto bgp metric 20 \\\tnexthop via 10.1.1.2 dev eth2 weight 1 \\\tnexthop via 10.1.2.2 dev eth3 weight 1";
         let one = "10.96.0.0/16 via 10.1.2.2 dev eth3 proto bgp metric 20";
         assert!(is_ours(four) && is_ours(one));
-        assert!(!is_ours(&format!("Deleted {one}")) && !is_ours("10.96.0.0/16 nhid 100 proto boot metric 1"));
+        assert!(!is_ours(&format!("Deleted {one}")) && !is_ours("10.96.0.0/16 nhid 100 table 77 proto boot"));
         for line in [four, one, four] {
             group.follow(line).expect("written");
         }
@@ -134,7 +138,7 @@ mod tests {
             orders,
             "nexthop add id 101 via 10.1.1.2 dev eth2\nnexthop add id 102 via 10.1.2.2 dev eth3\n\
              nexthop add id 100 group 101/102 type resilient buckets 128 idle_timer 2 unbalanced_timer 0\n\
-             route add 10.96.0.0/16 nhid 100 metric 1\n\
+             route add 10.96.0.0/16 nhid 100 table 77\n\
              nexthop add id 102 via 10.1.2.2 dev eth3\nnexthop replace id 100 group 102 type resilient\n\
              nexthop add id 101 via 10.1.1.2 dev eth2\nnexthop add id 102 via 10.1.2.2 dev eth3\n\
              nexthop replace id 100 group 101/102 type resilient\n"

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vipcast_lab::traffic::steady::{Plan, Steady};
+use vipcast_lab::traffic::steady::{Figures, Plan, Steady};
 
 use super::cells::{Cell, Row};
 use super::records::{self, Record, Run};
@@ -27,9 +27,6 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// The longest pause between two retransmissions of a line, after outages that are as long as a hold time.
 const RETRANSMISSION: Duration = Duration::from_secs(15);
-
-/// A client that stood still for longer has not seen what happened meanwhile.
-const STANDSTILL: Duration = Duration::from_millis(250);
 
 /// After how long an attempt has failed.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -107,11 +104,12 @@ fn measure(arguments: &Arguments, stage: &mut Stage, cell: Cell) -> Result<Recor
         !went_on && !events::is_edited(cell.row, tor, neighbour)
     });
     let lost = lost.count();
-    if let Some(why) = noise(&figures) {
-        return Ok(Record::Noise { cell, why });
-    }
     ensure!(cell.row != Row::Nothing || lost == 0, "{lost} sessions were lost while nothing happened");
-    Ok(Record::Run(Run::new(cell, &figures, lost, cut_short)))
+    let run = Run::new(cell, &figures, lost, cut_short);
+    Ok(match noise(&figures, Duration::from_millis(arguments.standstill)) {
+        Some(why) => Record::Noise { run, why },
+        None => Record::Run(run),
+    })
 }
 
 /// Waits until it is over. False: it was not over in time.
@@ -132,8 +130,8 @@ fn observe(client: &Steady, event: Duration, least: Duration) -> bool {
 }
 
 /// Why the figures are not worth having.
-fn noise(figures: &vipcast_lab::traffic::steady::Figures) -> Option<String> {
-    if figures.standstill > STANDSTILL {
+fn noise(figures: &Figures, tolerated: Duration) -> Option<String> {
+    if figures.standstill > tolerated {
         return Some(format!("the client stood still for {} ms", figures.standstill.as_millis()));
     }
     if figures.failed_before > 0 {

@@ -24,7 +24,7 @@ pub(super) enum Record {
     /// A run whose figures do not: the client stood still, or attempts failed before anything happened.
     Noise {
         #[serde(flatten)]
-        cell: Cell,
+        run: Run,
         /// What was wrong with it.
         why: String,
     },
@@ -113,7 +113,7 @@ pub(super) fn count(records: &[Record], cell: Cell) -> usize {
 /// How many runs of a cell came to nothing.
 pub(super) fn wasted(records: &[Record], wanted: Cell) -> usize {
     let is_wasted = |record: &&Record| match record {
-        Record::Noise { cell, .. } | Record::Failed { cell, .. } => *cell == wanted,
+        Record::Noise { run: Run { cell, .. }, .. } | Record::Failed { cell, .. } => *cell == wanted,
         Record::Run(_) | Record::Machine { .. } => false,
     };
     records.iter().filter(is_wasted).count()
@@ -133,8 +133,8 @@ mod tests {
         let run = Run::new(cell, &Figures::default(), 1, false);
         let records = [
             Record::Machine { description: "a machine".to_owned() },
-            Record::Run(run),
-            Record::Noise { cell, why: "it stood still".to_owned() },
+            Record::Run(run.clone()),
+            Record::Noise { run, why: "it stood still".to_owned() },
         ];
         for record in &records {
             add(&file, record).expect("written");

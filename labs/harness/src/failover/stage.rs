@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use vipcast_lab::lab::{Daemon, Lab, Node, Options, Session};
 use vipcast_lab::traffic::steady::SteadyPods;
-use vipcast_lab::{folders, wait_for};
+use vipcast_lab::{folders, traffic, wait_for};
 
+use super::bfd;
 use super::cells::{Detection, Setting};
+use super::control::Control;
 use super::hasher::Hasher;
 
 /// The range that the LB nodes announce.
@@ -35,6 +37,9 @@ pub(super) const LONG: Duration = Duration::from_secs(120);
 /// An LB node's configuration.
 pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
 
+/// So many connections that one of four nodes is left out by chance hardly ever.
+const PROBES: usize = 48;
+
 /// The port that pods serve.
 const PORT: u16 = 8080;
 
@@ -43,6 +48,7 @@ pub(super) struct Stage {
     /// In the order in which they have to end: who runs in the lab, and the lab.
     pub(super) agents: BTreeMap<&'static str, Daemon>,
     pub(super) speakers: BTreeMap<&'static str, Daemon>,
+    pub(super) control: Option<Control>,
     _pods: SteadyPods,
     pub(super) lab: Lab,
     pub(super) vipcast: PathBuf,
@@ -64,6 +70,7 @@ impl Stage {
         let mut stage = Stage {
             agents: BTreeMap::new(),
             speakers: BTreeMap::new(),
+            control: None,
             _pods: pods,
             lab,
             vipcast: vipcast.to_owned(),
@@ -71,6 +78,14 @@ impl Stage {
             detection,
         };
         stage.configure()?;
+        if setting == Setting::Kubernetes {
+            let control = Control::start(&stage.lab)?;
+            let source = control.source()?;
+            for name in NODES {
+                stage.edit(name, |text| text.replace("manifests: cluster/", &source))?;
+            }
+            stage.control = Some(control);
+        }
         for name in NODES {
             stage.start(name)?;
         }
@@ -79,15 +94,23 @@ impl Stage {
 
     /// Makes routers and nodes notice in the way that is measured.
     fn configure(&self) -> Result<()> {
-        let milliseconds = match self.detection {
+        let interval = match self.detection {
             Detection::Hold => return Ok(()),
             Detection::Bfd300 => 300,
             Detection::Bfd50 => 50,
         };
-        for name in NODES {
-            self.edit(name, |text| format!("{text}bfd: {{interval: {milliseconds}ms, multiplier: 3}}\n"))?;
+        let timers = format!("interval: {interval}ms");
+        if self.setting == Setting::Static {
+            for name in NODES {
+                self.edit(name, |text| text.replace("interval: 300ms", &timers))?;
+            }
+            return TORS.iter().try_for_each(|tor| bfd::configure_bird(self.lab.node(tor), interval));
         }
-        Ok(())
+        for name in NODES {
+            let with_bfd = |text: &str| text.replace("keepalive: 3s}", "keepalive: 3s, bfd: on}");
+            self.edit(name, |text| format!("{}bfd: {{{timers}, multiplier: 3}}\n", with_bfd(text)))?;
+        }
+        TORS.iter().try_for_each(|tor| bfd::configure_frr(self.lab.node(tor), interval))
     }
 
     /// Changes the configuration of an LB node.
@@ -95,7 +118,6 @@ impl Stage {
         let node = self.lab.node(name);
         let text = fs::read_to_string(node.path(CONFIG)).with_context(|| format!("read {CONFIG} of {name}"))?;
         let changed = change(&text);
-        ensure!(changed != text, "{CONFIG} of {name} is not what is expected:\n{text}");
         node.write(CONFIG, &changed)
     }
 
@@ -145,11 +167,25 @@ impl Stage {
                 Hasher::clear(node)?;
             }
             wait_for_next_hops(node, NODES.len())?;
+            if self.detection != Detection::Hold {
+                bfd::wait_until_up(node, NODES.len())?;
+            }
             if self.setting == Setting::Resilient {
                 hashers.push(Hasher::start(node)?);
             }
         }
+        self.wait_until_served()?;
         Ok(hashers)
+    }
+
+    /// Waits until new connections from everywhere are answered by way of every node.
+    fn wait_until_served(&self) -> Result<()> {
+        let vip: SocketAddr = VIP.parse().context("a VIP")?;
+        wait_for(LONG, "all LB nodes to serve", || {
+            let tally = traffic::tcp(self.lab.node("client").netns(), vip, PROBES, Duration::from_secs(2))?;
+            let whole = tally.failures.is_empty() && tally.by_source().len() == NODES.len();
+            Ok(if whole { Ok(()) } else { Err((tally.by_source(), tally.failures)) })
+        })
     }
 
     /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour.
