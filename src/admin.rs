@@ -32,6 +32,8 @@ use crate::plan::{Asked, Explanation, Status};
 pub enum Question {
     /// How do things stand?
     Status(oneshot::Sender<Status>),
+    /// Does the planner vouch for what is announced?
+    Vouch(oneshot::Sender<Result<(), String>>),
     /// What is behind a VIP or a Service?
     Explain(Asked, oneshot::Sender<Result<Explanation, Unknown>>),
 }
@@ -57,7 +59,7 @@ impl Desk {
 }
 
 /// Asks the deciding loop; none if it does not answer in time.
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     questions: &mpsc::Sender<Question>,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Option<T> {
@@ -204,6 +206,7 @@ mod tests {
                 match question {
                     Question::Status(answer) => answer.send(status.clone().unwrap_or_default()).unwrap(),
                     Question::Explain(asked, answer) => answer.send(explanation(&asked)).unwrap(),
+                    Question::Vouch(_) => panic!("no page vouches"),
                 }
             }
         };

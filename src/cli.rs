@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, Config, Gobgpd};
+use crate::config::{self, Config};
 use crate::plan::Asked;
 use crate::speaker::{self, SpeakerOptions};
 use crate::{check, daemon, prepare};
@@ -254,10 +254,10 @@ impl Cli {
 
     async fn speaker(&self) -> anyhow::Result<()> {
         let config = self.load()?;
-        let Some(Gobgpd::Spawn(gobgpd)) = config.gobgpd else {
-            bail!("{}: there is no gobgpd to start: bgp.gobgpd.spawn names none", config.file.display());
-        };
-        speaker::run(&SpeakerOptions { gobgpd, runtime_dir: config.runtime_dir }).await
+        if !config.has_speaker() {
+            bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
+        }
+        speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
     }
 
     /// The configuration.

@@ -22,8 +22,10 @@ mod dataplane;
 mod item;
 mod kubernetes;
 mod labels;
+mod lease;
 mod node;
 mod password;
+mod proof;
 mod ranges;
 mod reload;
 mod snat;
@@ -59,6 +61,13 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
     pub conn_tab_bits: Option<u8>,
+}
+
+impl Config {
+    /// Is something announced, so that a speaker has to hold it?
+    pub fn has_speaker(&self) -> bool {
+        self.gobgpd.is_some() || !self.settings.bfd.peers.is_empty()
+    }
 }
 
 /// Where the cluster's objects come from.
@@ -181,6 +190,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "lease",
+        "proof",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -214,6 +225,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
     })?;
     let admin = admin::read(top.get("admin"))?;
     let (cluster_ips, allowed) = ranges.settings();
+    let in_use = cluster_ips.iter().flatten().chain(&allowed).map(|range| range.prefix);
+    let proof = proof::read(top.get("proof"), in_use)?;
     let (bgp, gobgpd) = section.map(|section| (section.settings, section.gobgpd)).unzip();
     let settings = Settings {
         node,
@@ -224,8 +237,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         dataplane: dataplane.settings,
         bgp,
         bfd: Default::default(),
-        lease: Default::default(),
-        proof: Default::default(),
+        lease: lease::read(top.get("lease"))?,
+        proof,
         brake: Default::default(),
         drain: Default::default(),
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use vipcast::apply::kernel::Kernel;
 use vipcast::model::ipvs::Protocol;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, Dataplane, Range, Use};
+use vipcast::model::settings::{Announce, Dataplane, Proof, Range, Use};
 use vipcast::model::{Event, Family, Kind, Object, ServiceKey, Settings, Time};
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, Planner};
@@ -38,7 +38,7 @@ impl Agent {
             bgp: None,
             bfd: Default::default(),
             lease: Default::default(),
-            proof: Default::default(),
+            proof: Proof { canaries: Vec::new(), ..Proof::default() },
             brake: Default::default(),
             drain: Default::default(),
             withdraw_delay: Duration::from_secs(2),

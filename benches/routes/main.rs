@@ -87,6 +87,8 @@ async fn measure(program: &Program, count: u32) {
         notices: None,
         health: None,
         secrets: None,
+        probing: None,
+        orders: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

@@ -1,5 +1,6 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod link;
 mod sessions;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::link::Link;
 use self::sessions::{SessionLabels, Sessions};
 use crate::model::bgp::PeerName;
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
@@ -93,6 +95,7 @@ struct Gauges {
     repairs: Family<RepairLabels, Counter>,
     peers: Family<PeerLabels, Gauge>,
     sessions: Sessions,
+    link: Link,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -164,6 +167,7 @@ impl Gauges {
         let help = "What somebody else had changed in gobgpd, or what had gone wrong, and was put right, by kind";
         registry.register("bgp_repairs", help, self.repairs.clone());
         self.sessions.register(registry);
+        self.link.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -211,6 +215,7 @@ impl Gauges {
             self.peers.get_or_create(&labels).set(1);
         }
         self.sessions.set(peers);
+        self.link.set(status);
     }
 
     fn set_capacity(&self, capacity: &CapacityStatus) {

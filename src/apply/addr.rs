@@ -1,11 +1,12 @@
-//! The dummy link and the local routes, over rtnetlink.
+//! The dummy link and the local routes, over rtnetlink; and the link of the probe.
 //!
-//! Ours are the link [`LINK`] and, in the local table, routes of type `local` with protocol [`ROUTE_PROTOCOL`]. No
+//! Ours are the link [`LINK`], the pair of the probe (`probe`) and, in the local table, routes of type `local` with protocol [`ROUTE_PROTOCOL`]. No
 //! request here can match another protocol's route: additions are exclusive, a replacement follows only when the route
 //! in its way is known to be ours, and deletions carry the protocol, which the kernel compares (`fib_table_delete` in
 //! net/ipv4/fib_trie.c, `ip6_route_del` in net/ipv6/route.c).
 
-pub(in crate::apply) mod neighbor;
+pub(crate) mod neighbor;
+mod probe;
 mod read;
 mod rtnl;
 
@@ -52,6 +53,8 @@ impl Links {
             let done = match step {
                 Step::EnsureLink => self.ensure_link().await,
                 Step::DeleteLink => self.delete_link().await,
+                Step::EnsureProbe(routes) => probe::ensure(&self.rtnl, routes).await,
+                Step::DeleteProbe => probe::delete(&self.rtnl).await,
                 Step::SetRoute(prefix, route) => self.set_route(*prefix, *route, &mut foreign).await,
                 Step::DeleteRoute(prefix) => self.delete_route(*prefix).await,
                 other => Ok(Outcome::Refused(format!("{other:?} is no step for links and routes"))),
@@ -61,7 +64,7 @@ impl Links {
         outcomes
     }
 
-    /// Reads back the link and the routes that are ours.
+    /// Reads back the links and the routes that are ours.
     ///
     /// # Errors
     /// In words, when a request fails.

@@ -48,6 +48,9 @@ impl Config {
                 merged.gobgpd.clone_from(&self.gobgpd);
             }
         }
+        if keep("bfd.peers (given or not, without bgp)", self.has_speaker() != merged.has_speaker()) {
+            merged.settings.bfd.peers.clone_from(&self.settings.bfd.peers);
+        }
         if keep("shutdown", self.shutdown != merged.shutdown) {
             merged.shutdown = self.shutdown;
         }

@@ -7,7 +7,7 @@ use super::*;
 use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::node::Overrides;
-use crate::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Range, Snat, Use};
+use crate::model::settings::{Announce, BgpSettings, Dataplane, Lease, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -178,12 +178,14 @@ fn the_sample_says_what_the_defaults_are() {
 #[test]
 fn values_are_read_as_people_write_them() {
     let config = good(&format!(
-        "{SOURCE}runtimeDir: run\nresync: 1h30m\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
+        "{SOURCE}runtimeDir: run\nresync: 1h30m\nlease: {{ttl: 30s, static: 0s}}\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
          dataplane: {{scheduler: mh, snatRule: ipvs-match}}\n\
          ranges: {{clusterIPs: [{{prefix: 10.96.0.0/16, announce: host, communities: [65001:7]}}]}}\n"
     ));
     assert_eq!(config.runtime_dir, config.file.with_file_name("run"));
     assert_eq!(config.settings.resync, Duration::from_secs(5400));
+    let (ttl, fail_static) = (Duration::from_secs(30), Duration::ZERO);
+    assert_eq!(config.settings.lease, Lease { ttl, fail_static });
     assert_eq!(config.settings.withdraw_delay, Duration::from_millis(500));
     assert_eq!(config.shutdown, Leave::Keep);
     assert_eq!(config.admin.to_string(), "[::1]:80");

@@ -64,6 +64,8 @@ pub(super) fn connect(
         notices: None,
         health: None,
         secrets: None,
+        probing: None,
+        orders: None,
         metrics,
         origin: Instant::now(),
     };

@@ -18,13 +18,14 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::{events, load};
+use crate::apply::{events, link, load, probe};
 use crate::check;
-use crate::config::{Config, Gobgpd};
+use crate::config::Config;
 use crate::model::Time;
 use crate::plan::Planner;
 use crate::plan::change::Leave;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::runtime::Lock;
 use crate::speaker;
 use crate::watch::Source;
@@ -60,6 +61,13 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (health, told) = watch::channel(Health::default());
     wheel.health = Some(health);
     tasks.spawn(admin::health::serve(told, ask.clone()));
+    if config.has_speaker() {
+        let (orders, told) = watch::channel(None);
+        wheel.orders = Some(orders);
+        let desk = ask.clone();
+        let vouch = async move || admin::ask(&desk, admin::Question::Vouch).await;
+        tasks.spawn(link::keep(speaker::own_socket(&config.runtime_dir), told, vouch, changes.clone()));
+    }
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
     tasks.spawn(load::watch(changes.clone()));
@@ -76,8 +84,10 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (secrets, wanted) = watch::channel(BTreeSet::new());
     wheel.secrets = Some(secrets);
     tasks.spawn(source.watch(config.settings.clone(), wanted, changes.clone()));
-    let spawns = own_speaker && matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
-    let keeper = spawns.then(|| tasks.spawn(keep_speaker(config.clone())));
+    let (probing, asked) = watch::channel(Probing::default());
+    wheel.probing = Some(probing);
+    tasks.spawn(probe::keep_probing(asked, changes.clone()));
+    let keeper = (own_speaker && config.has_speaker()).then(|| tasks.spawn(keep_speaker(config.clone())));
     tasks.spawn(reload::follow(config.clone(), hangup, changes.clone()));
     tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));
 

@@ -12,9 +12,11 @@ use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::orders::Orders;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
+use crate::plan::proof::Probing;
 use crate::plan::{
     Answer, Change, Executor, Explanation, News, Notice, Observation, Outcome, Plan, Planner, Step, pass,
 };
@@ -49,6 +51,10 @@ pub struct Wheel {
     pub health: Option<watch::Sender<Health>>,
     /// The Secrets that peers' passwords come from; `None`: nobody tells what they hold.
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
+    /// What is to be probed; `None`: nobody does.
+    pub probing: Option<watch::Sender<Probing>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -99,6 +105,7 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
                         Question::Explain(asked, answer) => {
                             planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
                         }
@@ -172,6 +179,12 @@ impl Wheel {
         }
         if let (Some(secrets), Some(wanted)) = (&self.secrets, plan.secrets) {
             secrets.send_replace(wanted);
+        }
+        if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
+            probing.send_replace(changed);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

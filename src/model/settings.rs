@@ -157,7 +157,12 @@ impl Range {
     /// those that are announced by one route, since packets to unused addresses would go back to where they came from.
     /// In other ranges each VIP has a local route of its own.
     pub fn is_whole(&self) -> bool {
-        self.uses.contains(&Use::ClusterIp) || self.announce == Announce::Aggregate
+        self.uses.contains(&Use::ClusterIp) || self.announce == Announce::Aggregate || self.is_canary()
+    }
+
+    /// Is it the VIP of a canary? It is of no use to Services, and nobody announces it.
+    pub fn is_canary(&self) -> bool {
+        self.uses.is_empty() && self.announce == Announce::None
     }
 }
 
@@ -287,7 +292,13 @@ impl Settings {
         let ranges = self.cluster_ips.iter().flatten().chain(&self.allowed).map(|range| &range.node_selector);
         let pools = self.dataplane.snat_pool.iter().map(|entry| &entry.node_selector);
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
-        ranges.chain(pools).chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
+        let watched = self.bfd.peers.iter().map(|entry| &entry.node_selector);
+        ranges
+            .chain(pools)
+            .chain(peers)
+            .chain(watched)
+            .chain([&self.node_selector])
+            .any(|selector| !selector.is_empty())
     }
 
     /// The same, as if this node had the labels of `node_selector`. Peers and ranges with selectors of their own go by the

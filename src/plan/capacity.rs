@@ -48,7 +48,10 @@ pub struct ConntrackStatus {
 
 impl Planner {
     pub(super) fn capacity_status(&self) -> CapacityStatus {
+        let is_canary =
+            |busy: &Busy| self.canaries().iter().any(|canary| canary.destination == busy.destination.address);
         let busiest = self.load.busiest.iter().filter(|_| self.settings.dataplane.snat != Snat::None);
+        let busiest = busiest.filter(|(_, busy)| !is_canary(busy));
         let snat = busiest.map(|(family, busy)| (busy.connections, self.snat_ports(*family), busy));
         // The one with the larger quotient of the first two.
         let product = |one: u64, other: u64| u128::from(one) * u128::from(other);

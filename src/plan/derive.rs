@@ -7,6 +7,7 @@ use crate::model::ipvs::ServerKey;
 use crate::model::settings::Announce;
 use crate::model::{Family, Prefix, ServiceKey, Time};
 
+use super::canary;
 use super::claims::{Claim, View, claim};
 use super::news::News;
 use super::planner::Planner;
@@ -55,8 +56,8 @@ impl Planner {
         }
         self.ranges = ranges;
         let claimants = self.ledger.services().cloned();
-        let known: BTreeSet<ServiceKey> =
-            self.cluster.services().map(|(key, _)| key.clone()).chain(claimants).collect();
+        let services = self.cluster.services().map(|(key, _)| key.clone());
+        let known: BTreeSet<ServiceKey> = services.chain(claimants).chain([canary::claimant()]).collect();
         let claimed = self.servers.claimed.clone();
         known.iter().for_each(|service| self.derive_claim(service, now));
         // Who has what is known only now: on the way here a younger Service may have stood for an older one.
@@ -100,6 +101,7 @@ impl Planner {
                     View { settings: &self.settings, ranges: &self.ranges, here: &self.here, cluster: &self.cluster };
                 claim(object, &self.cluster.slices(service).collect::<Vec<_>>(), view)
             }
+            None if *service == canary::claimant() => self.canary_claim(),
             _ => Claim::default(),
         };
         let mut concerned = self.ledger.rivals(service, &claim);

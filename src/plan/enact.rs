@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::addr::Link;
+use crate::model::addr::{Link, PROBE_LINK, ProbeLink};
 use crate::model::bgp::Bgp;
 use crate::model::ipvs::VirtualServer;
 use crate::model::nft::{Elements, Table};
@@ -30,6 +30,11 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
             state.addr.link = None;
             state.addr.routes.retain(|_, route| !route.on_link);
         }
+        Step::EnsureProbe(_) | Step::DeleteProbe if state.addr.probe.as_ref().is_some_and(|probe| !probe.paired) => {
+            return Outcome::Refused(format!("the link {PROBE_LINK} is there and is no pair of ours"));
+        }
+        Step::EnsureProbe(routes) => state.addr.probe = Some(ProbeLink::desired(routes.clone())),
+        Step::DeleteProbe => state.addr.probe = None,
         Step::ReplaceTable(table) => {
             if let Some(why) = misfit(table) {
                 return Outcome::Refused(why);
@@ -80,6 +85,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         | Step::ReadHost
         | Step::ListServers
         | Step::ReadServer(_)
+        | Step::ReadTraffic
         | Step::ReadSpeaker
         | Step::ReadSent(..) => {}
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::model::addr::LINK;
+use crate::model::addr::{LINK, PROBE_LINK};
 use crate::model::bgp::PeerName;
 use crate::model::ipvs::{DestinationKey, ServerKey};
 use crate::model::sysctl::Sysctl;
@@ -23,6 +23,8 @@ pub enum Key {
     Timeouts,
     /// The dummy link.
     Link,
+    /// The probe's link.
+    Probe,
     /// The nftables table.
     Table,
     /// The classic SNAT rule of a family.
@@ -53,6 +55,8 @@ pub enum Key {
     Listing,
     /// Reading a virtual server.
     ServerReading(ServerKey),
+    /// Counting connections.
+    TrafficReading,
     /// Reading gobgpd.
     SpeakerReading,
     /// Reading what a peer was sent.
@@ -66,6 +70,7 @@ impl Step {
             Step::SetSysctl(name, _) => Key::Sysctl(name.clone()),
             Step::SetTimeouts(_) => Key::Timeouts,
             Step::EnsureLink | Step::DeleteLink => Key::Link,
+            Step::EnsureProbe(_) | Step::DeleteProbe => Key::Probe,
             Step::ReplaceTable(_) | Step::EditTable { .. } | Step::DeleteTable => Key::Table,
             Step::SetClassicSnat(family) | Step::DeleteClassicSnat(family) => Key::ClassicSnat(*family),
             Step::AddServer(key, _) | Step::SetServer(key, _) | Step::DeleteServer(key) => Key::Server(*key),
@@ -83,6 +88,7 @@ impl Step {
             Step::ReadHost => Key::HostReading,
             Step::ListServers => Key::Listing,
             Step::ReadServer(key) => Key::ServerReading(*key),
+            Step::ReadTraffic => Key::TrafficReading,
             Step::ReadSpeaker => Key::SpeakerReading,
             Step::ReadSent(name, _) => Key::SentReading(name.clone()),
         }
@@ -92,8 +98,8 @@ impl Step {
 impl Key {
     /// Is it something in the kernel that [`Step::ReadHost`] reads back?
     pub fn is_host(&self) -> bool {
-        use Key::{ClassicSnat, Link, Route, Sysctl, Table, Timeouts};
-        matches!(self, Sysctl(_) | Timeouts | Link | Table | ClassicSnat(_) | Route(_))
+        use Key::{ClassicSnat, Link, Probe, Route, Sysctl, Table, Timeouts};
+        matches!(self, Sysctl(_) | Timeouts | Link | Probe | Table | ClassicSnat(_) | Route(_))
     }
 
     /// Is it something in gobgpd?
@@ -109,6 +115,7 @@ impl fmt::Display for Key {
             Key::Sysctl(name) => write!(f, "kernel parameter {name}"),
             Key::Timeouts => f.write_str("IPVS timeouts"),
             Key::Link => write!(f, "link {LINK}"),
+            Key::Probe => write!(f, "link {PROBE_LINK}"),
             Key::Table => f.write_str("nftables table inet vipcast"),
             Key::ClassicSnat(family) => write!(f, "{family} iptables SNAT rule"),
             Key::Server(server) => write!(f, "virtual server {server}"),
@@ -124,6 +131,7 @@ impl fmt::Display for Key {
             Key::HostReading => f.write_str("reading the host"),
             Key::Listing => f.write_str("listing virtual servers"),
             Key::ServerReading(server) => write!(f, "reading virtual server {server}"),
+            Key::TrafficReading => f.write_str("counting connections"),
             Key::SpeakerReading => f.write_str("reading gobgpd"),
             Key::SentReading(name) => write!(f, "reading what peer {name} was sent"),
         }

@@ -53,8 +53,8 @@ impl Planner {
 
     /// The SNAT pool of `family` as far as it is in force as ranges of its own.
     pub(super) fn pool(&self, family: Family) -> impl Iterator<Item = Prefix> {
-        let pools = self.ranges.iter().filter(move |range| range.uses.is_empty() && range.prefix.family() == family);
-        pools.map(|range| range.prefix)
+        let pools = self.ranges.iter().filter(|range| range.uses.is_empty() && !range.is_canary());
+        pools.filter(move |range| range.prefix.family() == family).map(|range| range.prefix)
     }
 
     /// Is what replaces the classic SNAT rule of `family` in force already?

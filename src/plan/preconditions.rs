@@ -69,7 +69,8 @@ impl Planner {
         table.is_some_and(|table| self.to_guard(prefix).into_iter().all(|piece| covers(&table.guard, piece)))
     }
 
-    /// How the infrastructure of the range `prefix` stands: kernel parameters, SNAT, guard, link, local route.
+    /// How the infrastructure of the range `prefix` stands: kernel parameters, SNAT, guard, link, local route, and what the
+    /// canary tells.
     pub(super) fn footing(&self, prefix: Prefix) -> Footing {
         if let Some(part) = Part::ALL.into_iter().find(|part| !self.host.known.contains(part)) {
             let reason = self.host.unread.get(&part).map_or("not read yet", String::as_str);
@@ -101,13 +102,17 @@ impl Planner {
         if is_whole && self.actual.addr.routes.get(&prefix) != Some(&route) {
             return self.unmet(Key::Route(prefix), format!("the local route {prefix} is missing"));
         }
+        let proof = self.proof_of(prefix);
+        if let Some(broken @ Footing::Broken(_)) = proof {
+            return broken;
+        }
         if let Some(host) = self.pool(prefix.family()).find(|host| !self.actual.addr.routes.contains_key(host)) {
             return self.unmet(Key::Route(host), format!("the local route {host} of the SNAT pool is missing"));
         }
         if !self.host.fresh || self.memory.is_writing_host() {
             return Footing::Mending("not read back yet".into());
         }
-        Footing::Proven
+        proof.unwrap_or(Footing::Proven)
     }
 
     fn unmet(&self, key: Key, what: String) -> Footing {
@@ -193,6 +198,7 @@ impl Planner {
 
     /// Is one of `paths` out, or withdrawn less than the delay ago?
     pub(super) fn unheard(&self, paths: impl Iterator<Item = Prefix>, now: Time) -> Result<(), Option<Time>> {
+        self.fell(now)?;
         if self.settings.bgp.is_none() {
             return Ok(());
         }

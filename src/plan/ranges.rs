@@ -10,6 +10,7 @@ use crate::model::addr::Addr;
 use crate::model::settings::{Announce, Range, Use};
 use crate::model::{Cluster, Family, Labels, Prefix, Settings};
 
+use super::canary;
 use super::role::labels;
 
 /// The ranges in force, none inside another, and why others are not.
@@ -70,7 +71,30 @@ impl Ranges {
                 result.ranges.insert(range.prefix, range);
             }
         }
+        result.add_canaries(settings, &all, local);
         result.with_pool(settings, &labels, own)
+    }
+
+    /// The canaries of the families that are served, on a node with the addresses `all`.
+    fn add_canaries(&mut self, settings: &Settings, all: &[IpAddr], local: &Addr) {
+        let served: BTreeSet<Family> = self.ranges.keys().map(|prefix| prefix.family()).collect();
+        for (prefix, canary) in canary::configured(settings) {
+            if !served.contains(&canary.family()) || !all.iter().any(|ip| Family::of(*ip) == canary.family()) {
+                continue;
+            }
+            let problem = match self.ranges.keys().find(|other| other.overlaps(prefix)) {
+                Some(other) => Some(format!("the canary's range {prefix} shares addresses with the range {other}")),
+                None => all.iter().find(|address| prefix.contains(**address)).map(|address| {
+                    format!("the canary's range {prefix} holds this node's address {address}: set proof.canaries")
+                }),
+            };
+            let range = canary::range(&canary);
+            let overlaps = self.ranges.keys().any(|other| other.overlaps(prefix));
+            if problem.is_none() || !overlaps && local.routes.contains_key(&range.prefix) {
+                self.ranges.insert(range.prefix, range);
+            }
+            self.problems.extend(problem.map(|problem| (prefix, problem)));
+        }
     }
 
     /// No range, where the node is to have nothing of ours; a pool of its own addresses stays until the rules are gone.

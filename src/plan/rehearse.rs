@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::model::addr::LocalRoute;
 use crate::model::bgp::{PeerName, Session};
+use crate::model::canary::Canary;
 use crate::model::ipvs::{Connections, ServerKey, ServerSettings};
 use crate::model::node::Host;
+use crate::model::traffic::Count;
 use crate::model::{Family, Prefix, State, Time};
 
 use super::bgp::sent;
@@ -16,6 +18,7 @@ use super::enact::enact;
 use super::explain::{Asked, Explanation, Unknown};
 use super::news::News;
 use super::planner::Planner;
+use super::proof::Probing;
 use super::step::{Executor, HostReading, Observation, Outcome, Report, Step, Target};
 use super::sysctl;
 
@@ -28,6 +31,8 @@ pub struct ModelNode {
     pub host: Host,
     /// The connections of its virtual servers. They do not end by themselves.
     pub connections: BTreeMap<ServerKey, Connections>,
+    /// How many connections have come to each virtual server.
+    pub arrived: BTreeMap<ServerKey, u64>,
     /// The sessions of gobgpd's peers. A peer without one is sent nothing.
     pub sessions: BTreeMap<PeerName, Session>,
 }
@@ -50,6 +55,13 @@ impl ModelNode {
                 let server = self.state.ipvs.get(key).cloned();
                 let known = self.connections.get(key).filter(|_| server.is_some());
                 Outcome::Read(Observation::Server(server, known.cloned().unwrap_or_default()))
+            }
+            Step::ReadTraffic => {
+                let counted = self.state.ipvs.keys().filter_map(|key| Some((*key, self.connections.get(key)?)));
+                let open = |connections: &Connections| connections.iter().map(|(_, count)| count).sum();
+                let total = |key: &ServerKey| self.arrived.get(key).copied().unwrap_or_default();
+                let counts = counted.map(|(key, known)| (key, Count { total: total(&key), open: open(known) }));
+                Outcome::Read(Observation::Traffic(counts.collect()))
             }
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))
@@ -114,6 +126,31 @@ impl ModelNode {
         }
     }
 
+    /// What a probe of `canary` finds.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn probe(&self, canary: &Canary) -> Result<(), String> {
+        let State { addr, nft, ipvs, .. } = &self.state;
+        let vip = Prefix::host(canary.vip);
+        let link = addr.probe.as_ref().filter(|link| link.paired && link.ready);
+        let server = ipvs.get(&canary.server());
+        let has = |set: &BTreeSet<Prefix>| set.iter().any(|range| range.covers(vip));
+        let translated =
+            nft.classic.contains(&canary.family()) || nft.table.as_ref().is_some_and(|table| has(&table.masquerade));
+        if !link.is_some_and(|link| link.routes.iter().any(|route| route.contains(canary.destination))) {
+            Err("there is no way to the destination".to_owned())
+        } else if !addr.routes.keys().any(|route| route.covers(vip)) {
+            Err("the VIP is not local".to_owned())
+        } else if !server.is_some_and(|server| server.destinations.values().any(|value| value.weight > 0)) {
+            Err("there is no virtual server".to_owned())
+        } else if canary.masqueraded && !translated {
+            Err("there is no source NAT".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Is the link such that a route of `family` can lead over it?
     fn takes_routes(&self, family: Family) -> bool {
         self.state.addr.link.is_some_and(|link| link.dummy && (link.up || family == Family::Ipv4))
@@ -151,9 +188,11 @@ const MOST_PASSES: usize = 100_000;
 pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Vec<Stage>, Time) {
     let mut stages = Vec::new();
     let mut now = start;
+    let mut probing = Probing::default();
     for _ in 0..MOST_PASSES {
         let resync = planner.next_resync();
         let plan = planner.plan(now);
+        probing = plan.probing.unwrap_or(probing);
         let mut stage = Stage { after: now - start, steps: Vec::new(), news: plan.news };
         let idle = plan.steps.is_empty();
         for step in plan.steps {
@@ -166,8 +205,13 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
         if !stage.steps.is_empty() || !stage.news.is_empty() {
             stages.push(stage);
         }
+        // Probes cost no time here, and are not repeated once they have told something.
+        let open: Vec<Canary> = probing.canaries.iter().copied().filter(|canary| planner.is_open(canary)).collect();
+        for canary in &open {
+            planner.apply(Change::Probe(*canary, node.probe(canary)), now);
+        }
         match plan.wake_at {
-            _ if !idle => {}
+            _ if !idle || !open.is_empty() => {}
             Some(at) if at <= now => {}
             Some(at) if at < resync && !plan.finished => now = at,
             _ => break,

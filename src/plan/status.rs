@@ -2,14 +2,17 @@
 //! field names are a contract.
 
 mod bgp;
+mod drain;
 mod ipvs;
+mod link;
 mod reasons;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::settings::Announce;
+use crate::model::settings::{Announce, Range};
 use crate::model::{Family, Prefix};
 
+use super::canary;
 use super::capacity::CapacityStatus;
 use super::change::Loaded;
 use super::memory::Key;
@@ -17,7 +20,9 @@ use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
+pub use link::{BfdSessionStatus, LeaseStatus};
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +39,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It was asked to leave.
     pub leaving: bool,
+    /// How far it is on its way out, or back.
+    pub drain: DrainStatus,
     /// The configuration file.
     pub configuration: ConfigurationStatus,
     /// The sources.
@@ -48,6 +55,10 @@ pub struct Status {
     pub capacity: CapacityStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
+    /// The announcement lease; `null` before the speaker told, and where nothing is announced.
+    pub lease: Option<LeaseStatus>,
+    /// BFD sessions.
+    pub bfd: Vec<BfdSessionStatus>,
     /// Kernel parameters that vipcast needs.
     pub sysctls: Vec<SysctlStatus>,
     /// Steps that fail, with the reason.
@@ -148,14 +159,17 @@ impl Planner {
             ready: reasons.is_empty(),
             reasons,
             role: self.role.name().to_owned(),
-            leaving: self.leaving.is_some(),
+            leaving: self.leaving().is_some(),
+            drain: self.drain_status(),
             configuration: self.configuration_status(),
             source: self.source_status(),
-            ranges: self.ranges.iter().map(|range| self.range_status(range.prefix, range.announce)).collect(),
+            ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
             ipvs: self.ipvs_status(),
             capacity: self.capacity_status(),
             bgp: self.bgp_status(),
+            lease: self.lease_status(),
+            bfd: self.bfd_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
         }
@@ -177,6 +191,11 @@ impl Planner {
             bad_objects: self.cluster.bad_objects().map(|(object, what)| problem(object.to_string(), what)).collect(),
             troubles: self.cluster.troubles().map(|(origin, what)| problem(origin.to_owned(), what)).collect(),
         }
+    }
+
+    /// The ranges in force, those of canaries apart.
+    fn vip_ranges(&self) -> impl Iterator<Item = &Range> {
+        self.ranges.iter().filter(|range| !range.is_canary())
     }
 
     fn range_status(&self, prefix: Prefix, announce: Announce) -> RangeStatus {
@@ -211,7 +230,8 @@ impl Planner {
             let subject = self.ledger.owner(server).map_or_else(|| server.to_string(), ToString::to_string);
             problems.push(Problem { subject, problem: format!("{key}: {}", failure.reason) });
         }
-        let served = self.ledger.services().filter(|s| self.ledger.claim(s).is_some_and(|c| c.is_served()));
+        let services = self.ledger.services().filter(|service| **service != canary::claimant());
+        let served = services.filter(|s| self.ledger.claim(s).is_some_and(|c| c.is_served()));
         ServicesStatus { total: self.cluster.service_count(), served: served.count(), problems }
     }
 

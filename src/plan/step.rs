@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::addr::{Addr, LINK, LocalRoute};
+use crate::model::addr::{Addr, LINK, LocalRoute, PROBE_LINK};
 use crate::model::bgp::{Bgp, Export, Global, Path, Peer, PeerName};
 use crate::model::ipvs::{
     Connections, Destination, DestinationKey, ServerKey, ServerSettings, Timeouts, VirtualServer,
@@ -13,6 +13,7 @@ use crate::model::ipvs::{
 use crate::model::nft::{Elements, Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
+use crate::model::traffic::Traffic;
 use crate::model::{Family, Prefix};
 
 /// One thing to do.
@@ -24,6 +25,10 @@ pub enum Step {
     EnsureLink,
     /// Delete the dummy link.
     DeleteLink,
+    /// Create the probe's link if it is missing, set both ends up and NOARP, and make just these prefixes lead to it.
+    EnsureProbe(BTreeSet<Prefix>),
+    /// Delete the probe's link, and with it the routes that lead to it.
+    DeleteProbe,
     /// Replace the table `inet vipcast` in one transaction. `stray` is empty.
     ReplaceTable(Table),
     /// Take elements out of the table `inet vipcast` and put others in, in one transaction. Those to take out are there, a
@@ -88,6 +93,8 @@ pub enum Step {
     ListServers,
     /// Read one virtual server with its destinations.
     ReadServer(ServerKey),
+    /// Count the connections of all virtual servers.
+    ReadTraffic,
     /// Read gobgpd's identity, policies, peers, local paths, and what its peers were sent.
     ReadSpeaker,
     /// Read what a peer was sent for these prefixes.
@@ -99,7 +106,7 @@ pub enum Step {
 pub enum Target {
     /// `/proc/sys`.
     Sysctl,
-    /// The dummy link and its routes.
+    /// The links and their routes.
     Addr,
     /// Packet filter rules.
     Nft,
@@ -134,9 +141,13 @@ impl Step {
     pub fn target(&self) -> Target {
         match self {
             Step::SetSysctl(..) => Target::Sysctl,
-            Step::EnsureLink | Step::DeleteLink | Step::SetRoute(..) | Step::DeleteRoute(_) | Step::ReadHost => {
-                Target::Addr
-            }
+            Step::EnsureLink
+            | Step::DeleteLink
+            | Step::EnsureProbe(_)
+            | Step::DeleteProbe
+            | Step::SetRoute(..)
+            | Step::DeleteRoute(_)
+            | Step::ReadHost => Target::Addr,
             Step::ReplaceTable(_)
             | Step::EditTable { .. }
             | Step::DeleteTable
@@ -150,7 +161,7 @@ impl Step {
             | Step::DeleteDestination(..)
             | Step::ListServers
             | Step::ReadServer(_) => Target::Ipvs,
-            Step::SetTimeouts(_) | Step::Forget(..) => Target::Connections,
+            Step::SetTimeouts(_) | Step::Forget(..) | Step::ReadTraffic => Target::Connections,
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)
@@ -167,8 +178,8 @@ impl Step {
 
     /// Does it only look?
     pub fn is_read(&self) -> bool {
-        use Step::{ListServers, ReadHost, ReadSent, ReadServer, ReadSpeaker};
-        matches!(self, ReadHost | ListServers | ReadServer(_) | ReadSpeaker | ReadSent(..))
+        use Step::{ListServers, ReadHost, ReadSent, ReadServer, ReadSpeaker, ReadTraffic};
+        matches!(self, ReadHost | ListServers | ReadServer(_) | ReadTraffic | ReadSpeaker | ReadSent(..))
     }
 }
 
@@ -178,6 +189,11 @@ impl fmt::Display for Step {
             Step::SetSysctl(name, value) => write!(f, "set {name} to {value}"),
             Step::EnsureLink => write!(f, "set up link {LINK}"),
             Step::DeleteLink => write!(f, "delete link {LINK}"),
+            Step::EnsureProbe(routes) => {
+                write!(f, "set up link {PROBE_LINK} with routes ")?;
+                list(f, routes)
+            }
+            Step::DeleteProbe => write!(f, "delete link {PROBE_LINK}"),
             Step::ReplaceTable(table) => {
                 write!(f, "replace nftables table inet vipcast: masquerade ")?;
                 list(f, &table.masquerade)?;
@@ -231,6 +247,7 @@ impl fmt::Display for Step {
             Step::ReadHost => f.write_str("read the host"),
             Step::ListServers => f.write_str("list virtual servers"),
             Step::ReadServer(key) => write!(f, "read virtual server {key}"),
+            Step::ReadTraffic => f.write_str("count connections"),
             Step::ReadSpeaker => f.write_str("read gobgpd"),
             Step::ReadSent(name, _) => write!(f, "read what peer {name} was sent"),
         }
@@ -307,6 +324,8 @@ pub enum Observation {
     Servers(BTreeMap<ServerKey, ServerSettings>),
     /// Answer to [`Step::ReadServer`], with the connections that its destinations have.
     Server(Option<VirtualServer>, Connections),
+    /// Answer to [`Step::ReadTraffic`].
+    Traffic(Traffic),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
     /// Answer to [`Step::ReadSent`]: the paths of the prefixes asked for; `None` if the session is not established.

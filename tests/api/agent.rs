@@ -100,6 +100,8 @@ impl Agent {
             notices: Some(notices),
             health: None,
             secrets: Some(tell_secrets),
+            probing: None,
+            orders: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

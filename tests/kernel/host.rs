@@ -5,6 +5,7 @@ mod addr;
 mod foreign;
 mod monitor;
 mod nft;
+mod probe;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -103,7 +104,7 @@ fn set_route(range: &str, source: &str) -> Step {
 /// Our link, up, with these routes.
 fn link_with(routes: &[(&str, &str)]) -> Addr {
     let routes = routes.iter().map(|(range, source)| (prefix(range), from(source))).collect();
-    Addr { link: Some(Link::DESIRED), routes }
+    Addr { link: Some(Link::DESIRED), routes, probe: None }
 }
 
 const V4: &str = "10.96.0.0/16";

@@ -10,8 +10,8 @@ use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    AstrayStatus, BgpStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, RangeStatus, RouteKind,
-    RouteStatus, SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BfdSessionStatus, BgpStatus, FailureStatus, ForeignRouteStatus, LeaseStatus, PeerStatus, Problem,
+    RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
 };
 use vipcast::plan::{Explanation, Status};
 
@@ -65,6 +65,8 @@ fn status() -> Status {
         med: None,
         local_pref: None,
     };
+    status.lease = Some(LeaseStatus::default());
+    status.bfd = vec![BfdSessionStatus::default()];
     status.bgp = Some(BgpStatus {
         flavour: Some(text()),
         repairs: Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into(),

@@ -311,7 +311,7 @@ pub(crate) fn kernel(settings: &Settings, world: &World) -> State {
     let routes = whole.iter().copied().chain(vips.map(Prefix::host)).map(route).collect();
     State {
         sysctls: sysctl::desired(&families),
-        addr: Addr { link: (!prefixes.is_empty()).then_some(Link::DESIRED), routes },
+        addr: Addr { link: (!prefixes.is_empty()).then_some(Link::DESIRED), routes, probe: None },
         nft: Nft {
             table: Some(table(settings, world, &ranges, &served)).filter(|table| *table != Table::default()),
             classic: if settings.dataplane.snat == Snat::IpvsMatch { families } else { BTreeSet::new() },

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, L
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
 
 use super::rtnl::{Failure, Rtnl};
-use super::{LOCAL_TABLE, local_routes};
+use super::{LOCAL_TABLE, local_routes, probe};
 use crate::model::addr::{Addr, LINK, Link, LocalRoute, ROUTE_PROTOCOL};
 use crate::model::node::Host;
 use crate::model::{Family, Prefix};
@@ -17,7 +17,7 @@ use crate::model::{Family, Prefix};
 /// Links whose addresses are VIPs, not addresses of the node: ours, that of kube-proxy's ipvs mode, kube-router's.
 const VIP_LINKS: [&str; 3] = [LINK, "kube-ipvs0", "kube-dummy-if"];
 
-/// Our link and routes as they are.
+/// Our links and routes as they are.
 pub(super) async fn addr(rtnl: &Rtnl) -> Result<Addr, Failure> {
     let found = rtnl.link(LINK).await?;
     let mut routes = BTreeMap::new();
@@ -27,7 +27,7 @@ pub(super) async fn addr(rtnl: &Rtnl) -> Result<Addr, Failure> {
             routes.extend(our_route(&message, index));
         }
     }
-    Ok(Addr { link: found.as_ref().map(link), routes })
+    Ok(Addr { link: found.as_ref().map(link), routes, probe: probe::read(rtnl).await? })
 }
 
 /// What the kernel knows of the node.
@@ -94,7 +94,7 @@ pub(super) fn destination(route: &RouteMessage) -> Option<Prefix> {
 }
 
 /// The table of a route: numbers over 255 are in an attribute only.
-fn table(route: &RouteMessage) -> u32 {
+pub(super) fn table(route: &RouteMessage) -> u32 {
     let attribute = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
@@ -103,7 +103,7 @@ fn table(route: &RouteMessage) -> u32 {
 }
 
 /// The links that a route leads to, over all its next hops.
-fn links(route: &RouteMessage) -> Vec<u32> {
+pub(super) fn links(route: &RouteMessage) -> Vec<u32> {
     let mut found = Vec::new();
     for attribute in &route.attributes {
         match attribute {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
+use super::link::{write_bfd, write_lease};
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
@@ -43,6 +44,9 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
         writeln!(text, "IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")?;
     }
     write_capacity(&status.capacity, text)?;
+    if let Some(lease) = &status.lease {
+        write_lease(lease, now, text)?;
+    }
     let ranges = status.ranges.iter().map(|range| {
         let row = Row::new([range.prefix.clone(), range.announce.clone(), range.routes.to_string()]);
         range.problem.iter().fold(row, |row, problem| row.note(problem))
@@ -50,8 +54,10 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     table(text, &["RANGE", "ANNOUNCE", "ROUTES"], ranges.collect())?;
     match &status.bgp {
         Some(bgp) => write_bgp(bgp, now, text)?,
+        None if !status.bfd.is_empty() => writeln!(text, "BGP: not configured; BFD sessions announce")?,
         None => writeln!(text, "BGP: not configured; nothing is announced")?,
     }
+    write_bfd(&status.bfd, now, text)?;
     let sysctls = status.sysctls.iter().filter(|sysctl| sysctl.found.as_ref() != Some(&sysctl.wanted)).map(|sysctl| {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
         Row::new([sysctl.name.clone(), or_none(&sysctl.found), or_none(&sysctl.now)])
@@ -132,7 +138,7 @@ fn route_row(route: &RouteStatus) -> Row {
 }
 
 /// A length of time in its two largest units.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
@@ -141,7 +147,7 @@ fn span(seconds: i64) -> String {
     }
 }
 
-fn line(text: &mut String, line: &str) -> fmt::Result {
+pub(super) fn line(text: &mut String, line: &str) -> fmt::Result {
     for (number, line) in wrap(line, 96).iter().enumerate() {
         writeln!(text, "{}{line}", if number == 0 { "" } else { "    " })?;
     }

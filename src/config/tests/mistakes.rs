@@ -2,8 +2,7 @@
 
 use super::{BGP, SOURCE, assert_refused};
 
-const TOP: &str =
-    "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin";
+const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, lease, shutdown, withdrawDelay, resync, admin";
 
 fn after_source<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
@@ -35,7 +34,7 @@ fn of_the_format() {
         ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
         (
             "- node\n".into(),
-            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, shutdown, withdrawDelay, resync, admin",
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, lease, shutdown, withdrawDelay, resync, admin",
         ),
         (
             String::new(),
@@ -177,6 +176,13 @@ fn of_the_rest() {
         ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: 11m", "2:16: withdrawDelay: found 11m; allowed: a time such as 2s, from 0s to 10m"),
+        ("lease: 5s", "2:8: lease: found 5s; allowed: a mapping with the keys ttl, static"),
+        ("lease: {ttl: 0s}", "2:14: lease.ttl: found 0s; allowed: a time such as 5s, from 1s to 24h"),
+        ("lease: {ttl: 25h}", "2:14: lease.ttl: found 25h; allowed: a time such as 5s, from 1s to 24h"),
+        (
+            "lease: {static: for ever}",
+            "2:17: lease.static: found for ever; allowed: a time such as 1h, from 0s (never) to 8760h",
+        ),
         ("resync: 500ms", "2:9: resync: found 500ms; allowed: a time such as 5m, from 1s to 24h"),
         ("resync: 5 parsecs", "2:9: resync: found 5 parsecs; allowed: a time such as 5m, from 1s to 24h"),
         ("resync: 5m ago", "2:9: resync: found 5m ago; allowed: a time such as 5m, from 1s to 24h"),

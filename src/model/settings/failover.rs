@@ -1,5 +1,6 @@
 //! What is asked for the day on which something dies, or leaves.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct Drain {
     pub patience: Duration,
     /// How often the own AS number is prepended while the node drains, besides the community GRACEFUL_SHUTDOWN.
     pub prepend: u8,
+    /// The fleet whose nodes agree who may leave; `None`: this node leaves when it is told to.
+    pub fleet: Option<String>,
     /// Taints of the Node that drain it.
     pub taints: Vec<Taint>,
 }
@@ -91,8 +94,26 @@ impl Default for Drain {
             quiet: Duration::from_secs(2),
             patience: Duration::from_secs(30),
             prepend: 0,
+            fleet: None,
             taints: Vec::new(),
         }
+    }
+}
+
+impl Taint {
+    /// Does this select `taint` of a Node?
+    pub fn selects(&self, taint: &Taint) -> bool {
+        let fits = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        self.key == taint.key && fits(&self.value, &taint.value) && fits(&self.effect, &taint.effect)
+    }
+}
+
+impl fmt::Display for Taint {
+    /// As kubectl writes it: `key=value:effect`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        self.value.iter().try_for_each(|value| write!(f, "={value}"))?;
+        self.effect.iter().try_for_each(|effect| write!(f, ":{effect}"))
     }
 }
 

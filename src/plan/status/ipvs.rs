@@ -1,13 +1,15 @@
 //! What the status says of virtual servers.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ipvs::Timeouts;
+use crate::model::canary::Canary;
+use crate::model::ipvs::{ServerKey, Timeouts};
 use crate::plan::planner::Planner;
 
-/// Virtual servers in numbers.
+/// Virtual servers in numbers, those of canaries apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IpvsStatus {
@@ -39,13 +41,16 @@ pub struct TimeoutsStatus {
 
 impl Planner {
     pub(super) fn ipvs_status(&self) -> IpvsStatus {
-        let mut vips: Vec<IpAddr> = self.actual.ipvs.keys().map(|key| key.address).collect();
+        let canaries: BTreeSet<ServerKey> = self.canaries().iter().map(Canary::server).collect();
+        let is_canary = |key: &ServerKey| canaries.contains(key);
+        let servers: Vec<_> = self.actual.ipvs.iter().filter(|(key, _)| !is_canary(key)).collect();
+        let mut vips: Vec<IpAddr> = servers.iter().map(|(key, _)| key.address).collect();
         vips.dedup();
         IpvsStatus {
-            virtual_servers: self.actual.ipvs.len(),
-            destinations: self.actual.ipvs.values().map(|server| server.destinations.len()).sum(),
+            virtual_servers: servers.len(),
+            destinations: servers.iter().map(|(_, server)| server.destinations.len()).sum(),
             vips: vips.len(),
-            desired: self.ledger.servers().count(),
+            desired: self.ledger.servers().filter(|key| !is_canary(key)).count(),
             draining: self.servers.drains.destinations(),
             timeouts: self.actual.timeouts.map(|Timeouts { tcp, tcp_fin, udp }| TimeoutsStatus { tcp, tcp_fin, udp }),
         }

@@ -339,7 +339,7 @@ fn a_signal_asks_the_node_how_to_leave() {
         assert!(rig.planner.plan(rig.now).finished, "{expected:?}");
         match expected {
             Leave::Keep => assert_eq!(rig.node.state, before),
-            Leave::Withdraw => assert!(rig.node.state.bgp.as_ref().unwrap().paths.is_empty()),
+            Leave::Withdraw | Leave::Drain => assert!(rig.node.state.bgp.as_ref().unwrap().paths.is_empty()),
             Leave::Remove => assert_bare(&rig.node),
         }
         if expected == Leave::Withdraw {
