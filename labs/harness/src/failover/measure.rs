@@ -28,6 +28,12 @@ const SLOW: Duration = Duration::from_secs(1);
 /// The longest pause between two retransmissions of a line, after outages that are as long as a hold time.
 const RETRANSMISSION: Duration = Duration::from_secs(15);
 
+/// A client that stood still for longer has not seen what happened meanwhile.
+const STANDSTILL: Duration = Duration::from_millis(150);
+
+/// Where one of a hundred connections takes longer before anything happens, one that fails later may just be slow.
+const SLOWEST: Duration = Duration::from_millis(300);
+
 /// After how long an attempt has failed.
 const PATIENCE: Duration = Duration::from_millis(800);
 
@@ -106,7 +112,8 @@ fn measure(arguments: &Arguments, stage: &mut Stage, cell: Cell) -> Result<Recor
     let lost = lost.count();
     ensure!(cell.row != Row::Nothing || lost == 0, "{lost} sessions were lost while nothing happened");
     let run = Run::new(cell, &figures, lost, cut_short);
-    Ok(match noise(&figures, Duration::from_millis(arguments.standstill)) {
+    let noise = noise(&figures).filter(|_| !arguments.lenient);
+    Ok(match noise {
         Some(why) => Record::Noise { run, why },
         None => Record::Run(run),
     })
@@ -130,12 +137,18 @@ fn observe(client: &Steady, event: Duration, least: Duration) -> bool {
 }
 
 /// Why the figures are not worth having.
-fn noise(figures: &Figures, tolerated: Duration) -> Option<String> {
-    if figures.standstill > tolerated {
+fn noise(figures: &Figures) -> Option<String> {
+    if figures.standstill > STANDSTILL {
         return Some(format!("the client stood still for {} ms", figures.standstill.as_millis()));
     }
     if figures.failed_before > 0 {
         return Some(format!("{} attempts failed before anything happened", figures.failed_before));
+    }
+    if figures.usual.1 > SLOWEST {
+        return Some(format!(
+            "one of a hundred connections took {} ms before anything happened",
+            figures.usual.1.as_millis()
+        ));
     }
     (figures.by.len() != NODES.len()).then(|| format!("not all LB nodes had a share: {:?}", figures.by))
 }

@@ -9,10 +9,9 @@ use super::records::{Record, Run};
 
 /// What the figures mean.
 const LEGEND: &str = "\
-Median / worst, for each row of at least so many runs as are named. **ms**: without service, from the first new connection
-that failed to the last one; a new connection is tried every few milliseconds from two addresses, half of them by each ToR, and
-fails when it is refused or not answered within 800 ms. **broken**: of the connections that were open and in use, those that were
-reset or hung.
+Each field has the median and the worst of its runs. **ms**: without service, from the first new connection that failed to the
+last one. A new one is tried every few milliseconds from two addresses, half of them by each ToR; it has failed when it is refused
+or not answered within 800 ms. **broken**: of the connections that were open and in use, those that were reset or hung.
 ";
 
 /// Writes the tables of what was measured so far.
