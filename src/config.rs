@@ -17,6 +17,7 @@ use item::{Item, Mistake, Table};
 
 mod admin;
 mod attributes;
+mod bfd;
 mod bgp;
 mod dataplane;
 mod item;
@@ -190,6 +191,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "bfd",
         "lease",
         "proof",
         "shutdown",
@@ -209,7 +211,8 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         let allowed = "passwordFile or passwordEnv where the source is manifests";
         return Err(secret.conflict("while the source is manifests, which holds no Secrets", allowed));
     }
-    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
+    let bfd = top.read("bfd", bfd::read)?.unwrap_or_default();
+    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()).chain(bfd.taken));
     ranges.check_taken(&taken)?;
     if let Some(section) = &section {
         ranges.check_announceable(&section.settings)?;
@@ -236,7 +239,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         allowed,
         dataplane: dataplane.settings,
         bgp,
-        bfd: Default::default(),
+        bfd: bfd.settings,
         lease: lease::read(top.get("lease"))?,
         proof,
         brake: Default::default(),

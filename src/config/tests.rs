@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use super::*;
+use crate::model::bfd::{Distance, Timers};
 use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::node::Overrides;
-use crate::model::settings::{Announce, BgpSettings, Dataplane, Lease, PeerEntry, Range, Snat, Use};
+use crate::model::settings::{Announce, BfdEntry, BgpSettings, Dataplane, Lease, PeerBfd, PeerEntry, Range, Snat, Use};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -237,6 +238,41 @@ fn bgp_is_read() {
         let settings = bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, {source}}}]"));
         assert_eq!(settings.peers[0].peer.password, Some(Secret::new("hunter2")), "{source}");
     }
+}
+
+#[test]
+fn bfd_is_read() {
+    let timers = |interval, multiplier| Timers { interval: Duration::from_millis(interval), multiplier };
+    let name = |text: &str| text.parse::<PeerName>().unwrap();
+    let settings = good(&format!(
+        "{SOURCE}bfd: {{interval: 50ms, multiplier: 5, peers: [{{address: 10.0.1.1, localAddress: 10.0.1.2}}, \
+         {{address: 10.0.7.1, multihop: 250, multiplier: 4, nodeSelector: {{rack: a}}}}, {{interface: eth1, interval: 1s}}]}}\n"
+    ))
+    .settings;
+    assert!(settings.selects_by_labels());
+    assert_eq!(settings.bfd.timers, timers(50, 5));
+    let entry = |peer, timers| BfdEntry {
+        name: name(peer),
+        node_selector: Selector::default(),
+        timers,
+        local_address: None,
+        distance: Distance::SingleHop,
+    };
+    let direct = BfdEntry { local_address: Some("10.0.1.2".parse().unwrap()), ..entry("10.0.1.1", timers(50, 5)) };
+    let far = BfdEntry {
+        distance: Distance::Multihop(250),
+        node_selector: Selector::new([("rack".to_owned(), "a".to_owned())].into()),
+        ..entry("10.0.7.1", timers(50, 4))
+    };
+    assert_eq!(settings.bfd.peers, [direct, far, entry("eth1", timers(1000, 5))]);
+
+    let of_peer =
+        |text: &str| bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, bfd: {text}}}]")).peers[0].bfd;
+    assert_eq!(of_peer("off"), None);
+    assert_eq!(of_peer("on"), Some(PeerBfd::default()));
+    let all = PeerBfd { interval: Some(Duration::from_millis(100)), multiplier: Some(3), multihop: Some(1) };
+    assert_eq!(of_peer("{interval: 100ms, multiplier: 3, multihop: 1}"), Some(all));
+    assert_eq!(annotated_peers("[{interface: eth1, asn: 2, bfd: on}]").unwrap()[0].bfd, Some(PeerBfd::default()));
 }
 
 /// Everything that a peer can have, and what is left open.

@@ -8,9 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-pub use self::failover::{Bfd, BfdEntry, Brake, Drain, Lease, Proof, Taint};
+pub use self::failover::{Bfd, BfdEntry, Brake, Drain, Lease, PeerBfd, Proof, Taint};
 pub use self::fit::Misfit;
-use super::bfd::Timers;
 use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
@@ -268,8 +267,8 @@ pub struct PeerEntry {
     pub secret: Option<SecretKey>,
     /// What is changed in routes on their way to it.
     pub export: Export,
-    /// The timers of the BFD session that watches the way to it; `None`: none does.
-    pub bfd: Option<Timers>,
+    /// The BFD session that watches the way to it; `None`: none does.
+    pub bfd: Option<PeerBfd>,
 }
 
 impl PeerEntry {

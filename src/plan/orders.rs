@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::bfd::{self, BfdState, BfdStatus, Distance};
-use crate::model::bgp::{PeerName, Ttl};
+use crate::model::bfd::{self, BfdState, BfdStatus};
+use crate::model::bgp::PeerName;
 use crate::model::lease::{LeaseState, LeaseStatus};
 use crate::model::orders::Orders;
-use crate::model::settings::{Announce, BgpSettings, PeerEntry};
+use crate::model::settings::Announce;
 use crate::model::{Prefix, Time};
 
 use super::away::Bearing;
@@ -138,16 +138,7 @@ impl Planner {
         let entries = settings.peers_of(&labels(&self.cluster));
         let left = |name: &PeerName| self.actual.bgp.as_ref().is_some_and(|bgp| bgp.peers.contains_key(name));
         let kept = entries.into_iter().filter(|(name, _)| !self.is_removing() || left(name));
-        let sessions = kept.filter_map(|(name, entry)| {
-            let session = bfd::Session {
-                timers: entry.bfd?,
-                local_address: entry.peer.local_address,
-                distance: distance(settings, &entry),
-                enabled: true,
-            };
-            Some((name, session))
-        });
-        sessions.collect()
+        kept.filter_map(|(name, entry)| Some((name, self.settings.bfd.watching(&entry)?))).collect()
     }
 
     /// The sessions that are announcements themselves.
@@ -211,17 +202,5 @@ impl Planner {
         let Some(fell) = self.fallen() else { return Err(None) };
         let heard = fell + self.settings.withdraw_delay;
         if heard > now { Err(Some(heard)) } else { Ok(()) }
-    }
-}
-
-/// How far away the BFD session with a BGP peer may end: as far as the BGP session.
-fn distance(settings: &BgpSettings, entry: &PeerEntry) -> Distance {
-    let is_internal = entry.peer.asn == entry.peer.local_asn.unwrap_or(settings.asn);
-    match entry.peer.ttl {
-        Ttl::Security(1) => Distance::SingleHop,
-        Ttl::Security(hops) => Distance::Multihop(u8::MAX - (hops - 1)),
-        Ttl::Multihop(ttl) => Distance::Multihop(u8::MAX - ttl.saturating_sub(1)),
-        Ttl::Default if is_internal && entry.name.address().is_some() => Distance::Multihop(1),
-        Ttl::Default => Distance::SingleHop,
     }
 }

@@ -1,5 +1,7 @@
 //! Two sessions and what lies between them: the state machine held against what it promises.
 
+mod engine;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::{BGP, SOURCE, assert_refused};
 
-const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, lease, shutdown, withdrawDelay, resync, admin";
+const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, shutdown, withdrawDelay, resync, admin";
 
 fn after_source<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
@@ -34,7 +34,7 @@ fn of_the_format() {
         ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
         (
             "- node\n".into(),
-            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, lease, shutdown, withdrawDelay, resync, admin",
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, shutdown, withdrawDelay, resync, admin",
         ),
         (
             String::new(),
@@ -318,7 +318,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [10.0.1.1]",
-            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, bfd, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "asn: 1, routerID: 0.0.0.0",
@@ -425,7 +425,7 @@ fn of_peers() {
         ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
         (
             "password: hunter2",
-            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, bfd, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "passwordFile: missing",
@@ -677,5 +677,62 @@ fn of_node_selectors() {
     after_source([(
         "ranges: {clusterIPs: [{prefix: 10.96.0.0/16, nodeSelector: []}]}",
         "2:60: ranges.clusterIPs[0].nodeSelector: found an empty list; allowed: labels that the Node has to have, such as {role: lb}; {} for every node",
+    )]);
+}
+
+#[test]
+fn of_bfd() {
+    const KEYS: &str = "address, interface, interval, multiplier, localAddress, multihop, nodeSelector";
+    after_source([
+        ("bfd: on", "2:6: bfd: found on; allowed: a mapping with the keys interval, multiplier, peers"),
+        ("bfd: {interval: 5ms}", "2:17: bfd.interval: found 5ms; allowed: a time such as 300ms, from 10ms to 60s"),
+        ("bfd: {interval: 300}", "2:17: bfd.interval: found 300; allowed: a time such as 300ms, from 10ms to 60s"),
+        ("bfd: {multiplier: 1}", "2:19: bfd.multiplier: found 1; allowed: a number of intervals from 2 to 255"),
+        (
+            "bfd: {peers: 10.0.1.1}",
+            "2:14: bfd.peers: found 10.0.1.1; allowed: a list of switches with static routes, each a mapping with at least address or interface",
+        ),
+        (
+            "bfd: {peers: [{}]}",
+            "2:15: bfd.peers[0].address: missing; allowed: the peer's IP address, or interface in its place",
+        ),
+        (
+            "bfd: {peers: [{interface: eth1, multihop: 250}]}",
+            "2:43: bfd.peers[0].multihop: found 250, for a peer that is known by its interface; allowed: this key only for a peer with an address",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1, localAddress: 'fd01::2'}]}",
+            "2:49: bfd.peers[0].localAddress: found the text \"fd01::2\"; allowed: an IPv4 address of this node, as the peer has one",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1, multihop: 0}]}",
+            "2:45: bfd.peers[0].multihop: found 0; allowed: the least TTL that packets arrive with, from 1 to 255",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1}, {address: 10.0.1.1}]}",
+            "2:36: bfd.peers[1]: is for 10.0.1.1, as bfd.peers[0] is; allowed: one entry per peer, or each with a nodeSelector of its own",
+        ),
+    ]);
+    assert_refused(&[(
+        format!("{SOURCE}bfd: {{peers: [{{address: 10.0.1.1, asn: 65000}}]}}\n"),
+        &format!("2:35: bfd.peers[0].asn: unknown key; allowed: {KEYS}"),
+    )]);
+    after_source([(
+        "ranges: {clusterIPs: [10.0.0.0/16]}\nbfd: {peers: [{address: 10.0.1.1}]}",
+        "2:23: ranges.clusterIPs[0]: found 10.0.0.0/16, which holds 10.0.1.1 (bfd.peers[0].address); allowed: a range without it, since all of a range is local to this node",
+    )]);
+    in_peer([
+        (
+            "bfd: yes",
+            "2:63: bgp.peers[0].bfd: found yes; allowed: off, on, or a mapping with the keys interval, multiplier, multihop",
+        ),
+        (
+            "bfd: {multiplier: 256}",
+            "2:76: bgp.peers[0].bfd.multiplier: found 256; allowed: a number of intervals from 2 to 255",
+        ),
+    ]);
+    in_bgp([(
+        "asn: 65001, peers: [{interface: eth1, asn: 65000, bfd: {multihop: 250}}]",
+        "2:62: bgp.peers[0].bfd: found a mapping, with multihop for a peer at the other end of a link; allowed: bfd without multihop",
     )]);
 }
