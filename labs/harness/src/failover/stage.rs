@@ -40,6 +40,12 @@ pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
 /// So many connections that one of four nodes is left out by chance hardly ever.
 const PROBES: usize = 48;
 
+/// What stands before what `vipcast switch-config` prints, in the files of routers.
+const MARK: &str = "---- From here on as `vipcast switch-config` prints it.\n";
+
+/// Connections that are held open do not end by themselves.
+const DRAIN: &str = "drain: {deadline: 5s}\n";
+
 /// The port that pods serve.
 const PORT: u16 = 8080;
 
@@ -61,7 +67,7 @@ impl Stage {
     pub(super) fn up(setting: Setting, detection: Detection, vipcast: &Path) -> Result<Stage> {
         let lab = if setting == Setting::Static { "failover-static" } else { "failover" };
         let topology = folders::repository()?.join("labs").join(lab).join(format!("{lab}.clab.yml"));
-        let lab = Lab::deploy(topology, Options::default())?;
+        let lab = Lab::deploy(topology, Options { without_daemons: true })?;
         let worker = lab.node("w1");
         let addresses =
             worker.pods().iter().flat_map(|pod| pod.addresses.iter().map(|address| (pod.name.clone(), *address)));
@@ -92,25 +98,52 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Makes routers and nodes notice in the way that is measured.
-    fn configure(&self) -> Result<()> {
+    /// Makes the nodes' configurations what is measured, and the ToRs' what `vipcast switch-config` prints for that.
+    fn configure(&mut self) -> Result<()> {
         let interval = match self.detection {
-            Detection::Hold => return Ok(()),
-            Detection::Bfd300 => 300,
-            Detection::Bfd50 => 50,
+            Detection::Hold => None,
+            Detection::Bfd300 => Some("interval: 300ms"),
+            Detection::Bfd50 => Some("interval: 50ms"),
         };
-        let timers = format!("interval: {interval}ms");
-        if self.setting == Setting::Static {
-            for name in NODES {
-                self.edit(name, |text| text.replace("interval: 300ms", &timers))?;
-            }
-            return TORS.iter().try_for_each(|tor| bfd::configure_bird(self.lab.node(tor), interval));
-        }
         for name in NODES {
-            let with_bfd = |text: &str| text.replace("keepalive: 3s}", "keepalive: 3s, bfd: on}");
-            self.edit(name, |text| format!("{}bfd: {{{timers}, multiplier: 3}}\n", with_bfd(text)))?;
+            self.edit(name, |text| {
+                let text = format!("{text}{DRAIN}");
+                match interval {
+                    None => text,
+                    Some(interval) if self.setting == Setting::Static => text.replace("interval: 300ms", interval),
+                    Some(interval) => {
+                        let text = text.replace("keepalive: 3s}", "keepalive: 3s, bfd: on}");
+                        format!("{text}bfd: {{{interval}, multiplier: 3}}\n")
+                    }
+                }
+            })?;
         }
-        TORS.iter().try_for_each(|tor| bfd::configure_frr(self.lab.node(tor), interval))
+        for (number, tor) in (1..).zip(TORS) {
+            self.configure_router(tor, number)?;
+            self.lab.start_router(tor)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the configuration of the ToR with this number.
+    fn configure_router(&self, tor: &str, number: usize) -> Result<()> {
+        let is_static = self.setting == Setting::Static;
+        let (vendor, file) = if is_static { ("bird", "etc/bird/bird.conf") } else { ("frr", "etc/frr/frr.conf") };
+        let file = self.lab.node(tor).path(file);
+        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let (own, _) = text.split_once(MARK).with_context(|| format!("{} has no line {MARK:?}", file.display()))?;
+        let node = self.lab.node(NODES[0]);
+        let command = node.command(&self.vipcast).arg("--config").arg(node.path(CONFIG));
+        let mut command = command.args(["switch-config", "--vendor", vendor]);
+        if is_static {
+            command = command.arg("--static");
+        }
+        command = command.arg("--peer").arg(format!("10.{number}.1.1"));
+        for index in 1..=NODES.len() {
+            command = command.arg("--neighbor").arg(format!("10.{number}.{index}.2"));
+        }
+        let printed = command.run()?.stdout;
+        fs::write(&file, format!("{own}{MARK}{printed}")).with_context(|| format!("write {}", file.display()))
     }
 
     /// Changes the configuration of an LB node.
