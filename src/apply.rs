@@ -13,4 +13,5 @@ pub mod monitor;
 pub mod netlink;
 pub mod nft;
 pub mod probe;
+pub mod stray;
 pub mod sysctl;

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod away;
 pub mod bgp;
 mod books;
+mod brake;
 mod canary;
 pub mod capacity;
 mod causes;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use vipcast::apply::kernel::Kernel;
 use vipcast::model::ipvs::Protocol;
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, Dataplane, Proof, Range, Use};
+use vipcast::model::settings::{Announce, Brake, Dataplane, Proof, Range, Use};
 use vipcast::model::{Event, Family, Kind, Object, ServiceKey, Settings, Time};
 use vipcast::plan::step::{Executor, Target};
 use vipcast::plan::{Change, Planner};
@@ -39,7 +39,7 @@ impl Agent {
             bfd: Default::default(),
             lease: Default::default(),
             proof: Proof { canaries: Vec::new(), ..Proof::default() },
-            brake: Default::default(),
+            brake: Brake { share: 100, ..Brake::default() },
             drain: Default::default(),
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(3600),

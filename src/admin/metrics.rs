@@ -18,8 +18,9 @@ use prometheus_client::registry::Registry;
 
 use self::link::Link;
 use self::sessions::{SessionLabels, Sessions};
-use crate::model::bgp::PeerName;
+use crate::model::{self, bgp::PeerName};
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
+use crate::plan::proof::Standing;
 use crate::plan::role::Role;
 use crate::plan::step::Target;
 use crate::plan::{Report, Status};
@@ -31,6 +32,17 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 struct StepLabels {
     target: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FamilyLabels {
+    family: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabels {
+    family: String,
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +77,7 @@ pub struct Metrics {
     registry: Registry,
     passes: Counter,
     steps: Family<StepLabels, Counter>,
+    probes: Family<ProbeLabels, Counter>,
     sessions_ended: Family<SessionLabels, Counter>,
     latency: Histogram,
     route_latency: Histogram,
@@ -88,6 +101,8 @@ struct Gauges {
     virtual_servers: Gauge,
     destinations: Gauge,
     draining: Gauge,
+    proved: Family<FamilyLabels, Gauge>,
+    held: Gauge,
     vips: Gauge,
     routes: Gauge,
     foreign_routes: Gauge,
@@ -101,6 +116,7 @@ struct Gauges {
     conntrack_entries: Gauge,
     conntrack_limit: Gauge,
     conntrack_insert_failed: Counter,
+    stray_packets: Counter,
 }
 
 impl Default for Metrics {
@@ -109,6 +125,7 @@ impl Default for Metrics {
         let metrics = Metrics {
             passes: Counter::default(),
             steps: Family::default(),
+            probes: Family::default(),
             sessions_ended: Family::default(),
             latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             route_latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
@@ -126,6 +143,14 @@ impl Default for Metrics {
         }
         registry.register("passes", "Passes of the deciding loop", metrics.passes.clone());
         registry.register("steps", "Steps that write, by target and outcome", metrics.steps.clone());
+        // So are the probes' failures.
+        for family in model::Family::ALL {
+            for result in ["answered", "failed"] {
+                drop(metrics.probes.get_or_create(&ProbeLabels { family: family.to_string(), result }));
+            }
+        }
+        let help = "Probes of the data plane, by family and result";
+        registry.register("probes", help, metrics.probes.clone());
         let help = "Established BGP sessions that ended, by peer";
         registry.register("bgp_sessions_ended", help, metrics.sessions_ended.clone());
         let build = Family::<BuildLabels, Gauge>::default();
@@ -159,6 +184,10 @@ impl Gauges {
         registry.register("destinations", "Destinations in the kernel", self.destinations.clone());
         let help = "Destinations that nobody wants any more and that have connections, or may have";
         registry.register("draining_destinations", help, self.draining.clone());
+        let help = "Endpoints that vanished from the source and are kept, since too many did at once";
+        registry.register("held_endpoints", help, self.held.clone());
+        let help = "1 while probes prove the data plane, by family; absent where none is probed";
+        registry.register("data_plane_proved", help, self.proved.clone());
         registry.register("vips", "VIPs that have virtual servers", self.vips.clone());
         registry.register("routes", "Routes that gobgpd holds", self.routes.clone());
         let help = "Routes of others that a shared gobgpd holds";
@@ -176,6 +205,8 @@ impl Gauges {
         registry.register("conntrack_limit", help, self.conntrack_limit.clone());
         let help = "Packets that conntrack had no place for, since the machine started";
         registry.register("conntrack_insert_failed", help, self.conntrack_insert_failed.clone());
+        let help = "Packets in the middle of TCP connections that no connection here took, and that were reset";
+        registry.register("stray_packets", help, self.stray_packets.clone());
         registry.register("failures", "Steps that fail and are tried again", self.failures.clone());
     }
 
@@ -195,8 +226,16 @@ impl Gauges {
         self.destinations.set(number(status.ipvs.destinations));
         self.draining.set(number(status.ipvs.draining));
         self.vips.set(number(status.ipvs.vips));
+        self.held.set(number(status.brake.as_ref().map_or(0, |brake| brake.endpoints)));
+        self.proved.clear();
+        for proof in &status.proof {
+            let labels = FamilyLabels { family: proof.family.clone() };
+            self.proved.get_or_create(&labels).set(i64::from(proof.state == Standing::Proved.name()));
+        }
         self.failures.set(number(status.failures.len()));
         self.set_capacity(&status.capacity);
+        // The sensor counts.
+        self.stray_packets.inner().store(status.rehash.stray_packets, Ordering::Relaxed);
         self.routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.routes.len())));
         self.foreign_routes.set(number(status.bgp.as_ref().map_or(0, |bgp| bgp.foreign_routes.len())));
         self.gobgpd.clear();
@@ -248,6 +287,12 @@ impl Metrics {
         }
         let outcome = report.outcome.name();
         self.steps.get_or_create(&StepLabels { target: report.step.target().name(), outcome }).inc();
+    }
+
+    /// A canary of `family` was probed.
+    pub fn probe(&self, family: model::Family, answered: bool) {
+        let result = if answered { "answered" } else { "failed" };
+        self.probes.get_or_create(&ProbeLabels { family: family.to_string(), result }).inc();
     }
 
     /// The session with `peer` came up, or ended. The count is there from the first time that it came up, so that a rate

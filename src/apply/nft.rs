@@ -159,6 +159,15 @@ fn our_table_exists() -> Result<bool, String> {
     probe::table_exists(probe::FAMILY_INET, TABLE_NAME)
 }
 
+/// How many packets in mid-stream found no connection since our table was made; none where there is no table. In the network
+/// namespace of the calling thread.
+///
+/// # Errors
+/// In words, when the kernel cannot be asked.
+pub(in crate::apply) fn stray_packets() -> Result<Option<u64>, String> {
+    probe::counted(probe::FAMILY_INET, TABLE_NAME, shape::STRAY)
+}
+
 async fn read_table() -> Result<Option<Table>, String> {
     if !our_table_exists()? {
         return Ok(None);

@@ -18,6 +18,9 @@ pub(crate) fn modules(config: &Config) -> BTreeSet<String> {
     let mut modules: BTreeSet<String> =
         ["ip_vs", "dummy", "nf_conntrack", "nf_conntrack_netlink", NF_TABLES].map(str::to_owned).into();
     modules.insert(format!("ip_vs_{}", config.settings.dataplane.scheduler));
+    if !config.settings.proof.canaries.is_empty() {
+        modules.insert("veth".to_owned());
+    }
     if config.settings.dataplane.snat == Snat::IpvsMatch {
         modules.insert("xt_ipvs".to_owned());
     }

@@ -1,11 +1,11 @@
-//! `proof`: how the data plane is proved.
+//! `proof` and `brake`: what has to be seen before it is believed.
 
 use std::time::Duration;
 
 use super::item::{Item, Mistake};
 use super::value;
 use crate::model::Prefix;
-use crate::model::settings::Proof;
+use crate::model::settings::{Brake, Proof};
 
 /// Reads `proof`, which may be missing. No canary may share addresses with one of `ranges`.
 pub(super) fn read<'r>(item: Option<&Item>, ranges: impl Iterator<Item = Prefix> + 'r) -> Result<Proof, Mistake> {
@@ -56,4 +56,25 @@ fn canaries(item: &Item, ranges: &[Prefix]) -> Result<Vec<Prefix>, Mistake> {
         canaries.push(range);
     }
     Ok(canaries)
+}
+
+/// Reads `brake`, which may be missing.
+pub(super) fn brake(item: Option<&Item>) -> Result<Brake, Mistake> {
+    let brake = Brake::default();
+    let Some(item) = item else { return Ok(brake) };
+    let table = item.table(&["share", "window", "hold"])?;
+    let share = table.read("share", |item| item.number(0..=100, "a share in percent, where 100 is never reached,"))?;
+    let window = table.read("window", |item| {
+        let range = Duration::from_secs(1)..=Duration::from_secs(60);
+        value::duration(item, range, "a time such as 5s, from 1s to 1m")
+    })?;
+    let hold = table.read("hold", |item| {
+        let range = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+        value::duration(item, range, "a time such as 60s, from 1s to 24h")
+    })?;
+    Ok(Brake {
+        share: share.unwrap_or(brake.share),
+        window: window.unwrap_or(brake.window),
+        hold: hold.unwrap_or(brake.hold),
+    })
 }

@@ -18,7 +18,7 @@ use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::{events, link, load, probe};
+use crate::apply::{events, link, load, probe, stray};
 use crate::check;
 use crate::config::Config;
 use crate::model::Time;
@@ -71,6 +71,7 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
     tasks.spawn(watch_kernel(changes.clone()));
     tasks.spawn(load::watch(changes.clone()));
+    tasks.spawn(stray::watch(changes.clone()));
     let source = Source::new(&config, true);
     let reader = match &source {
         Source::Kubernetes(access) => {

@@ -142,6 +142,7 @@ impl Wheel {
     fn count(&self, change: &Change) {
         match change {
             Change::Source(_) => self.metrics.source_event(),
+            Change::Probe(canary, result) => self.metrics.probe(canary.family(), result.is_ok()),
             Change::Report(report) => {
                 self.metrics.step(report);
                 debug!(step = %report.step, outcome = ?outcome_name(&report.outcome), "step");

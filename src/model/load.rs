@@ -1,4 +1,5 @@
-//! How full those tables of the kernel are that every connection through this node needs a place in.
+//! How full those tables of the kernel are that every connection through this node needs a place in, and which packets found
+//! no connection.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,16 @@ pub struct Load {
     pub busiest: BTreeMap<Family, Busy>,
     /// Connection tracking; `None`: not loaded.
     pub conntrack: Option<Conntrack>,
+}
+
+/// Packets in the middle of TCP connections that no connection took: they were refused at once, so that their clients connect
+/// anew instead of waiting. A switch that spreads flows anew sends such packets: their connections are another node's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stray {
+    /// How many there were since the agent started.
+    pub packets: u64,
+    /// How many of them in the last second.
+    pub per_second: u64,
 }
 
 /// An endpoint and its connections, from all virtual servers that lead to it.

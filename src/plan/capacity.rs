@@ -46,7 +46,22 @@ pub struct ConntrackStatus {
     pub insert_failed: Option<u64>,
 }
 
+/// Packets in the middle of TCP connections that no connection on this node took, and that were refused with a reset: what it
+/// costs when switches spread flows anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehashStatus {
+    /// How many since the agent started.
+    pub stray_packets: u64,
+    /// How many in the last second.
+    pub per_second: u64,
+}
+
 impl Planner {
+    pub(super) fn rehash_status(&self) -> RehashStatus {
+        RehashStatus { stray_packets: self.stray.packets, per_second: self.stray.per_second }
+    }
+
     pub(super) fn capacity_status(&self) -> CapacityStatus {
         let is_canary =
             |busy: &Busy| self.canaries().iter().any(|canary| canary.destination == busy.destination.address);

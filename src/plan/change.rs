@@ -8,7 +8,7 @@ use crate::model::bgp::{PeerName, SecretKey, Session};
 use crate::model::canary::Canary;
 use crate::model::fleet;
 use crate::model::lease::LeaseStatus;
-use crate::model::load::Load;
+use crate::model::load::{Load, Stray};
 use crate::model::{Event, Secret, Settings};
 
 /// A fact.
@@ -32,6 +32,8 @@ pub enum Change {
     SpeakerMoved,
     /// How full the kernel's tables are.
     Load(Load),
+    /// How many packets found no connection.
+    Stray(Stray),
     /// A canary was probed: it answered, or in words how far the probe came.
     Probe(Canary, Result<(), String>),
     /// A session of ours or somebody else's changed its state.

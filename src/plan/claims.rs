@@ -47,6 +47,14 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// How many destinations take connections, over all its virtual servers.
+    pub fn endpoints(&self) -> usize {
+        let destinations = self.servers.values().flat_map(|ask| ask.destinations.values());
+        destinations.filter(|destination| destination.weight > 0).count()
+    }
+}
+
 /// What a Service asks of one virtual server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ask {

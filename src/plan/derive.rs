@@ -55,6 +55,10 @@ impl Planner {
             self.news.push(News::Range { range, problem: problem.to_owned() });
         }
         self.ranges = ranges;
+        if moved {
+            // Whoever changes ranges or roles means it, and what was held may lie outside.
+            self.brake.clear();
+        }
         let claimants = self.ledger.services().cloned();
         let services = self.cluster.services().map(|(key, _)| key.clone());
         let known: BTreeSet<ServiceKey> = services.chain(claimants).chain([canary::claimant()]).collect();
@@ -94,8 +98,21 @@ impl Planner {
         services.iter().for_each(|service| self.derive_claim(service, now));
     }
 
+    /// Works out the claim of `service`.
     pub(super) fn derive_claim(&mut self, service: &ServiceKey, now: Time) {
-        let claim = match self.cluster.service(service) {
+        let claim = self.claim_of(service);
+        self.put_claim(service, claim, now);
+    }
+
+    /// Works out the claim of `service`, of which the source told something: what vanishes may be too much to be believed.
+    pub(super) fn derive_told(&mut self, service: &ServiceKey, now: Time) {
+        let claim = self.claim_of(service);
+        self.note_loss(service, &claim, now);
+        self.put_claim(service, claim, now);
+    }
+
+    fn claim_of(&self, service: &ServiceKey) -> Claim {
+        match self.cluster.service(service) {
             Some(object) if !self.is_removing() => {
                 let view =
                     View { settings: &self.settings, ranges: &self.ranges, here: &self.here, cluster: &self.cluster };
@@ -103,7 +120,11 @@ impl Planner {
             }
             None if *service == canary::claimant() => self.canary_claim(),
             _ => Claim::default(),
-        };
+        }
+    }
+
+    fn put_claim(&mut self, service: &ServiceKey, claim: Claim, now: Time) {
+        let claim = self.with_held(service, claim);
         let mut concerned = self.ledger.rivals(service, &claim);
         concerned.insert(service.clone());
         let before: Vec<_> = concerned.into_iter().map(|name| (self.ledger.problems(&name), name)).collect();

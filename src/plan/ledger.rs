@@ -23,6 +23,8 @@ pub struct Ledger {
     health: BTreeMap<u16, BTreeSet<(i64, ServiceKey)>>,
     /// Who wants something of the routes of VIPs, by VIP.
     wishers: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// How many destinations take connections, over all claims.
+    endpoints: usize,
     /// Which VIPs have routes of their own inside aggregates.
     specifics: Specifics,
 }
@@ -42,6 +44,7 @@ impl Ledger {
     /// Puts `claim` in the place of what `service` claimed before, and answers what may differ now.
     pub fn put(&mut self, service: &ServiceKey, claim: Claim) -> Touched {
         let old = self.claims.remove(service).unwrap_or_default();
+        self.endpoints = self.endpoints + claim.endpoints() - old.endpoints();
         let mut servers = BTreeSet::new();
         let anew = claim.created != old.created || claim.settings != old.settings;
         for (key, ask) in &old.servers {
@@ -120,6 +123,11 @@ impl Ledger {
     /// All virtual servers that there should be.
     pub fn servers(&self) -> impl Iterator<Item = &ServerKey> {
         self.claimants.keys().filter(|key| self.ask(key).is_some())
+    }
+
+    /// How many destinations take connections, over all claims.
+    pub fn endpoints(&self) -> usize {
+        self.endpoints
     }
 
     /// The claim of `service`; none if it asks for nothing.

@@ -1,6 +1,7 @@
 //! What an operator wants to read in the log: one line per decision, quiet at rest.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::model::bfd::{BfdState, BfdStatus};
 use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
@@ -123,6 +124,15 @@ pub enum News {
         /// What.
         problem: String,
     },
+    /// Too much vanished at once, and is held.
+    Held {
+        /// What vanished.
+        reason: String,
+        /// How long; `None`: until it comes back, or somebody confirms.
+        hold: Option<Duration>,
+    },
+    /// What vanished is held no more, for this reason.
+    LetGo(&'static str),
     /// The data plane is proved, or not any more.
     Proof {
         /// The virtual server of the canary that tells.
@@ -173,6 +183,7 @@ impl News {
             | News::Stays { .. }
             | News::Peer { .. }
             | News::Range { .. }
+            | News::Held { .. }
             | News::Unreadable { .. }
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
@@ -182,6 +193,7 @@ impl News {
             News::Proof { problem, .. } => problem.is_some(),
             News::SpeakerUp
             | News::Serving
+            | News::LetGo(_)
             | News::Leaving(_)
             | News::Departure(_)
             | News::PeerAdded { .. }
@@ -257,6 +269,14 @@ impl fmt::Display for News {
                 })
             }
             News::Range { problem, .. } => f.write_str(problem),
+            News::Held { reason, hold } => {
+                write!(
+                    f,
+                    "{reason}; what vanished is kept until it comes back, `vipcast confirm` says that it is meant"
+                )?;
+                hold.iter().try_for_each(|hold| write!(f, ", or {} s have passed", hold.as_secs()))
+            }
+            News::LetGo(cause) => write!(f, "what vanished is kept no more: {cause}"),
             News::Proof { server, problem: None } => write!(f, "the data plane is proved: the canary {server} answers"),
             News::Proof { server, problem: Some(problem) } => {
                 write!(f, "the data plane is broken: the canary {server}: {problem}")

@@ -104,6 +104,7 @@ impl Planner {
         self.plan_departure(now, &mut draft);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
+            self.plan_brake(now, &mut draft);
             self.plan_sysctls(now, &mut draft);
             self.plan_timeouts(now, &mut draft);
             self.keep_refusing();

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
-use crate::model::load::Load;
+use crate::model::load::{Load, Stray};
 use crate::model::settings::Misfit;
 use crate::model::{Cluster, Event, Family, Prefix, Secret, Settings, State, Time};
 
 use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
+use super::brake::BrakeBook;
 use super::change::{Change, Leave, Loaded};
 use super::departure::AwayBook;
 use super::explain::Inquiry;
@@ -61,6 +62,8 @@ pub struct Planner {
     pub(super) speaker: SpeakerBook,
     pub(super) link: LinkBook,
     pub(super) memory: Memory,
+    /// What vanished lately, and whether it is held.
+    pub(super) brake: BrakeBook,
     /// What probes of the canaries have shown.
     pub(super) proof: ProofBook,
     /// Ranges and claims have been worked out at least once.
@@ -73,6 +76,8 @@ pub struct Planner {
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
+    /// How many packets found no connection.
+    pub(super) stray: Stray,
     /// Something about health check ports changed since they were told.
     pub(super) health_changed: bool,
     /// Explanations that somebody waits for.
@@ -113,6 +118,7 @@ impl Planner {
             },
             link: LinkBook::default(),
             memory: Memory::default(),
+            brake: BrakeBook::default(),
             proof: ProofBook::default(),
             derived: false,
             unsettled: false,
@@ -120,6 +126,7 @@ impl Planner {
             away: AwayBook::default(),
             next_resync,
             load: Load::default(),
+            stray: Stray::default(),
             health_changed: false,
             inquiries: Vec::new(),
             news: Vec::new(),
@@ -154,6 +161,7 @@ impl Planner {
             Change::SpeakerGone(reason) => self.on_speaker_down(reason, true, now),
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
+            Change::Stray(stray) => self.stray = stray,
             Change::Probe(canary, result) => self.on_probe(canary, result),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),
@@ -287,7 +295,7 @@ impl Planner {
             self.derive_vips(now);
         }
         for service in touched.services {
-            self.derive_claim(&service, now);
+            self.derive_told(&service, now);
             // Which slices list an address decides how long its connections may go on.
             self.servers.todo.extend(self.servers.drains.of_service(&service));
         }

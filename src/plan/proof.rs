@@ -2,7 +2,6 @@
 //! once, so that repair comes before withdrawal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use crate::model::Prefix;
@@ -46,12 +45,6 @@ impl Standing {
             Standing::Proved => "proved",
             Standing::Broken => "broken",
         }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

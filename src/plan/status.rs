@@ -2,9 +2,11 @@
 //! field names are a contract.
 
 mod bgp;
+mod brake;
 mod drain;
 mod ipvs;
 mod link;
+mod proof;
 mod reasons;
 
 use serde::{Deserialize, Serialize};
@@ -13,16 +15,18 @@ use crate::model::settings::{Announce, Range};
 use crate::model::{Family, Prefix};
 
 use super::canary;
-use super::capacity::CapacityStatus;
+use super::capacity::{CapacityStatus, RehashStatus};
 use super::change::Loaded;
 use super::memory::Key;
 use super::planner::Planner;
 use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
+pub use brake::BrakeStatus;
 pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
 pub use link::{BfdSessionStatus, LeaseStatus};
+pub use proof::ProofStatus;
 
 /// Everything that an operator may ask of a running agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +53,16 @@ pub struct Status {
     pub ranges: Vec<RangeStatus>,
     /// Services.
     pub services: ServicesStatus,
+    /// What is held since too much vanished at once; `null` where nothing is.
+    pub brake: Option<BrakeStatus>,
     /// Virtual servers in the kernel.
     pub ipvs: IpvsStatus,
+    /// The proof of the data plane, by canary.
+    pub proof: Vec<ProofStatus>,
     /// Room for connections.
     pub capacity: CapacityStatus,
+    /// Packets that found no connection.
+    pub rehash: RehashStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
     /// The announcement lease; `null` before the speaker told, and where nothing is announced.
@@ -165,8 +175,11 @@ impl Planner {
             source: self.source_status(),
             ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
             services: self.services_status(),
+            brake: self.brake_status(),
             ipvs: self.ipvs_status(),
+            proof: self.proof_status(),
             capacity: self.capacity_status(),
+            rehash: self.rehash_status(),
             bgp: self.bgp_status(),
             lease: self.lease_status(),
             bfd: self.bfd_status(),

@@ -10,8 +10,8 @@ use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    AstrayStatus, BfdSessionStatus, BgpStatus, FailureStatus, ForeignRouteStatus, LeaseStatus, PeerStatus, Problem,
-    RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BfdSessionStatus, BgpStatus, BrakeStatus, FailureStatus, ForeignRouteStatus, LeaseStatus, PeerStatus,
+    Problem, ProofStatus, RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
 };
 use vipcast::plan::{Explanation, Status};
 
@@ -51,6 +51,8 @@ fn status() -> Status {
     status.ranges.push(RangeStatus { prefix: text(), announce: text(), routes: 0, problem: None });
     status.sysctls.push(SysctlStatus { name: text(), found: None, now: None, wanted: text() });
     status.failures.push(FailureStatus { what: text(), reason: text(), count: 0 });
+    status.proof.push(ProofStatus::default());
+    status.brake = Some(BrakeStatus::default());
     status.ipvs.timeouts = Some(TimeoutsStatus { tcp: 0, tcp_fin: 0, udp: 0 });
     status.capacity.snat = Some(SnatStatus { endpoint: text(), connections: 0, ports: 1 });
     status.capacity.conntrack = Some(ConntrackStatus { entries: 0, limit: 0, insert_failed: None });

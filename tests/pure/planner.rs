@@ -1,5 +1,7 @@
 //! The planner against the model node: the main job, its order, and what must not happen.
 
+mod brake;
+mod canary;
 mod drain;
 mod failures;
 mod gobgpd;

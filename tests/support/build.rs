@@ -8,7 +8,7 @@ use vipcast::model::bgp::{Attributes, NextHop, Peer};
 use vipcast::model::ipvs::{Destination, DestinationKey, Forwarding, Protocol, Scheduler, ServerKey};
 use vipcast::model::node::{Host, Node};
 use vipcast::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
-use vipcast::model::settings::{Announce, BgpSettings, Dataplane, PeerEntry, Proof, Range, Use};
+use vipcast::model::settings::{Announce, BgpSettings, Brake, Dataplane, PeerEntry, Proof, Range, Use};
 use vipcast::model::{Event, Family, Kind, Labels, Object, ObjectRef, Prefix, Selector, ServiceKey, Settings};
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -52,7 +52,7 @@ pub(crate) fn settings(ranges: &[Range]) -> Settings {
         bfd: Default::default(),
         lease: Default::default(),
         proof: Proof { canaries: Vec::new(), ..Proof::default() },
-        brake: Default::default(),
+        brake: Brake { share: 100, ..Brake::default() },
         drain: Default::default(),
         withdraw_delay: Duration::from_secs(2),
         resync: Duration::from_secs(300),

@@ -6,7 +6,7 @@ use crate::apply::addr::{LOCAL_TABLE, is_node_address};
 use crate::apply::netlink::{Attributes, Message, Messages};
 use crate::apply::nft::probe::{ATTRIBUTE_TABLE, FAMILY_INET, SUBSYSTEM};
 use crate::apply::nft::{CLASSIC, TABLE_NAME};
-use crate::model::addr::{LINK, ROUTE_PROTOCOL};
+use crate::model::addr::{LINK, PROBE_LINK, PROBER_LINK, ROUTE_PROTOCOL};
 
 /// `RTM_NEWLINK` and so on (include/uapi/linux/rtnetlink.h).
 const NEW_LINK: u16 = 16;
@@ -63,7 +63,9 @@ impl Concerns {
         const NAME: u16 = 3;
         let index = u32::from_ne_bytes(*message.payload.get(4..)?.first_chunk()?);
         let attributes = Attributes::new(message.payload.get(16..)?);
-        let named = attributes.get(NAME).and_then(|name| name.string()) == Some(LINK);
+        let name = attributes.get(NAME).and_then(|name| name.string());
+        let of_probe = name == Some(PROBE_LINK) || name == Some(PROBER_LINK);
+        let named = name == Some(LINK);
         let known = self.link == Some(index);
         if message.kind == NEW_LINK && named {
             self.link = Some(index);
@@ -71,7 +73,7 @@ impl Concerns {
             // Deleted, or renamed.
             self.link = None;
         }
-        Some(named || known)
+        Some(named || known || of_probe)
     }
 
     /// `struct ifaddrmsg`: family, prefix length, flags, scope, link; 8 bytes.

@@ -32,6 +32,7 @@ pub(super) fn table(json: &str) -> Result<Table, String> {
     let mss = found.rules(CLAMP).map(shape::mss);
     for part in shape::parts(&source, mss) {
         part.chains.iter().for_each(|chain| found.chain(chain));
+        part.counters.iter().for_each(|counter| found.counter(counter));
         part.sets.iter().for_each(|set| Family::ALL.into_iter().for_each(|family| found.set(set, family)));
     }
     let table = Table {
@@ -55,6 +56,7 @@ pub(super) fn table(json: &str) -> Result<Table, String> {
 #[derive(Debug, Default)]
 struct Found {
     sets: BTreeMap<String, Map<String, Value>>,
+    counters: BTreeSet<String>,
     chains: BTreeMap<String, (Map<String, Value>, Vec<Value>)>,
     /// The elements of the sets that were accounted for, by the name that the sets of both families share.
     elements: BTreeMap<&'static str, Vec<Value>>,
@@ -75,6 +77,9 @@ impl Found {
             }
             "set" => {
                 self.sets.insert(text("name"), fields);
+            }
+            "counter" => {
+                self.counters.insert(text("name"));
             }
             "chain" => {
                 self.chains.entry(text("name")).or_default().0 = fields;
@@ -129,6 +134,13 @@ impl Found {
             self.stray.insert(format!("rule missing in chain {name}: {}", rule.text));
         }
         self.stray.insert(format!("the rules of chain {name} are not the ones of {TABLE} in their order"));
+    }
+
+    /// Accounts for the counter `name`.
+    fn counter(&mut self, name: &str) {
+        if !self.counters.remove(name) {
+            self.stray.insert(format!("counter {name} is missing"));
+        }
     }
 
     /// Accounts for the set of `family`, its elements apart.
@@ -196,6 +208,7 @@ impl Found {
     /// What is not accounted for.
     fn strays(mut self) -> BTreeSet<String> {
         self.stray.extend(self.sets.keys().map(|name| format!("set {name}")));
+        self.stray.extend(self.counters.iter().map(|name| format!("counter {name}")));
         self.stray.extend(self.chains.keys().map(|name| format!("chain {name}")));
         self.stray
     }

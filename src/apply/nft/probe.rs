@@ -1,5 +1,5 @@
-//! Asks the kernel about nftables without starting a program: whether a table or a chain exists, and whether anything
-//! changed (`struct nfgenmsg` in include/uapi/linux/netfilter/nfnetlink.h, the rest in
+//! Asks the kernel about nftables without starting a program: whether a table or a chain exists, what a counter has counted, and
+//! whether anything changed (`struct nfgenmsg` in include/uapi/linux/netfilter/nfnetlink.h, the rest in
 //! include/uapi/linux/netfilter/nf_tables.h).
 
 use rustix::io::Errno;
@@ -27,6 +27,19 @@ const ATTRIBUTE_CHAIN_NAME: u16 = 3;
 const GET_TABLE: u16 = 1;
 /// `NFT_MSG_GETCHAIN`.
 const GET_CHAIN: u16 = 4;
+
+/// `NFT_MSG_GETOBJ`.
+const GET_OBJECT: u16 = 19;
+/// `NFTA_OBJ_NAME`.
+const ATTRIBUTE_OBJECT_NAME: u16 = 2;
+/// `NFTA_OBJ_TYPE`: a number in network byte order.
+const ATTRIBUTE_OBJECT_TYPE: u16 = 3;
+/// `NFTA_OBJ_DATA`.
+const ATTRIBUTE_OBJECT_DATA: u16 = 4;
+/// `NFT_OBJECT_COUNTER`.
+const COUNTER: u32 = 1;
+/// `NFTA_COUNTER_PACKETS`: a number in network byte order.
+const ATTRIBUTE_PACKETS: u16 = 2;
 
 /// `NFT_MSG_GETGEN`.
 const GET_GENERATION: u16 = 16;
@@ -72,6 +85,23 @@ pub(super) fn generation() -> Result<Option<u32>, String> {
         value.try_into().ok().map(u32::from_be_bytes)
     };
     ask(&request(GET_GENERATION, 0, |_| {}), number).map(Option::flatten)
+}
+
+/// How many packets the counter of the table has counted since it was made; none where there is no such counter.
+///
+/// # Errors
+/// In words, when the kernel cannot be asked.
+pub(super) fn counted(family: u8, table: &str, counter: &str) -> Result<Option<u64>, String> {
+    let request = request(GET_OBJECT, family, |w| {
+        w.string(ATTRIBUTE_TABLE, table);
+        w.string(ATTRIBUTE_OBJECT_NAME, counter);
+        w.bytes(ATTRIBUTE_OBJECT_TYPE, &COUNTER.to_be_bytes());
+    });
+    let packets = |attributes: Attributes<'_>| {
+        let data = attributes.get(ATTRIBUTE_OBJECT_DATA)?.nested();
+        data.get(ATTRIBUTE_PACKETS)?.value.try_into().ok().map(u64::from_be_bytes)
+    };
+    ask(&request, packets).map(Option::flatten)
 }
 
 fn request(command: u16, family: u8, attributes: impl FnOnce(&mut Writer)) -> Vec<u8> {

@@ -26,6 +26,9 @@ pub(super) const FILTERED: &str = "filtered";
 pub(super) const ALLOWED: &str = "allowed";
 pub(super) const DRAINING: &str = "draining";
 
+/// The counter of packets in mid-stream that no connection took.
+pub(super) const STRAY: &str = "stray";
+
 /// The table with this source and this clamp, in an order in which everything comes before what refers to it.
 pub(super) fn parts(source: &Source, mss: Option<Mss>) -> Vec<Part> {
     let mut parts = vec![snat::part(source), admission::part()];
@@ -33,10 +36,11 @@ pub(super) fn parts(source: &Source, mss: Option<Mss>) -> Vec<Part> {
     parts
 }
 
-/// A part of the table: sets, and chains that look at them.
+/// A part of the table: sets and counters, and chains that use them.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) sets: &'static [Set],
+    pub(super) counters: &'static [&'static str],
     pub(super) chains: Vec<Chain>,
 }
 

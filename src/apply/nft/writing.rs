@@ -26,6 +26,9 @@ pub(super) fn replacement(table: &Table) -> String {
         for set in part.sets {
             Family::ALL.into_iter().for_each(|family| write_set(&mut text, set, family, &members));
         }
+        for counter in part.counters {
+            let _ = writeln!(text, "\tcounter {counter} {{\n\t}}");
+        }
         part.chains.iter().for_each(|chain| write_chain(&mut text, chain));
     }
     text.push_str("}\n");

@@ -2,12 +2,10 @@
 
 use super::super::Finding;
 use super::super::facts::Facts;
+use super::kernel::CAP_NET_RAW;
 use super::{error, warning};
 use crate::config::{Config, Gobgpd};
 use crate::model::bgp::PeerName;
-
-/// By number (`include/uapi/linux/capability.h`).
-const CAP_NET_RAW: u32 = 13;
 
 /// BGP speakers by the name of their process; `speaker` is MetalLB's. kube-router is one of `neighbours`.
 const SPEAKERS: [&str; 6] = ["bgpd", "bird", "bird6", "exabgp", "gobgpd", "speaker"];

@@ -10,6 +10,7 @@ use crate::plan;
 /// Capabilities by number (`include/uapi/linux/capability.h`).
 const CAP_NET_BIND_SERVICE: u32 = 10;
 const CAP_NET_ADMIN: u32 = 12;
+pub(super) const CAP_NET_RAW: u32 = 13;
 
 /// Fewer tracked connections than kube-proxy asks for at least (its `conntrack.min`).
 const CONNTRACK_MIN: u64 = 131_072;
@@ -119,6 +120,14 @@ fn judge_rights(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
             "not among this process's",
             "CAP_NET_ADMIN, for IPVS, nftables, links and routes",
             "run as root, or add NET_ADMIN to the container's capabilities",
+        ));
+    }
+    if !config.settings.proof.canaries.is_empty() && !has(CAP_NET_RAW) {
+        findings.push(error(
+            "capability CAP_NET_RAW",
+            "not among this process's",
+            "CAP_NET_RAW, for the packets by which the data plane is proved",
+            "run as root, or add NET_RAW to the container's capabilities or CAP_NET_RAW to the unit's, or set proof.canaries to off",
         ));
     }
     if !facts.initial_user_namespace {

@@ -134,7 +134,7 @@ fn modules() {
             "E: module {name}: found neither in the kernel nor in /lib/modules/6.12.41+deb13-amd64; wanted: {WANTED}; apt install linux-image-amd64 and boot it (Ubuntu: linux-modules-extra-$(uname -r)), or build the kernel with it"
         )
     };
-    for name in ["ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nf_conntrack", "nf_conntrack_netlink"] {
+    for name in ["ip_vs", "ip_vs_rr", "dummy", "veth", "nf_tables", "nf_conntrack", "nf_conntrack_netlink"] {
         assert_findings(BASE, set(name, Module::Missing), &[&missing(name)]);
         assert_findings(BASE, set(name, Module::Loadable), &[]);
     }
@@ -176,8 +176,10 @@ fn rights() {
         |facts| facts.capabilities = 0,
         &[
             "E: capability CAP_NET_ADMIN: found not among this process's; wanted: CAP_NET_ADMIN, for IPVS, nftables, links and routes; run as root, or add NET_ADMIN to the container's capabilities",
+            "E: capability CAP_NET_RAW: found not among this process's; wanted: CAP_NET_RAW, for the packets by which the data plane is proved; run as root, or add NET_RAW to the container's capabilities or CAP_NET_RAW to the unit's, or set proof.canaries to off",
         ],
     );
+    assert_findings(&format!("{BASE}proof: {{canaries: off}}"), |facts| facts.capabilities = 1 << 12, &[]);
     assert_findings(
         BASE,
         |facts| facts.initial_user_namespace = false,
@@ -545,9 +547,10 @@ fn peers_by_interface_and_with_secrets() {
             "E: interface of peer eth9: found no such link on this node; wanted: the link at whose other end the switch is; correct interface, or name the peer by its address",
         ],
     );
-    assert_findings(&with("address: 10.0.1.1"), |facts| facts.capabilities = 1 << 12, &[]);
+    let unproved = |peer: &str| format!("{}\nproof: {{canaries: off}}", with(peer));
+    assert_findings(&unproved("address: 10.0.1.1"), |facts| facts.capabilities = 1 << 12, &[]);
     assert_findings(
-        &with("interface: eth0"),
+        &unproved("interface: eth0"),
         |facts| facts.capabilities = 1 << 12,
         &[
             "E: capability CAP_NET_RAW for peer eth0: found not among this process's; wanted: CAP_NET_RAW, for the router advertisements that the switch waits for before it connects; run as root, or add NET_RAW to the container's capabilities or CAP_NET_RAW to the unit's",
@@ -574,7 +577,7 @@ fn essentials_are_the_errors_that_no_step_survives() {
     facts.capabilities = 0;
     facts.modules.insert("ip_vs".to_owned(), Module::Missing);
     let subjects: Vec<String> = essentials(&config, &facts).into_iter().map(|finding| finding.subject).collect();
-    assert_eq!(subjects, ["module ip_vs", "capability CAP_NET_ADMIN"]);
+    assert_eq!(subjects, ["module ip_vs", "capability CAP_NET_ADMIN", "capability CAP_NET_RAW"]);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::link::{write_bfd, write_lease};
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
-use crate::plan::capacity::{CapacityStatus, ConntrackStatus, SnatStatus};
-use crate::plan::status::{BgpStatus, PeerStatus, Problem, RouteStatus, TimeoutsStatus};
+use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
+use crate::plan::status::{BgpStatus, BrakeStatus, PeerStatus, Problem, ProofStatus, RouteStatus, TimeoutsStatus};
 use crate::text::wrap;
 
 /// How many routes of others the table names, and how many of those that a peer was not sent as they should be.
@@ -36,6 +36,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
             services.total, services.served, ipvs.vips, ipvs.virtual_servers, ipvs.desired, ipvs.destinations
         ),
     )?;
+    if let Some(brake) = &status.brake {
+        let BrakeStatus { reason, services, endpoints, needs_confirmation } = brake;
+        let end = if *needs_confirmation { "vipcast confirm ends it" } else { "brake.hold or vipcast confirm ends it" };
+        line(text, &format!("BRAKE: {reason}; {endpoints} endpoints of {services} Services are kept; {end}"))?;
+    }
     if ipvs.draining > 0 {
         writeln!(text, "Draining: {} destinations that nobody wants any more", ipvs.draining)?;
     }
@@ -43,9 +48,24 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
         let TimeoutsStatus { tcp, tcp_fin, udp } = timeouts;
         writeln!(text, "IPVS timeouts: TCP {tcp} s, TCP after FIN {tcp_fin} s, UDP {udp} s")?;
     }
+    for ProofStatus { canary, state, failed, problem, .. } in &status.proof {
+        let told = match problem {
+            Some(problem) if *failed > 0 => format!(", {failed} probes in a row failed: {problem}"),
+            Some(problem) => format!(": {problem}"),
+            None => String::new(),
+        };
+        line(text, &format!("Data plane: {state} by the canary {canary}{told}"))?;
+    }
     write_capacity(&status.capacity, text)?;
     if let Some(lease) = &status.lease {
         write_lease(lease, now, text)?;
+    }
+    let RehashStatus { stray_packets, per_second } = status.rehash;
+    if stray_packets > 0 {
+        writeln!(
+            text,
+            "Rehash: {stray_packets} packets found no connection and were reset, {per_second} in the last second"
+        )?;
     }
     let ranges = status.ranges.iter().map(|range| {
         let row = Row::new([range.prefix.clone(), range.announce.clone(), range.routes.to_string()]);

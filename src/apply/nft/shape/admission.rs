@@ -5,7 +5,7 @@
 //! A connection that starts on this node never comes through the input hook: IPVS takes it at the output hook. So source
 //! ranges do not bind the node itself, and what it asks of a virtual server that drains is refused by IPVS, in its own time.
 
-use super::{ALLOWED, Chain, DRAINING, FILTERED, GUARD, Hook, Kind, Part, Rule, Set};
+use super::{ALLOWED, Chain, DRAINING, FILTERED, GUARD, Hook, Kind, Part, Rule, STRAY, Set};
 
 pub(super) fn part() -> Part {
     let filter = |priority| Some(Hook { kind: "filter", hook: "input", priority });
@@ -16,6 +16,7 @@ pub(super) fn part() -> Part {
             Set { name: ALLOWED, kind: Kind::Clients },
             Set { name: DRAINING, kind: Kind::Servers },
         ],
+        counters: &[STRAY],
         chains: vec![
             Chain { name: "refuse", hook: None, rules: refuse() },
             Chain { name: "drain", hook: None, rules: drain() },
@@ -116,6 +117,14 @@ fn refuse() -> Vec<Rule> {
             r#"[
                 {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": {"set": [1, 58]}}},
                 {"accept": null}
+            ]"#,
+        ),
+        // Neither the first packet of a connection nor the last word of one.
+        Rule::new(
+            &format!("tcp flags & (syn | rst | ack) == ack counter name {STRAY}"),
+            r#"[
+                {"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, [2, 4, 16]]}, "right": 16}},
+                {"counter": "stray"}
             ]"#,
         ),
         Rule::new(

@@ -24,6 +24,7 @@ pub(super) fn part(mss: Mss) -> Part {
     };
     Part {
         sets: &[],
+        counters: &[],
         chains: vec![
             Chain { name: CLAMP, hook: None, rules: Family::ALL.map(|family| bound(family, mss)).into() },
             early("clamp_forward", "forward"),

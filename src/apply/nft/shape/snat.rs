@@ -24,6 +24,7 @@ pub(super) fn part(source: &Source) -> Part {
             Set { name: KEEP, kind: Kind::Servers },
             Set { name: NODE_PORTS, kind: Kind::Servers },
         ],
+        counters: &[],
         chains: vec![
             Chain { name: TRANSLATE, hook: None, rules: Family::ALL.map(|family| translation(family, source)).into() },
             Chain {
