@@ -4,6 +4,7 @@ pub mod addr;
 pub mod bgp;
 pub mod conntrack;
 pub mod events;
+pub mod fleet;
 pub mod ipvs;
 pub mod kernel;
 pub mod link;

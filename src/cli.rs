@@ -13,13 +13,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
 use crate::plan::Asked;
-use crate::speaker::{self, SpeakerOptions};
+use crate::speaker::SpeakerOptions;
 use crate::{check, daemon, prepare};
 
 mod agent;
+mod drain;
 pub mod explain;
 mod output;
 pub mod plan;
+mod speaker;
 pub mod status;
 mod switch_config;
 mod table;
@@ -74,18 +76,21 @@ pub enum Command {
     ///
     /// On SIGTERM or SIGINT it does what `shutdown` says. keep, the default with source.kubernetes: leaves everything as it
     /// is. withdraw, the default with manifests: withdraws its routes and waits until peers had time to hear it; the data
-    /// plane stays. Whatever `shutdown` says, a node that shuts down withdraws, and one whose Node was deleted or has not the
-    /// labels of nodeSelector any more withdraws, waits, and removes all that is ours. A second signal ends it at once.
+    /// plane stays. drain: the same after the node was drained (see `drain`); if it cannot be spared, it keeps. Whatever
+    /// `shutdown` says, a node that shuts down withdraws, and one whose Node was deleted or has not the labels of
+    /// nodeSelector any more is drained and removes all that is ours. A second signal ends it at once.
     /// gobgpd and its parent, the speaker, outlive it; the next agent finds them.
     Run {
         /// Do not start a speaker: it runs as a service or container of its own.
         #[arg(long)]
         no_speaker: bool,
     },
-    /// Run the speaker: gobgpd's parent, which starts it again when it ends.
+    /// Run the speaker: it holds what is announced, whatever becomes of the agent.
     ///
-    /// `run` starts one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to
-    /// the agent.
+    /// It is gobgpd's parent, unless that is somebody else's, and starts it again when it ends; it speaks BFD; and it holds
+    /// the announcement lease, which the agent renews: when nothing proves the data plane any more, it withdraws. `run` starts
+    /// one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to the agent. On
+    /// SIGTERM it ends all sessions; on SIGHUP it runs its program anew in its own place, and no session notices.
     Speaker,
     /// Get this node ready for an agent: load kernel modules with their parameters, and set kernel parameters.
     ///
@@ -139,6 +144,31 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Let this node leave without a broken connection, as before it is booted again.
+    ///
+    /// The other LB nodes are asked first (drain.maxUnavailable, and the last one stays); then the routes get the community
+    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what is open here gets drain.deadline to end. The
+    /// data plane stays. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
+    Drain {
+        /// Wait until this node can be spared, and then until nothing depends on it; tell how far it is.
+        ///
+        /// Ctrl-C ends the waiting and not the draining, which `vipcast undrain` takes back.
+        #[arg(long)]
+        wait: bool,
+        /// Ask nobody: the node leaves whatever becomes of the others.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take `drain` back: the routes return as soon as the data plane is proved.
+    ///
+    /// Exits with 3 if something else drains the node: the annotation vipcast.io/drain, a taint, a label that is missing.
+    Undrain {
+        /// Wait until the routes are out.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Confirm what the agent holds since it could not believe it, such as that most endpoints are gone.
+    Confirm,
     /// Remove what vipcast owns, and only that: routes first, then what they promised; and stop the speaker.
     ///
     /// Refuses while an agent runs. Kernel parameters stay as they are and are printed.
@@ -152,6 +182,14 @@ pub enum Command {
         /// How the answer is written.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
+    },
+    /// Put another gobgpd in the place of the one that runs, as after an upgrade of its package.
+    ///
+    /// With `bgp.gracefulRestart` peers keep the routes until it is back, so no packet is lost; without, it refuses.
+    RestartGobgpd {
+        /// Restart it in any case: all sessions end, and the routes with them, until they are back.
+        #[arg(long)]
+        force: bool,
     },
     /// Print the switch's (ToR's) side of the peering, to match this configuration.
     ///
@@ -227,6 +265,9 @@ impl Cli {
                 show(&answer, *output, |answer| answer.text(now)).context("cannot write the answer")?;
                 Ok(if answer.status.ready { Ending::Done } else { Ending::No })
             }
+            Command::Drain { wait, force } => block_on(drain::drain(&self.load()?, *wait, *force)),
+            Command::Undrain { wait } => block_on(drain::undrain(&self.load()?, *wait)),
+            Command::Confirm => block_on(drain::confirm(&self.load()?)),
             Command::Cleanup => {
                 let left = block_on(daemon::cleanup(self.load()?))?;
                 for sysctl in left {
@@ -240,6 +281,10 @@ impl Cli {
                 let answer = block_on(async { Ok(check::check(&config).await) })?;
                 show(&answer, *output, check::Answer::table).context("cannot write the answer")?;
                 Ok(if answer.ready { Ending::Done } else { Ending::No })
+            }
+            Command::RestartGobgpd { force } => {
+                block_on(self::speaker::restart_gobgpd(&self.load()?, *force))?;
+                Ok(Ending::Done)
             }
             Command::SwitchConfig(asked) => {
                 let (text, remark) = asked.print(&self.load()?)?;
@@ -257,7 +302,7 @@ impl Cli {
         if !config.has_speaker() {
             bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
         }
-        speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
+        crate::speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
     }
 
     /// The configuration.

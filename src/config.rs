@@ -20,6 +20,7 @@ mod attributes;
 mod bfd;
 mod bgp;
 mod dataplane;
+mod drain;
 mod item;
 mod kubernetes;
 mod labels;
@@ -40,6 +41,9 @@ pub(crate) use password::one_line;
 #[cfg(test)]
 mod tests;
 
+/// The namespace that `deploy/` makes.
+const NAMESPACE: &str = "vipcast";
+
 /// What the operator asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -51,6 +55,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// Where the cluster's objects come from.
     pub source: Source,
+    /// The namespace of the fleet's Leases: the pod's own, else that of the manifests in `deploy/`.
+    pub namespace: String,
     /// Where gobgpd is; `None` exactly if `settings.bgp` is.
     pub gobgpd: Option<Gobgpd>,
     /// What to do on SIGTERM while the node is an LB node.
@@ -195,6 +201,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "lease",
         "proof",
         "brake",
+        "drain",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -219,7 +226,10 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         ranges.check_announceable(&section.settings)?;
     }
     let dataplane = dataplane::read(top.get("dataplane"), &ranges, section.as_ref().map(|section| &section.settings))?;
-    let shutdown = top.read("shutdown", |item| item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep)]))?;
+    let drain = drain::read(top.get("drain"), &source, section.as_ref().map(|section| &section.settings))?;
+    let shutdown = top.read("shutdown", |item| {
+        item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep), ("drain", Leave::Drain)])
+    })?;
     let withdraw_delay = top.read("withdrawDelay", |item| {
         value::duration(item, Duration::ZERO..=Duration::from_secs(600), "a time such as 2s, from 0s to 10m")
     })?;
@@ -244,7 +254,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         lease: lease::read(top.get("lease"))?,
         proof,
         brake: proof::brake(top.get("brake"))?,
-        drain: Default::default(),
+        drain,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),
     };
@@ -252,6 +262,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         file,
         settings,
         runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/vipcast")),
+        namespace: password::own_namespace(context).map_or_else(|| NAMESPACE.to_owned(), |own| own.to_string()),
         gobgpd,
         shutdown: shutdown.unwrap_or_else(|| source.default_shutdown()),
         source,

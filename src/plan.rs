@@ -25,6 +25,7 @@ mod ending;
 pub mod endpoints;
 pub mod explain;
 mod filter;
+mod goodbye;
 pub mod health;
 pub mod ipvs;
 pub mod ledger;

@@ -89,6 +89,8 @@ async fn measure(program: &Program, count: u32) {
         secrets: None,
         probing: None,
         orders: None,
+        saved: None,
+        standing: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

@@ -1,5 +1,6 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod drain;
 mod link;
 mod sessions;
 
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::drain::Departure;
 use self::link::Link;
 use self::sessions::{SessionLabels, Sessions};
 use crate::model::{self, bgp::PeerName};
@@ -111,6 +113,7 @@ struct Gauges {
     peers: Family<PeerLabels, Gauge>,
     sessions: Sessions,
     link: Link,
+    departure: Departure,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -197,6 +200,7 @@ impl Gauges {
         registry.register("bgp_repairs", help, self.repairs.clone());
         self.sessions.register(registry);
         self.link.register(registry);
+        self.departure.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -233,6 +237,7 @@ impl Gauges {
             self.proved.get_or_create(&labels).set(i64::from(proof.state == Standing::Proved.name()));
         }
         self.failures.set(number(status.failures.len()));
+        self.departure.set(&status.drain);
         self.set_capacity(&status.capacity);
         // The sensor counts.
         self.stray_packets.inner().store(status.rehash.stray_packets, Ordering::Relaxed);

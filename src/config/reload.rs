@@ -26,6 +26,7 @@ impl Config {
             // Its default follows from the source.
             merged.settings.node_selector.clone_from(&self.settings.node_selector);
             merged.shutdown = self.shutdown;
+            merged.settings.drain.fleet.clone_from(&self.settings.drain.fleet);
         }
         let given = |config: &Config| config.settings.cluster_ips.is_some();
         if keep("ranges.clusterIPs (given or not)", given(self) != given(&merged)) {

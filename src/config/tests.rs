@@ -8,7 +8,9 @@ use crate::model::bfd::{Distance, Timers};
 use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::node::Overrides;
-use crate::model::settings::{Announce, BfdEntry, BgpSettings, Dataplane, Lease, PeerBfd, PeerEntry, Range, Snat, Use};
+use crate::model::settings::{
+    Announce, BfdEntry, BgpSettings, Dataplane, Drain, Lease, PeerBfd, PeerEntry, Range, Snat, Use,
+};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -153,11 +155,12 @@ fn the_sample_says_what_the_defaults_are() {
             lease: Default::default(),
             proof: Default::default(),
             brake: Default::default(),
-            drain: Default::default(),
+            drain: Drain { fleet: Some("vipcast".to_owned()), ..Drain::default() },
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(300),
         },
         runtime_dir: "/run/vipcast".into(),
+        namespace: "vipcast".to_owned(),
         source: Source::Kubernetes(Kubernetes::default()),
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
         shutdown: Leave::Keep,
@@ -326,6 +329,10 @@ fn peers_are_read() {
     assert_eq!(families(by_peer), Family::ALL.into());
     assert_eq!(settings("peers: [{interface: eth1, asn: 1}]").peers[0].name, PeerName::Interface("eth1".into()));
     assert_eq!(settings("maxSpecifics: 3, peers: [{interface: eth1, asn: 1}]").max_specifics, 3);
+    for (value, expected) in [("off", None), ("30s", Some(Duration::from_secs(30)))] {
+        let found = settings(&format!("gracefulRestart: {value}, peers: [{{interface: eth1, asn: 1}}]"));
+        assert_eq!(found.graceful_restart, expected);
+    }
 }
 
 /// What the annotation of a Node holds is read by the same code.
@@ -493,5 +500,6 @@ proptest::proptest! {
 }
 
 mod dataplane;
+mod drain;
 mod mistakes;
 mod ranges;

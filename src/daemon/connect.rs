@@ -66,6 +66,8 @@ pub(super) fn connect(
         secrets: None,
         probing: None,
         orders: None,
+        saved: None,
+        standing: None,
         metrics,
         origin: Instant::now(),
     };

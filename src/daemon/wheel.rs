@@ -12,7 +12,9 @@ use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::fleet::Standing;
 use crate::model::orders::Orders;
+use crate::plan::away::Saved;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
@@ -55,6 +57,10 @@ pub struct Wheel {
     pub probing: Option<watch::Sender<Probing>>,
     /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
     pub orders: Option<watch::Sender<Option<Orders>>>,
+    /// What the next agent has to know; `None`: nobody keeps it.
+    pub saved: Option<watch::Sender<Saved>>,
+    /// How the node stands in its fleet; `None`: nobody tells it.
+    pub standing: Option<watch::Sender<Option<Standing>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -91,6 +97,10 @@ impl Wheel {
             if finished {
                 return End::Finished;
             }
+            // What it waits for then ends by itself.
+            if planner.is_draining() {
+                deadline = Some(now + planner.withdraw_delay() + LEAVING_PATIENCE);
+            }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return End::GaveUp;
             }
@@ -106,6 +116,10 @@ impl Wheel {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
                         Question::Vouch(answer) => drop(answer.send(planner.vouch())),
+                        Question::Command(command, taken) => {
+                            planner.apply(Change::Command(command), self.now());
+                            let _ = taken.send(());
+                        }
                         Question::Explain(asked, answer) => {
                             planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
                         }
@@ -186,6 +200,12 @@ impl Wheel {
         }
         if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
             orders.send_replace(Some(changed));
+        }
+        if let (Some(sender), Some(saved)) = (&self.saved, plan.saved) {
+            sender.send_replace(saved);
+        }
+        if let (Some(sender), Some(standing)) = (&self.standing, plan.standing) {
+            sender.send_replace(Some(standing));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -7,7 +7,7 @@
 //! *Asking*: the other LB nodes have to spare this one. *Shunned*: the routes stay, with the community GRACEFUL_SHUTDOWN
 //! (RFC 8326), so that switches which honour it have moved before the routes go, until no new connection has come for
 //! `drain.quiet`. *Withdrawn*: the routes go, and peers get `withdrawDelay` to hear it. *Holding*: what has connections
-//! here keeps them, until the last one ends or `drain.deadline` has passed. *Away*: nothing depends on the node any more.
+//! here keeps them, until the last one ends, no packet comes any more, or `drain.deadline` has passed. *Away*: nothing depends on the node any more.
 //! *Returning*: the routes come back as on a node that just started, each once what it promises is proved; until they are
 //! out, the others count the node as away. Whenever the cause is gone, the node returns.
 
@@ -22,6 +22,10 @@ use crate::model::fleet::Verdict;
 use crate::model::settings::Drain;
 
 use meter::Meter;
+
+/// When no packet has come for so long, connections that are open are known here alone: a switch sends their packets
+/// elsewhere. Of many connections that are alive one says something in this time.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Where a node is on its way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,7 +213,10 @@ impl Away {
                 if quiet || is_over(patience(scene, demand)) || !scene.out { Phase::Withdrawn } else { Phase::Shunned }
             }
             Phase::Withdrawn if scene.heard.is_ok() => Phase::Holding,
-            Phase::Holding if self.meter.is_empty_since(self.since) || is_over(scene.drain.deadline) => Phase::Away,
+            Phase::Holding => {
+                let idle = self.meter.is_empty_since(self.since) || self.meter.is_silent_for(SILENCE, self.since);
+                if idle || is_over(scene.drain.deadline) { Phase::Away } else { Phase::Holding }
+            }
             stays => stays,
         }
     }

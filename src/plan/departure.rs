@@ -14,7 +14,7 @@ use super::news::News;
 use super::pass::Draft;
 use super::planner::Planner;
 use super::preconditions::Footing;
-use super::role::{Role, farewell};
+use super::role::Role;
 use super::step::Step;
 
 /// What is known of this node's leaving.
@@ -37,16 +37,9 @@ pub(super) struct AwayBook {
 }
 
 impl Planner {
-    /// Is the node away, with nothing announced that anybody still hears? BFD has to say the same then (AdminDown, RFC
-    /// 5880 section 6.8.16), and must not before.
+    /// Is the node away, with nothing announced that anybody still hears?
     pub fn is_away(&self) -> bool {
         matches!(self.away.state.phase(), Phase::Holding | Phase::Away)
-    }
-
-    /// Does the agent that was told to end wait for something that time ends by itself?
-    pub fn is_draining(&self) -> bool {
-        let waits = matches!(self.away.state.phase(), Phase::Asking | Phase::Shunned | Phase::Holding);
-        self.leaving.is_none() && self.away.ending.is_some() && waits
     }
 
     pub(super) fn on_command(&mut self, command: Command) {
@@ -54,8 +47,7 @@ impl Planner {
             Command::Drain { force: true } => self.away.commanded = Some(Commanded::Forced),
             Command::Drain { force: false } => self.away.commanded = Some(Commanded::Asking),
             Command::Undrain => self.away.commanded = None,
-            // There is nothing that waits to be confirmed.
-            Command::Confirm => {}
+            Command::Confirm => drop(self.confirm()),
         }
     }
 
@@ -77,23 +69,8 @@ impl Planner {
         self.away.saved = saved;
     }
 
-    /// The agent is told to end.
-    pub(super) fn on_end(&mut self, configured: Leave, now: Time) {
-        let leave = farewell(&self.settings, &self.cluster, configured);
-        self.news.push(News::Leaving(leave));
-        let drains = match leave {
-            Leave::Keep => false,
-            Leave::Withdraw => self.is_shutting_down(),
-            Leave::Drain | Leave::Remove => true,
-        };
-        if drains && self.derived && self.role == Role::Serving {
-            self.away.ending = Some(leave);
-        } else {
-            self.on_leave(leave, now);
-        }
-    }
-
-    fn is_shutting_down(&self) -> bool {
+    /// Does kubelet say that the machine is going down?
+    pub(super) fn is_shutting_down(&self) -> bool {
         self.cluster.node().is_some_and(|node| node.shutting_down)
     }
 
@@ -193,7 +170,10 @@ impl Planner {
         if phase == Phase::Away {
             match self.away.ending {
                 Some(leave) => self.on_leave(leave, now),
-                None if self.away.disowned.is_some() => self.derive_role(),
+                None if self.away.disowned.is_some() => {
+                    self.derive_role();
+                    self.derive_ranges(now);
+                }
                 None => {}
             }
         }
@@ -266,24 +246,6 @@ impl Planner {
             && self.speaker.vips.is_empty()
             && self.speaker.waiting.is_empty()
             && wanted.all(|(prefix, path)| bgp.paths.get(&prefix) == Some(&path))
-    }
-
-    /// Is the withdrawal of all routes known, and `withdrawDelay` over since? `Err` holds when to ask again, if time
-    /// alone decides.
-    pub(super) fn withdrawal_heard(&self, now: Time) -> Result<(), Option<Time>> {
-        let delay = self.settings.withdraw_delay;
-        let heard = self.speaker.withdrawn.values().map(|at| *at + delay).max();
-        let died = self.has_died();
-        let died_at = died.then_some(self.speaker.dark + delay);
-        let fallen = self.fallen().map(|at| at + delay);
-        if let Some(heard) = heard.max(died_at).max(fallen).filter(|heard| *heard > now) {
-            return Err(Some(heard));
-        }
-        let is_silent = self.settings.bgp.is_none();
-        let gone = is_silent || died || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
-        let known = !self.speaker.wanted && !self.memory.is_in_flight(&super::memory::Key::SpeakerReading);
-        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || died || is_silent);
-        if withdrawn { Ok(()) } else { Err(None) }
     }
 
     /// `path`, which is to go soon, so that switches prefer all others.

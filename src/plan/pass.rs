@@ -380,35 +380,6 @@ impl Planner {
         }
         count
     }
-
-    /// Is all done that the agent was asked to do before it leaves?
-    fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
-        let Some(leaving) = self.leaving else { return false };
-        // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
-        let withdrawn = match self.withdrawal_heard(now) {
-            Ok(()) => true,
-            Err(Some(heard)) => {
-                draft.wake(heard);
-                return false;
-            }
-            Err(None) => false,
-        };
-        match leaving {
-            Leave::Keep => true,
-            Leave::Withdraw | Leave::Drain => withdrawn,
-            Leave::Remove => {
-                let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
-                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
-                let alone = self
-                    .actual
-                    .bgp
-                    .as_ref()
-                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
-                withdrawn && quiet && self.is_bare() && !link && alone
-            }
-        }
-    }
 }
 
 /// Who performs the steps of `target`: gobgpd's executor, or the kernel's?

@@ -60,7 +60,8 @@ impl ModelNode {
                 let counted = self.state.ipvs.keys().filter_map(|key| Some((*key, self.connections.get(key)?)));
                 let open = |connections: &Connections| connections.iter().map(|(_, count)| count).sum();
                 let total = |key: &ServerKey| self.arrived.get(key).copied().unwrap_or_default();
-                let counts = counted.map(|(key, known)| (key, Count { total: total(&key), open: open(known) }));
+                let counts = counted
+                    .map(|(key, known)| (key, Count { total: total(&key), packets: total(&key), open: open(known) }));
                 Outcome::Read(Observation::Traffic(counts.collect()))
             }
             Step::ReadSpeaker => {

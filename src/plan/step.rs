@@ -160,8 +160,9 @@ impl Step {
             | Step::SetDestination(..)
             | Step::DeleteDestination(..)
             | Step::ListServers
-            | Step::ReadServer(_) => Target::Ipvs,
-            Step::SetTimeouts(_) | Step::Forget(..) | Step::ReadTraffic => Target::Connections,
+            | Step::ReadServer(_)
+            | Step::ReadTraffic => Target::Ipvs,
+            Step::SetTimeouts(_) | Step::Forget(..) => Target::Connections,
             Step::StartBgp(_)
             | Step::StopBgp
             | Step::RejectImports(_)

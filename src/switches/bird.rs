@@ -20,8 +20,10 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
             })
             .collect();
         page.line(0, format_args!("filter vipcast_ranges{} {{", digit(family)));
-        page.line(1, format_args!("if net ~ [ {} ] then accept;", ranges.join(", ")));
-        page.line(1, "reject;");
+        page.line(1, format_args!("if ! (net ~ [ {} ]) then reject;", ranges.join(", ")));
+        page.why(1, why::LEAVING);
+        page.line(1, "if (65535, 0) ~ bgp_community then bgp_local_pref = 0;");
+        page.line(1, "accept;");
         page.line(0, "}");
     }
     for session in &peering.sessions {

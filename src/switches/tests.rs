@@ -138,7 +138,7 @@ fn every_vendor_has_every_part() {
         (
             Vendor::Bird,
             &[
-                "if net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ] then accept;\n",
+                "if ! (net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ]) then reject;\n",
                 "local as 65000;\n",
                 "local port 1790 as 65000;\n",
                 "hold time 12;\nkeepalive time 4;\n",

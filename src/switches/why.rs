@@ -11,6 +11,9 @@ pub(super) const RANGES: &str = "What LB nodes may announce: these ranges as the
 pub(super) const NOTHING: &str = "What is sent to LB nodes: nothing. They accept no routes, and answer clients by their \
     default route.";
 
+pub(super) const LEAVING: &str = "An LB node that is being drained says so (GRACEFUL_SHUTDOWN, RFC 8326): all others are \
+    preferred.";
+
 pub(super) const HASH: &str = "Spread flows by addresses and ports (layer 4), for the whole switch. By addresses alone, \
     all connections of one busy client, or of clients behind one NAT, would reach a single LB node.";
 

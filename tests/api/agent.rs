@@ -102,6 +102,8 @@ impl Agent {
             secrets: Some(tell_secrets),
             probing: None,
             orders: None,
+            saved: None,
+            standing: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

@@ -4,6 +4,7 @@
 
 mod bfd;
 mod death;
+mod drain;
 mod endings;
 mod main_job;
 mod objects;

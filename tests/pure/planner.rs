@@ -2,10 +2,12 @@
 
 mod brake;
 mod canary;
+mod departure;
 mod drain;
 mod failures;
 mod gobgpd;
 mod notices;
+mod orders;
 mod proof;
 mod ranges;
 mod restart;

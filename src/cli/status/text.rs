@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 
 use super::link::{write_bfd, write_lease};
+use crate::cli::drain;
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
@@ -23,6 +24,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     writeln!(text, "Node {}: {state}, {}", status.node, status.role)?;
     for reason in &status.reasons {
         line(text, &format!("  {reason}"))?;
+    }
+    if !matches!(status.drain.phase.as_str(), "" | "here") {
+        let causes = status.drain.causes.join(", ");
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({causes})") };
+        line(text, &format!("Drain: {}: {}{causes}", status.drain.phase, drain::progress(&status.drain)))?;
     }
     if let Some(problem) = &status.configuration.problem {
         line(text, &format!("Configuration {}, not all in force: {problem}", status.configuration.file))?;

@@ -2,7 +2,7 @@
 
 use super::{BGP, SOURCE, assert_refused};
 
-const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, shutdown, withdrawDelay, resync, admin";
+const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, brake, drain, shutdown, withdrawDelay, resync, admin";
 
 fn after_source<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
@@ -34,7 +34,7 @@ fn of_the_format() {
         ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
         (
             "- node\n".into(),
-            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, shutdown, withdrawDelay, resync, admin",
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, brake, drain, shutdown, withdrawDelay, resync, admin",
         ),
         (
             String::new(),
@@ -62,11 +62,11 @@ fn of_keys() {
         ),
         (
             "bgp:",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "bgp: ~",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen, metrics"),
     ]);
@@ -172,7 +172,7 @@ fn of_the_rest() {
             "dataplane: {connTabBits: 28}",
             "2:26: dataplane.connTabBits: found 28; allowed: a number of bits from 8 to 27",
         ),
-        ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep"),
+        ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep, drain"),
         ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: 11m", "2:16: withdrawDelay: found 11m; allowed: a time such as 2s, from 0s to 10m"),
@@ -505,6 +505,10 @@ fn of_attributes() {
         (
             "asn: 1, largeCommunities: [1:2], peers: [{address: 10.0.1.1, asn: 2}]",
             "2:34: bgp.largeCommunities[0]: found 1:2; allowed: a large community such as 65001:1:100 (three numbers up to 4294967295)",
+        ),
+        (
+            "asn: 1, gracefulRestart: 5s, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:32: bgp.gracefulRestart: found 5s; allowed: off, or whole seconds such as 30s, from 10s to 4095s",
         ),
         (
             "asn: 1, maxSpecifics: many, peers: [{address: 10.0.1.1, asn: 2}]",

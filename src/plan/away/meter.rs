@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Time;
-use crate::model::traffic::Traffic;
+use crate::model::traffic::{Count, Traffic};
 
 /// How often is counted.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ pub(in crate::plan) struct Meter {
     first: u64,
     /// How many are open.
     open: u64,
+    /// When packets were last seen to have come.
+    moved: Time,
     /// When to count again.
     due: Time,
 }
@@ -31,7 +33,7 @@ pub(in crate::plan) struct Meter {
 impl Meter {
     /// Counting begins.
     pub(super) fn begun(now: Time) -> Meter {
-        Meter { heard: now, due: now, ..Meter::default() }
+        Meter { heard: now, moved: now, due: now, ..Meter::default() }
     }
 
     /// New connections may have come until now, for switches were not told to send none.
@@ -60,11 +62,16 @@ impl Meter {
             None => {
                 self.first = self.open;
                 self.heard = self.heard.max(now);
+                self.moved = now;
             }
             Some((before, _)) => {
                 // A virtual server that was made anew counts from 0.
                 let known = |key| before.get(key).map_or(0, |count| count.total);
                 let new: u64 = traffic.iter().map(|(key, count)| count.total.saturating_sub(known(key))).sum();
+                let quiet = |(key, count): (_, &Count)| before.get(key).is_some_and(|old| old.packets == count.packets);
+                if !traffic.iter().all(quiet) {
+                    self.moved = now;
+                }
                 self.new += new;
                 if new > 0 {
                     self.heard = now;
@@ -77,6 +84,12 @@ impl Meter {
     /// Did no new connection come for so long before the last count, as far as the kernel has summed up?
     pub(super) fn quiet_for(&self, quiet: Duration) -> bool {
         self.last.as_ref().is_some_and(|(_, at)| *at >= self.heard + quiet + LAG)
+    }
+
+    /// Did no packet come for so long before the last count, `since` at the earliest, as far as the kernel has summed up?
+    /// Then switches send nothing here any more, and what is open is open on paper.
+    pub(super) fn is_silent_for(&self, silence: Duration, since: Time) -> bool {
+        self.last.as_ref().is_some_and(|(_, at)| *at >= self.moved.max(since) + silence + LAG)
     }
 
     /// Was none open at a count after `since`?

@@ -20,10 +20,14 @@ fn fleet() -> Drain {
     Drain { fleet: Some("vipcast".into()), ..Drain::default() }
 }
 
-/// So many connections ever, and open ones, of one virtual server.
+/// So many connections ever, and open ones, of one virtual server, with as many packets as connections.
 fn traffic(total: u64, open: u64) -> Traffic {
+    with_packets(total, open, total)
+}
+
+fn with_packets(total: u64, open: u64, packets: u64) -> Traffic {
     let key = ServerKey { address: [10, 96, 0, 1].into(), protocol: Protocol::Tcp, port: 80 };
-    [(key, Count { total, open })].into()
+    [(key, Count { total, packets, open })].into()
 }
 
 fn go(away: &mut Away, scene: &Scene, seconds: u64) -> Phase {
@@ -173,4 +177,24 @@ fn a_virtual_server_that_was_made_anew_counts_from_nothing() {
     assert_eq!(meter.new(), 0);
     meter.count(traffic(5, 2), at(2));
     assert_eq!((meter.new(), meter.open(), meter.ended()), (3, Some(2), 1));
+}
+
+/// A switch has sent the packets of open connections elsewhere: nobody waits for what no packet comes for.
+#[test]
+fn connections_that_nothing_comes_for_hold_nobody() {
+    let drain = Drain::default();
+    let scene = Scene { out: false, heard: Ok(()), ..scene(&drain) };
+    let mut away = Away::default();
+    assert_eq!(go(&mut away, &scene, 0), Phase::Holding);
+    for (second, packets, phase) in [
+        (1, 5, Phase::Holding),
+        (20, 6, Phase::Holding),
+        (51, 6, Phase::Holding),
+        // The kernel tells of the packets of the last 2 s late.
+        (52, 6, Phase::Away),
+    ] {
+        away.meter.count(with_packets(9, 3, packets), at(second));
+        assert_eq!(go(&mut away, &scene, second), phase, "{second}");
+    }
+    assert_eq!(away.meter.open(), Some(3));
 }
