@@ -28,7 +28,7 @@ use vipcast_lab::apiserver::Programs;
 use vipcast_lab::{Unavailable, vm};
 
 use self::cells::{Cell, Detection, Row, Setting};
-use self::records::{Record, count, wasted};
+use self::records::{Record, count};
 
 /// Measures failover in the lab `failover`, and prints a table.
 ///
@@ -77,9 +77,6 @@ const SIZE: vm::Size = vm::Size { cpus: 2, memory_mib: 6144 };
 /// About how long a lab takes to come up.
 const LAB: Duration = Duration::from_secs(60);
 
-/// So many runs of a cell may come to nothing before it is given up.
-const WASTE: usize = 3;
-
 impl Arguments {
     /// The cells that are asked for.
     fn cells(&self) -> Vec<Cell> {
@@ -90,11 +87,8 @@ impl Arguments {
         cells
     }
 
-    /// How many runs of a cell are missing. One that went wrong too often is given up.
+    /// How many runs of a cell are missing.
     fn missing(&self, records: &[Record], cell: Cell) -> usize {
-        if wasted(records, cell) >= WASTE {
-            return 0;
-        }
         self.runs.unwrap_or(cell.row.runs()).saturating_sub(count(records, cell))
     }
 
@@ -193,7 +187,6 @@ mod tests {
         let run = Record::Run(records::Run::new(cells[0], &Default::default(), 0, false));
         let failed = Record::Failed { cell: cells[0], why: String::new() };
         assert_eq!(arguments.missing(&[], cells[0]), 10);
-        assert_eq!(arguments.missing(&[run.clone(), run, failed.clone()], cells[0]), 8);
-        assert_eq!(arguments.missing(&[failed.clone(), failed.clone(), failed], cells[0]), 0);
+        assert_eq!(arguments.missing(&[run.clone(), run, failed], cells[0]), 8);
     }
 }

@@ -13,6 +13,9 @@ use super::records::{self, Record, Run};
 use super::stage::{NODES, SOURCES, Stage, VIP};
 use super::{Arguments, events, machine};
 
+/// So many runs of a cell may come to nothing before it is given up, until the measurement is taken up the next time.
+const WASTE: usize = 3;
+
 /// How long everything goes well before something happens.
 const BEFORE: Duration = Duration::from_secs(3);
 
@@ -66,11 +69,12 @@ pub(super) fn all(arguments: &Arguments, file: &Path, vipcast: &Path) -> Result<
     Ok(())
 }
 
-/// The cell that lacks the most runs.
+/// The cell whose turn it is. One that went wrong too often is given up.
 fn next(arguments: &Arguments, file: &Path, cells: &[Cell]) -> Result<Option<Cell>> {
     let records = records::read(file)?;
-    let done = |cell: &Cell| records::count(&records, *cell) + records::wasted(&records, *cell);
-    Ok(cells.iter().filter(|cell| arguments.missing(&records, **cell) > 0).min_by_key(|cell| done(cell)).copied())
+    let wasted = |cell: &Cell| records::wasted(&records, *cell);
+    let open = cells.iter().filter(|cell| arguments.missing(&records, **cell) > 0 && wasted(cell) < WASTE);
+    Ok(open.min_by_key(|cell| records::count(&records, **cell) + wasted(cell)).copied())
 }
 
 /// One run. The lab comes back if it could be made whole.

@@ -110,13 +110,14 @@ pub(super) fn count(records: &[Record], cell: Cell) -> usize {
     records.iter().filter(|record| matches!(record, Record::Run(run) if run.cell == cell)).count()
 }
 
-/// How many runs of a cell came to nothing.
+/// How many runs of a cell came to nothing since the measurement was last taken up.
 pub(super) fn wasted(records: &[Record], wanted: Cell) -> usize {
+    let taken_up = records.iter().rposition(|record| matches!(record, Record::Machine { .. })).unwrap_or_default();
     let is_wasted = |record: &&Record| match record {
         Record::Noise { run: Run { cell, .. }, .. } | Record::Failed { cell, .. } => *cell == wanted,
         Record::Run(_) | Record::Machine { .. } => false,
     };
-    records.iter().filter(is_wasted).count()
+    records[taken_up..].iter().filter(is_wasted).count()
 }
 
 #[cfg(test)]
@@ -143,6 +144,8 @@ mod tests {
         let found = read(&file).expect("read");
         assert_eq!(found, records);
         assert_eq!((count(&found, cell), wasted(&found, cell)), (1, 1));
+        let again = [found.clone(), vec![records[0].clone()]].concat();
+        assert_eq!((count(&again, cell), wasted(&again, cell)), (1, 0), "a new beginning");
         assert_eq!(count(&found, Cell { row: Row::Link, ..cell }), 0);
     }
 }

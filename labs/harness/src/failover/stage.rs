@@ -217,7 +217,7 @@ impl Stage {
         wait_for(LONG, "all LB nodes to serve", || {
             let tally = traffic::tcp(self.lab.node("client").netns(), vip, PROBES, Duration::from_secs(2))?;
             let whole = tally.failures.is_empty() && tally.by_source().len() == NODES.len();
-            Ok(if whole { Ok(()) } else { Err((tally.by_source(), tally.failures)) })
+            Ok(if whole { Ok(()) } else { Err((tally.by_source(), tally.failures.into_iter().next())) })
         })
     }
 
