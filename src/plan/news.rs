@@ -230,7 +230,10 @@ impl fmt::Display for News {
             }
             News::Range { problem, .. } => f.write_str(problem),
             News::Held { reason, hold } => {
-                write!(f, "{reason}; what vanished is kept until it comes back, `vipcast confirm` says that it is meant")?;
+                write!(
+                    f,
+                    "{reason}; what vanished is kept until it comes back, `vipcast confirm` says that it is meant"
+                )?;
                 hold.iter().try_for_each(|hold| write!(f, ", or {} s have passed", hold.as_secs()))
             }
             News::LetGo(cause) => write!(f, "what vanished is kept no more: {cause}"),

@@ -10,8 +10,8 @@ use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    AstrayStatus, BgpStatus, BrakeStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, ProofStatus, RangeStatus,
-    RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BgpStatus, BrakeStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, ProofStatus,
+    RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
 };
 use vipcast::plan::{Explanation, Status};
 

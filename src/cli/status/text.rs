@@ -58,7 +58,10 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     write_capacity(&status.capacity, text)?;
     let RehashStatus { stray_packets, per_second } = status.rehash;
     if stray_packets > 0 {
-        writeln!(text, "Rehash: {stray_packets} packets found no connection and were reset, {per_second} in the last second")?;
+        writeln!(
+            text,
+            "Rehash: {stray_packets} packets found no connection and were reset, {per_second} in the last second"
+        )?;
     }
     let ranges = status.ranges.iter().map(|range| {
         let row = Row::new([range.prefix.clone(), range.announce.clone(), range.routes.to_string()]);

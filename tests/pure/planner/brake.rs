@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vipcast::model::settings::Brake;
-use vipcast::model::{Event, Kind, Settings, Time};
+use vipcast::model::{Event, Kind, Settings};
 
 use crate::support::build::{dual_stack, gone, listed, service, slice};
 use crate::support::rig::Rig;
@@ -170,13 +170,14 @@ fn an_empty_source_is_held_until_somebody_confirms() {
 
     // The same, and the objects come back.
     let mut rig = at_rest();
-    rig.tell_all(listed([]));
-    later(&mut rig, 1000);
     let before = rig.node.state.clone();
+    rig.tell_all(listed([]));
+    now(&mut rig);
+    later(&mut rig, 1000);
     rig.tell_all(objects());
     later(&mut rig, 1);
     assert!(!is_held(&rig));
-    assert_eq!(rig.node.state, before, "nothing had been touched");
+    assert!(rig.node.state == before, "nothing had been touched");
 }
 
 #[test]
@@ -199,5 +200,4 @@ fn the_brake_can_be_off() {
     rig.list(objects()).run();
     rig.tell_all(listed([])).run();
     assert!(rig.node.state.ipvs.is_empty());
-    assert!(rig.now > Time::ZERO);
 }
