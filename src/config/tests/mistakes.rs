@@ -680,7 +680,7 @@ fn proof_and_brake() {
     after_source([
         (
             "proof: {canary: on}",
-            "2:9: proof.canary: unknown key (did you mean canaries?); allowed: canaries, interval, fail, pass",
+            "2:9: proof.canary: unknown key; allowed: canaries, interval, fail, pass",
         ),
         ("proof: {canaries: yes}", &format!("2:19: proof.canaries: found yes; allowed: {CANARIES}")),
         (
