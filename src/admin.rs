@@ -5,6 +5,7 @@
 //! from elsewhere (the kubelet's probes, a scraper) has a listener of its own, without them; of names, the metrics have
 //! only the peers' addresses.
 
+pub mod control;
 pub mod health;
 pub mod metrics;
 
@@ -24,6 +25,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use self::metrics::Metrics;
+use crate::plan::change::Command;
 use crate::plan::explain::Unknown;
 use crate::plan::{Asked, Explanation, Status};
 
@@ -32,6 +34,10 @@ use crate::plan::{Asked, Explanation, Status};
 pub enum Question {
     /// How do things stand?
     Status(oneshot::Sender<Status>),
+    /// Does the planner vouch for what is announced?
+    Vouch(oneshot::Sender<Result<(), String>>),
+    /// This is to be done. That it was taken in is the answer.
+    Command(Command, oneshot::Sender<()>),
     /// What is behind a VIP or a Service?
     Explain(Asked, oneshot::Sender<Result<Explanation, Unknown>>),
 }
@@ -57,7 +63,7 @@ impl Desk {
 }
 
 /// Asks the deciding loop; none if it does not answer in time.
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     questions: &mpsc::Sender<Question>,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Option<T> {
@@ -203,7 +209,9 @@ mod tests {
             while let Some(question) = questions.recv().await {
                 match question {
                     Question::Status(answer) => answer.send(status.clone().unwrap_or_default()).unwrap(),
+                    Question::Command(command, _) => panic!("{command:?} over a listener that only shows"),
                     Question::Explain(asked, answer) => answer.send(explanation(&asked)).unwrap(),
+                    Question::Vouch(_) => panic!("no page vouches"),
                 }
             }
         };

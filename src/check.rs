@@ -63,7 +63,7 @@ pub struct Answer {
 pub async fn check(config: &Config) -> Answer {
     let mut facts = gather(config);
     if let Source::Kubernetes(access) = Source::new(config, false) {
-        facts.api = Some(access.inquire().await);
+        facts.api = Some(access.inquire(&config.namespace).await);
         // Which of them are this node's depends on labels that nobody has asked for here.
         let peers = config.settings.bgp.iter().flat_map(|bgp| &bgp.peers);
         for key in peers.filter(|entry| entry.node_selector.is_empty()).filter_map(|entry| entry.secret.clone()) {

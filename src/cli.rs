@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, Config, Gobgpd};
+use crate::config::{self, Config};
 use crate::plan::Asked;
 use crate::speaker::{self, SpeakerOptions};
 use crate::{check, daemon, prepare};
 
 mod agent;
+mod drain;
 pub mod explain;
 mod output;
 pub mod plan;
@@ -74,8 +75,9 @@ pub enum Command {
     ///
     /// On SIGTERM or SIGINT it does what `shutdown` says. keep, the default with source.kubernetes: leaves everything as it
     /// is. withdraw, the default with manifests: withdraws its routes and waits until peers had time to hear it; the data
-    /// plane stays. Whatever `shutdown` says, a node that shuts down withdraws, and one whose Node was deleted or has not the
-    /// labels of nodeSelector any more withdraws, waits, and removes all that is ours. A second signal ends it at once.
+    /// plane stays. drain: the same after the node was drained (see `drain`); if it cannot be spared, it keeps. Whatever
+    /// `shutdown` says, a node that shuts down withdraws, and one whose Node was deleted or has not the labels of
+    /// nodeSelector any more is drained and removes all that is ours. A second signal ends it at once.
     /// gobgpd and its parent, the speaker, outlive it; the next agent finds them.
     Run {
         /// Do not start a speaker: it runs as a service or container of its own.
@@ -139,6 +141,31 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Let this node leave without a broken connection, as before it is booted again.
+    ///
+    /// The other LB nodes are asked first (drain.maxUnavailable, and the last one stays); then the routes get the community
+    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what is open here gets drain.deadline to end. The
+    /// data plane stays. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
+    Drain {
+        /// Wait until this node can be spared, and then until nothing depends on it; tell how far it is.
+        ///
+        /// Ctrl-C ends the waiting and not the draining, which `vipcast undrain` takes back.
+        #[arg(long)]
+        wait: bool,
+        /// Ask nobody: the node leaves whatever becomes of the others.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take `drain` back: the routes return as soon as the data plane is proved.
+    ///
+    /// Exits with 3 if something else drains the node: the annotation vipcast.io/drain, a taint, a label that is missing.
+    Undrain {
+        /// Wait until the routes are out.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Confirm what the agent holds since it could not believe it, such as that most endpoints are gone.
+    Confirm,
     /// Remove what vipcast owns, and only that: routes first, then what they promised; and stop the speaker.
     ///
     /// Refuses while an agent runs. Kernel parameters stay as they are and are printed.
@@ -227,6 +254,9 @@ impl Cli {
                 show(&answer, *output, |answer| answer.text(now)).context("cannot write the answer")?;
                 Ok(if answer.status.ready { Ending::Done } else { Ending::No })
             }
+            Command::Drain { wait, force } => block_on(drain::drain(&self.load()?, *wait, *force)),
+            Command::Undrain { wait } => block_on(drain::undrain(&self.load()?, *wait)),
+            Command::Confirm => block_on(drain::confirm(&self.load()?)),
             Command::Cleanup => {
                 let left = block_on(daemon::cleanup(self.load()?))?;
                 for sysctl in left {
@@ -254,10 +284,10 @@ impl Cli {
 
     async fn speaker(&self) -> anyhow::Result<()> {
         let config = self.load()?;
-        let Some(Gobgpd::Spawn(gobgpd)) = config.gobgpd else {
-            bail!("{}: there is no gobgpd to start: bgp.gobgpd.spawn names none", config.file.display());
-        };
-        speaker::run(&SpeakerOptions { gobgpd, runtime_dir: config.runtime_dir }).await
+        if !config.has_speaker() {
+            bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
+        }
+        speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
     }
 
     /// The configuration.

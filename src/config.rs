@@ -17,11 +17,14 @@ use item::{Item, Mistake, Table};
 
 mod admin;
 mod attributes;
+mod bfd;
 mod bgp;
 mod dataplane;
+mod drain;
 mod item;
 mod kubernetes;
 mod labels;
+mod lease;
 mod node;
 mod password;
 mod proof;
@@ -38,6 +41,9 @@ pub(crate) use password::one_line;
 #[cfg(test)]
 mod tests;
 
+/// The namespace that `deploy/` makes.
+const NAMESPACE: &str = "vipcast";
+
 /// What the operator asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -49,6 +55,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// Where the cluster's objects come from.
     pub source: Source,
+    /// The namespace of the fleet's Leases: the pod's own, else that of the manifests in `deploy/`.
+    pub namespace: String,
     /// Where gobgpd is; `None` exactly if `settings.bgp` is.
     pub gobgpd: Option<Gobgpd>,
     /// What to do on SIGTERM while the node is an LB node.
@@ -60,6 +68,13 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `conn_tab_bits` of the module `ip_vs`, with which `vipcast prepare` loads it; `None`: the kernel's default.
     pub conn_tab_bits: Option<u8>,
+}
+
+impl Config {
+    /// Is something announced, so that a speaker has to hold it?
+    pub fn has_speaker(&self) -> bool {
+        self.gobgpd.is_some() || !self.settings.bfd.peers.is_empty()
+    }
 }
 
 /// Where the cluster's objects come from.
@@ -182,8 +197,11 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         "ranges",
         "dataplane",
         "bgp",
+        "bfd",
+        "lease",
         "proof",
         "brake",
+        "drain",
         "shutdown",
         "withdrawDelay",
         "resync",
@@ -201,13 +219,17 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         let allowed = "passwordFile or passwordEnv where the source is manifests";
         return Err(secret.conflict("while the source is manifests, which holds no Secrets", allowed));
     }
-    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()));
+    let bfd = top.read("bfd", bfd::read)?.unwrap_or_default();
+    taken.extend(section.iter().flat_map(|section| section.taken.iter().cloned()).chain(bfd.taken));
     ranges.check_taken(&taken)?;
     if let Some(section) = &section {
         ranges.check_announceable(&section.settings)?;
     }
     let dataplane = dataplane::read(top.get("dataplane"), &ranges, section.as_ref().map(|section| &section.settings))?;
-    let shutdown = top.read("shutdown", |item| item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep)]))?;
+    let drain = drain::read(top.get("drain"), &source, section.as_ref().map(|section| &section.settings))?;
+    let shutdown = top.read("shutdown", |item| {
+        item.choice(&[("withdraw", Leave::Withdraw), ("keep", Leave::Keep), ("drain", Leave::Drain)])
+    })?;
     let withdraw_delay = top.read("withdrawDelay", |item| {
         value::duration(item, Duration::ZERO..=Duration::from_secs(600), "a time such as 2s, from 0s to 10m")
     })?;
@@ -228,11 +250,11 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         allowed,
         dataplane: dataplane.settings,
         bgp,
-        bfd: Default::default(),
-        lease: Default::default(),
+        bfd: bfd.settings,
+        lease: lease::read(top.get("lease"))?,
         proof,
         brake: proof::brake(top.get("brake"))?,
-        drain: Default::default(),
+        drain,
         withdraw_delay: withdraw_delay.unwrap_or(Duration::from_secs(2)),
         resync: resync.unwrap_or(Duration::from_secs(300)),
     };
@@ -240,6 +262,7 @@ fn read(root: &Item, file: PathBuf, context: &Context) -> Result<Config, Mistake
         file,
         settings,
         runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/vipcast")),
+        namespace: password::own_namespace(context).map_or_else(|| NAMESPACE.to_owned(), |own| own.to_string()),
         gobgpd,
         shutdown: shutdown.unwrap_or_else(|| source.default_shutdown()),
         source,

@@ -9,6 +9,7 @@ mod cleanup;
 mod connect;
 mod observe;
 mod reload;
+mod remember;
 mod run;
 mod signals;
 mod wheel;

@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod apply;
+pub mod bfd;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -6,8 +6,10 @@ pub mod bfd;
 pub mod bgp;
 pub mod canary;
 pub mod cluster;
+pub mod fleet;
 pub mod ipvs;
 pub mod labels;
+pub mod lease;
 pub mod load;
 pub mod nft;
 pub mod node;
@@ -19,6 +21,7 @@ pub mod settings;
 pub mod state;
 pub mod sysctl;
 pub mod time;
+pub mod traffic;
 
 pub use cluster::{Cluster, Event, Kind, Object, ObjectRef};
 pub use labels::{Labels, Selector};

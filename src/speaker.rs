@@ -1,14 +1,23 @@
-//! gobgpd's parent: a small process that outlives the agent, so that nothing that happens to the agent touches a BGP
-//! session.
+//! The holder of what is announced: a small process that outlives the agent, so that nothing that happens to the agent
+//! touches a BGP session, and no route outlives the data plane that it stands for.
 //!
-//! It starts gobgpd, which listens on a unix socket in the runtime folder, and starts it again when it ends. What
-//! gobgpd is told is none of its business: that is between the agent and gobgpd. If the speaker itself is killed,
-//! gobgpd goes on, and the next speaker adopts it.
+//! It is gobgpd's parent, unless that is somebody else's: it starts gobgpd, which listens on a unix socket in the runtime
+//! folder, and starts it again when it ends. What gobgpd is told is between the agent and gobgpd, with two exceptions. The
+//! speaker holds the announcement lease (`lease`, `keeper`), which the agent renews over a socket of the speaker's own
+//! (`wire`, `socket`): when it lapses, the speaker withdraws what is out. And it speaks BFD. If the speaker itself is
+//! killed, gobgpd goes on, and the next speaker adopts it and goes on with the last orders (`store`).
 
+pub mod bfd;
 mod gobgpd;
 mod handle;
+mod hands;
+mod keeper;
+mod lease;
 mod log;
 mod process;
+mod socket;
+mod store;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -18,18 +27,24 @@ use anyhow::Context;
 use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use self::gobgpd::{Program, finish};
+use self::gobgpd::{Program, finish, finish_at_once};
 pub use self::handle::{ensure, is_running, leftover, stop};
+use self::hands::OwnHands;
+use self::keeper::Keeper;
+use self::store::Store;
+use crate::apply::bgp::Endpoint;
+use crate::config::Gobgpd;
 use crate::runtime::{self, Lock};
 
 /// What the speaker is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpeakerOptions {
-    /// The program to run.
-    pub gobgpd: PathBuf,
-    /// Where the socket, the lock and the logs are.
+    /// The gobgpd to run, or to reach; `None`: there is no BGP.
+    pub gobgpd: Option<Gobgpd>,
+    /// Where the sockets, the lock and the logs are.
     pub runtime_dir: PathBuf,
 }
 
@@ -53,7 +68,16 @@ pub fn socket(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("gobgpd.sock")
 }
 
-/// Runs gobgpd until SIGTERM or SIGINT ends both. Fails if another speaker runs in the same runtime folder.
+/// The socket on which the speaker of this runtime folder hears its agent.
+pub fn own_socket(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("speaker.sock")
+}
+
+/// How many of the agent's words may wait.
+const VISITS: usize = 256;
+
+/// Holds what is announced, and runs gobgpd if that is ours, until SIGTERM or SIGINT ends both. Fails if another speaker runs
+/// in the same runtime folder.
 ///
 /// This changes the whole process: its umask, so that only its owner can reach gobgpd, and its session, so that the
 /// agent's terminal has no hold on it.
@@ -72,19 +96,43 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    let program = Program::new(&options.gobgpd, &folder);
-    let socket = socket(&folder);
-    info!(gobgpd = %options.gobgpd.display(), socket = %socket.display(), "speaker started");
+    let gobgpd_socket = socket(&folder);
+    let (endpoint, program) = match &options.gobgpd {
+        Some(Gobgpd::Spawn(path)) => (Some(Endpoint::unix(&gobgpd_socket)?), Some(Program::new(path, &folder))),
+        Some(Gobgpd::Address(address)) => (Some(address.parse()?), None),
+        None => (None, None),
+    };
+    let (end, ends) = mpsc::channel(1);
+    let hands = OwnHands::new(endpoint, program.is_some().then_some(end));
+    let own_socket = own_socket(&folder);
+    let listener = socket::bind(&own_socket).with_context(|| format!("{}", own_socket.display()))?;
+    let (desk, visits) = mpsc::channel(VISITS);
+    info!(socket = %own_socket.display(), "speaker started");
+    let look_after = async {
+        match &program {
+            Some(program) => supervise(program, &gobgpd_socket, ends, told_to_end).await,
+            None => told_to_end.await,
+        }
+    };
     tokio::select! {
-        () = supervise(&program, &socket, told_to_end) => {}
+        () = look_after => {}
+        () = Keeper::new(hands, Store::new(&folder)).keep(visits) => {}
+        () = socket::serve(listener, desk) => {}
         never = log::keep_small(&folder, TRIM) => match never {},
     }
+    // The next speaker makes it anew; until then nobody is to wait at a dead one.
+    let _ = std::fs::remove_file(own_socket);
     info!("speaker ended");
     Ok(())
 }
 
-/// Keeps gobgpd running until told to end.
-async fn supervise(program: &Program, socket: &Path, told_to_end: impl Future<Output = ()>) {
+/// Keeps gobgpd running until told to end; one that hangs is ended at a word from `ends`.
+async fn supervise(
+    program: &Program,
+    socket: &Path,
+    mut ends: mpsc::Receiver<()>,
+    told_to_end: impl Future<Output = ()>,
+) {
     let mut told_to_end = pin!(told_to_end);
     let mut pause = FIRST_PAUSE;
     let mut said = None;
@@ -94,11 +142,19 @@ async fn supervise(program: &Program, socket: &Path, told_to_end: impl Future<Ou
             Ok(mut gobgpd) => {
                 info!(pid = gobgpd.pid(), adopted = gobgpd.is_adopted(), "gobgpd runs");
                 said = None;
+                // Whoever was to end it is gone.
+                let _ = ends.try_recv();
                 tokio::select! {
                     end = gobgpd.ended() => warn!(pid = gobgpd.pid(), "gobgpd {end}"),
                     () = program.deaf() => {
                         error!(pid = gobgpd.pid(), "gobgpd does not listen on {}; its log: {}", socket.display(), program.log());
                         if let Err(failure) = finish(socket, gobgpd).await {
+                            error!("{failure:#}");
+                        }
+                    }
+                    Some(()) = ends.recv() => {
+                        error!(pid = gobgpd.pid(), "gobgpd hangs, and its routes have to go: it is killed");
+                        if let Err(failure) = finish_at_once(socket, gobgpd).await {
                             error!("{failure:#}");
                         }
                     }

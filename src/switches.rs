@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::model::bfd::Timers;
 use crate::model::{Family, Prefix};
 use page::{Page, Style};
 
+mod bfd;
 mod bird;
 mod classic;
 mod describe;
@@ -72,6 +74,8 @@ pub struct Switch {
     pub one_node: bool,
     /// BGP; `None`: static routes.
     pub peering: Option<Peering>,
+    /// The timers of the BFD sessions that watch static routes; `None`: nothing watches them.
+    pub watched: Option<Timers>,
     /// Peers that are left out, since they are known by interfaces.
     pub interfaces: BTreeSet<String>,
 }
@@ -115,6 +119,8 @@ pub struct Session {
     pub multihop: Option<u8>,
     /// How many hops away LB nodes are at most, if both ends have that proven by TTLs (GTSM, RFC 5082).
     pub ttl_security: Option<u8>,
+    /// The timers of the BFD sessions that watch the ways to LB nodes; `None`: none do.
+    pub bfd: Option<Timers>,
     /// The families of the routes that the sessions carry.
     pub carries: BTreeSet<Family>,
 }

@@ -88,6 +88,9 @@ async fn measure(program: &Program, count: u32) {
         health: None,
         secrets: None,
         probing: None,
+        orders: None,
+        saved: None,
+        standing: None,
         metrics: Arc::new(Metrics::default()),
         origin: Instant::now(),
     };

@@ -1,5 +1,7 @@
 //! Every metric is declared here and nowhere else; the names are a contract (README, "Metrics").
 
+mod drain;
+mod link;
 mod sessions;
 
 use std::fmt;
@@ -15,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::drain::Departure;
+use self::link::Link;
 use self::sessions::{SessionLabels, Sessions};
 use crate::model::{self, bgp::PeerName};
 use crate::plan::capacity::{CapacityStatus, SnatStatus};
@@ -108,6 +112,8 @@ struct Gauges {
     repairs: Family<RepairLabels, Counter>,
     peers: Family<PeerLabels, Gauge>,
     sessions: Sessions,
+    link: Link,
+    departure: Departure,
     failures: Gauge,
     snat_ports_used: Gauge<f64, AtomicU64>,
     conntrack_entries: Gauge,
@@ -193,6 +199,8 @@ impl Gauges {
         let help = "What somebody else had changed in gobgpd, or what had gone wrong, and was put right, by kind";
         registry.register("bgp_repairs", help, self.repairs.clone());
         self.sessions.register(registry);
+        self.link.register(registry);
+        self.departure.register(registry);
         registry.register("bgp_peers", "Peers by state: 1 for the state that each is in", self.peers.clone());
         let help = "Connections to the endpoint that has the least room for SNAT, as a part of what it can have";
         registry.register("snat_ports_used_ratio", help, self.snat_ports_used.clone());
@@ -229,6 +237,7 @@ impl Gauges {
             self.proved.get_or_create(&labels).set(i64::from(proof.state == Standing::Proved.name()));
         }
         self.failures.set(number(status.failures.len()));
+        self.departure.set(&status.drain);
         self.set_capacity(&status.capacity);
         // The sensor counts.
         self.stray_packets.inner().store(status.rehash.stray_packets, Ordering::Relaxed);
@@ -250,6 +259,7 @@ impl Gauges {
             self.peers.get_or_create(&labels).set(1);
         }
         self.sessions.set(peers);
+        self.link.set(status);
     }
 
     fn set_capacity(&self, capacity: &CapacityStatus) {

@@ -5,7 +5,7 @@
 //! in its way is known to be ours, and deletions carry the protocol, which the kernel compares (`fib_table_delete` in
 //! net/ipv4/fib_trie.c, `ip6_route_del` in net/ipv6/route.c).
 
-pub(in crate::apply) mod neighbor;
+pub(crate) mod neighbor;
 mod probe;
 mod read;
 mod rtnl;

@@ -8,6 +8,7 @@ mod herald;
 mod ledger;
 mod process;
 mod tally;
+mod urgent;
 mod v3;
 mod v4;
 mod watch;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 
-use crate::model::ipvs::{Connections, ServerKey, ServerSettings, Timeouts, VirtualServer};
+use crate::model::ipvs::{Connections, Protocol, ServerKey, ServerSettings, Timeouts, VirtualServer};
+use crate::model::traffic::{Count, Traffic};
 use crate::plan::step::{Observation, Outcome, Report, Step};
 
 use super::netlink::{Attributes, Batch, Load, NetlinkError, Socket, Verdict};
@@ -103,6 +104,29 @@ impl Ipvs {
         })
     }
 
+    /// The connections of all virtual servers that have had any, those by firewall mark left out. Destinations are asked for
+    /// only where connections have come; but where the kernel says so of none, it may not count
+    /// (`net/ipv4/vs/run_estimation`), and all are.
+    pub fn traffic(&mut self) -> Result<Traffic, IpvsError> {
+        self.reading(|connection| {
+            let family = connection.family;
+            let parse = |object: &Attributes<'_>| {
+                let server = codec::parse_server(object)?;
+                let (total, packets) = codec::parse_traffic(object);
+                Ok(server.map(|(key, _)| (key, Count { total, packets, open: 0 })))
+            };
+            let found = connection.objects(codec::list_servers(family), parse)?;
+            let mut traffic: Traffic = found.into_iter().flatten().collect();
+            let counts = traffic.values().any(|count| count.total > 0);
+            traffic.retain(|_, count| !counts || count.total > 0);
+            for (key, count) in traffic.iter_mut().filter(|(key, _)| key.protocol != Protocol::Udp) {
+                let active = connection.objects(codec::list_destinations(family, key), codec::parse_active)?;
+                count.open = active.into_iter().sum();
+            }
+            Ok(traffic)
+        })
+    }
+
     /// After how long idle connections are forgotten.
     pub fn timeouts(&mut self) -> Result<Timeouts, IpvsError> {
         self.reading(|connection| {
@@ -119,6 +143,7 @@ impl Ipvs {
                 let (server, connections) = found.unzip();
                 Observation::Server(server, connections.unwrap_or_default())
             }),
+            Step::ReadTraffic => self.traffic().map(Observation::Traffic),
             other => return Outcome::Refused(codec::Unfit::NotOurs(other.target()).to_string()),
         };
         observation.map_or_else(|error| outcome::unreadable(&error), Outcome::Read)

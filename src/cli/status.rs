@@ -1,5 +1,6 @@
 //! `vipcast status`: the running agent's view, once or again and again.
 
+mod link;
 mod text;
 mod watch;
 

@@ -16,14 +16,14 @@ pub struct SwitchConfig {
     #[arg(long, value_enum)]
     pub vendor: Vendor,
     /// Print static routes, for a switch without BGP.
-    #[arg(long = "static", conflicts_with = "peer")]
+    #[arg(long = "static")]
     pub static_routes: bool,
     /// An address of an LB node. Repeat it for all LB nodes, and for both of their families. Default: this node's
     /// (nodeIPs, or localAddress of the peers).
     #[arg(long, value_name = "ADDRESS")]
     pub neighbor: Vec<IpAddr>,
-    /// An address of the switch in bgp.peers, where that has several switches. Repeat it for a switch with several
-    /// addresses, such as a dual-stack one.
+    /// An address of the switch in bgp.peers (with --static: in bfd.peers), where that has several switches. Repeat it for
+    /// a switch with several addresses, such as a dual-stack one.
     #[arg(long, value_name = "ADDRESS")]
     pub peer: Vec<IpAddr>,
     /// A range, where ranges.clusterIPs leaves them to the cluster's ServiceCIDR objects. Can be repeated.

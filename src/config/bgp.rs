@@ -11,7 +11,7 @@ use crate::model::Family;
 use crate::model::bgp::NextHop;
 use crate::model::settings::{BgpSettings, PeerEntry};
 
-mod peer;
+pub(super) mod peer;
 
 /// Where Debian's package `gobgpd` puts it.
 const GOBGPD: &str = "/usr/bin/gobgpd";

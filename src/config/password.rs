@@ -86,7 +86,7 @@ fn secret_key(item: &Item, context: Option<&Context>) -> Result<SecretKey, Mista
 }
 
 /// The namespace of this process's pod, if it is in one.
-fn own_namespace(context: &Context) -> Option<Arc<str>> {
+pub(super) fn own_namespace(context: &Context) -> Option<Arc<str>> {
     let told = (context.env)("POD_NAMESPACE");
     let account = || std::fs::read_to_string(Path::new(SERVICE_ACCOUNT).join("namespace")).ok();
     let name = told.filter(|name| !name.is_empty()).or_else(account)?;

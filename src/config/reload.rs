@@ -26,6 +26,7 @@ impl Config {
             // Its default follows from the source.
             merged.settings.node_selector.clone_from(&self.settings.node_selector);
             merged.shutdown = self.shutdown;
+            merged.settings.drain.fleet.clone_from(&self.settings.drain.fleet);
         }
         let given = |config: &Config| config.settings.cluster_ips.is_some();
         if keep("ranges.clusterIPs (given or not)", given(self) != given(&merged)) {
@@ -47,6 +48,9 @@ impl Config {
                 after.clone_from(before);
                 merged.gobgpd.clone_from(&self.gobgpd);
             }
+        }
+        if keep("bfd.peers (given or not, without bgp)", self.has_speaker() != merged.has_speaker()) {
+            merged.settings.bfd.peers.clone_from(&self.settings.bfd.peers);
         }
         if keep("shutdown", self.shutdown != merged.shutdown) {
             merged.shutdown = self.shutdown;

@@ -4,10 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use super::*;
+use crate::model::bfd::{Distance, Timers};
 use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, Peer, PeerName, SecretKey, Ttl};
 use crate::model::ipvs::Scheduler;
 use crate::model::node::Overrides;
-use crate::model::settings::{Announce, BgpSettings, Brake, Dataplane, PeerEntry, Range, Snat, Use};
+use crate::model::settings::{
+    Announce, BfdEntry, BgpSettings, Brake, Dataplane, Drain, Lease, PeerBfd, PeerEntry, Range, Snat, Use,
+};
 use crate::model::{Family, Secret};
 
 /// A valid beginning of a file that the cases go on from, in one line so that theirs begin with line 2.
@@ -152,11 +155,12 @@ fn the_sample_says_what_the_defaults_are() {
             lease: Default::default(),
             proof: Default::default(),
             brake: Default::default(),
-            drain: Default::default(),
+            drain: Drain { fleet: Some("vipcast".to_owned()), ..Drain::default() },
             withdraw_delay: Duration::from_secs(2),
             resync: Duration::from_secs(300),
         },
         runtime_dir: "/run/vipcast".into(),
+        namespace: "vipcast".to_owned(),
         source: Source::Kubernetes(Kubernetes::default()),
         gobgpd: Some(Gobgpd::Spawn("/usr/bin/gobgpd".into())),
         shutdown: Leave::Keep,
@@ -178,7 +182,7 @@ fn the_sample_says_what_the_defaults_are() {
 #[test]
 fn values_are_read_as_people_write_them() {
     let config = good(&format!(
-        "{SOURCE}runtimeDir: run\nresync: 1h30m\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
+        "{SOURCE}runtimeDir: run\nresync: 1h30m\nlease: {{ttl: 30s, static: 0s}}\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
          dataplane: {{scheduler: mh, snatRule: ipvs-match}}\n\
          ranges: {{clusterIPs: [{{prefix: 10.96.0.0/16, announce: host, communities: [65001:7]}}]}}\n\
          proof: {{canaries: [198.51.100.0/28], interval: 200ms, fail: 5}}\nbrake: {{share: 100, hold: 2h}}\n"
@@ -190,6 +194,8 @@ fn values_are_read_as_people_write_them() {
     assert_eq!(config.settings.brake, brake);
     assert_eq!(config.runtime_dir, config.file.with_file_name("run"));
     assert_eq!(config.settings.resync, Duration::from_secs(5400));
+    let (ttl, fail_static) = (Duration::from_secs(30), Duration::ZERO);
+    assert_eq!(config.settings.lease, Lease { ttl, fail_static });
     assert_eq!(config.settings.withdraw_delay, Duration::from_millis(500));
     assert_eq!(config.shutdown, Leave::Keep);
     assert_eq!(config.admin.to_string(), "[::1]:80");
@@ -243,6 +249,41 @@ fn bgp_is_read() {
         let settings = bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, {source}}}]"));
         assert_eq!(settings.peers[0].peer.password, Some(Secret::new("hunter2")), "{source}");
     }
+}
+
+#[test]
+fn bfd_is_read() {
+    let timers = |interval, multiplier| Timers { interval: Duration::from_millis(interval), multiplier };
+    let name = |text: &str| text.parse::<PeerName>().unwrap();
+    let settings = good(&format!(
+        "{SOURCE}bfd: {{interval: 50ms, multiplier: 5, peers: [{{address: 10.0.1.1, localAddress: 10.0.1.2}}, \
+         {{address: 10.0.7.1, multihop: 250, multiplier: 4, nodeSelector: {{rack: a}}}}, {{interface: eth1, interval: 1s}}]}}\n"
+    ))
+    .settings;
+    assert!(settings.selects_by_labels());
+    assert_eq!(settings.bfd.timers, timers(50, 5));
+    let entry = |peer, timers| BfdEntry {
+        name: name(peer),
+        node_selector: Selector::default(),
+        timers,
+        local_address: None,
+        distance: Distance::SingleHop,
+    };
+    let direct = BfdEntry { local_address: Some("10.0.1.2".parse().unwrap()), ..entry("10.0.1.1", timers(50, 5)) };
+    let far = BfdEntry {
+        distance: Distance::Multihop(250),
+        node_selector: Selector::new([("rack".to_owned(), "a".to_owned())].into()),
+        ..entry("10.0.7.1", timers(50, 4))
+    };
+    assert_eq!(settings.bfd.peers, [direct, far, entry("eth1", timers(1000, 5))]);
+
+    let of_peer =
+        |text: &str| bgp(&format!("asn: 1, peers: [{{address: 10.0.1.1, asn: 2, bfd: {text}}}]")).peers[0].bfd;
+    assert_eq!(of_peer("off"), None);
+    assert_eq!(of_peer("on"), Some(PeerBfd::default()));
+    let all = PeerBfd { interval: Some(Duration::from_millis(100)), multiplier: Some(3), multihop: Some(1) };
+    assert_eq!(of_peer("{interval: 100ms, multiplier: 3, multihop: 1}"), Some(all));
+    assert_eq!(annotated_peers("[{interface: eth1, asn: 2, bfd: on}]").unwrap()[0].bfd, Some(PeerBfd::default()));
 }
 
 /// Everything that a peer can have, and what is left open.
@@ -463,5 +504,6 @@ proptest::proptest! {
 }
 
 mod dataplane;
+mod drain;
 mod mistakes;
 mod ranges;

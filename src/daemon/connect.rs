@@ -65,6 +65,9 @@ pub(super) fn connect(
         health: None,
         secrets: None,
         probing: None,
+        orders: None,
+        saved: None,
+        standing: None,
         metrics,
         origin: Instant::now(),
     };

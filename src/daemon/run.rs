@@ -13,19 +13,20 @@ use tracing::{error, info, warn};
 use super::cleanup::failures;
 use super::connect::{connect, watch_kernel};
 use super::reload;
+use super::remember;
 use super::signals::{self, Signals};
 use super::wheel::End;
 use crate::admin;
 use crate::admin::Face;
 use crate::admin::metrics::Metrics;
-use crate::apply::{events, load, probe, stray};
+use crate::apply::{events, fleet, link, load, probe, stray};
 use crate::check;
-use crate::config::{Config, Gobgpd};
+use crate::config::Config;
 use crate::model::Time;
-use crate::plan::Planner;
 use crate::plan::change::Leave;
 use crate::plan::health::Health;
 use crate::plan::proof::Probing;
+use crate::plan::{Change, Planner};
 use crate::runtime::Lock;
 use crate::speaker;
 use crate::watch::Source;
@@ -61,7 +62,21 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (health, told) = watch::channel(Health::default());
     wheel.health = Some(health);
     tasks.spawn(admin::health::serve(told, ask.clone()));
+    if config.has_speaker() {
+        let (orders, told) = watch::channel(None);
+        wheel.orders = Some(orders);
+        let desk = ask.clone();
+        let vouch = async move || admin::ask(&desk, admin::Question::Vouch).await;
+        tasks.spawn(link::keep(speaker::own_socket(&config.runtime_dir), told, vouch, changes.clone()));
+    }
+    let control = admin::control::bind(&config.runtime_dir)
+        .with_context(|| format!("the agent's socket {}", admin::control::socket(&config.runtime_dir).display()))?;
+    tasks.spawn(command(control, ask.clone()));
     tasks.spawn(serve(listener, Face::Whole, ask, metrics));
+    let remembered = remember::read(&config.runtime_dir);
+    let (saved, to_keep) = watch::channel(remembered);
+    wheel.saved = Some(saved);
+    tasks.spawn(remember::keep(config.runtime_dir.clone(), to_keep));
     tasks.spawn(watch_kernel(changes.clone()));
     tasks.spawn(load::watch(changes.clone()));
     tasks.spawn(stray::watch(changes.clone()));
@@ -70,6 +85,14 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
         Source::Kubernetes(access) => {
             let (notices, told) = mpsc::unbounded_channel();
             wheel.notices = Some(notices);
+            let (standing, told_standing) = watch::channel(None);
+            wheel.standing = Some(standing);
+            let member = fleet::Member {
+                client: access.client(),
+                namespace: config.namespace.clone(),
+                node: config.settings.node.clone(),
+            };
+            tasks.spawn(fleet::keep(member, told_standing, changes.clone()));
             tasks.spawn(events::tell(access.client(), config.settings.node.clone(), told));
             Some(NodeReader::new(access, &config.settings.node))
         }
@@ -81,12 +104,12 @@ pub async fn run(config: Config, own_speaker: bool) -> anyhow::Result<()> {
     let (probing, asked) = watch::channel(Probing::default());
     wheel.probing = Some(probing);
     tasks.spawn(probe::keep_probing(asked, changes.clone()));
-    let spawns = own_speaker && matches!(config.gobgpd, Some(Gobgpd::Spawn(_)));
-    let keeper = spawns.then(|| tasks.spawn(keep_speaker(config.clone())));
+    let keeper = (own_speaker && config.has_speaker()).then(|| tasks.spawn(keep_speaker(config.clone())));
     tasks.spawn(reload::follow(config.clone(), hangup, changes.clone()));
     tasks.spawn(signals::obey(signals, reader, config.shutdown, changes));
 
     let mut planner = Planner::new(config.settings.clone(), Time::ZERO);
+    planner.apply(Change::Remembered(remembered), Time::ZERO);
     let end = tokio::select! {
         end = wheel.turn(&mut planner) => end,
         // An agent that no longer hears is worse than one that is started anew.
@@ -117,6 +140,12 @@ async fn serve(
 ) {
     if let Err(error) = admin::serve(listener, face, ask, metrics).await {
         error!("admin listener: {error}");
+    }
+}
+
+async fn command(listener: tokio::net::UnixListener, ask: mpsc::Sender<admin::Question>) {
+    if let Err(error) = admin::control::serve(listener, ask).await {
+        error!("the agent's socket: {error}");
     }
 }
 

@@ -12,6 +12,9 @@ use crate::admin::Question;
 use crate::admin::metrics::Metrics;
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::fleet::Standing;
+use crate::model::orders::Orders;
+use crate::plan::away::Saved;
 use crate::plan::change::Leave;
 use crate::plan::explain::Unknown;
 use crate::plan::health::Health;
@@ -52,6 +55,12 @@ pub struct Wheel {
     pub secrets: Option<watch::Sender<BTreeSet<SecretKey>>>,
     /// What is to be probed; `None`: nobody does.
     pub probing: Option<watch::Sender<Probing>>,
+    /// What the speaker is to hold to, once that is known; `None`: there is no speaker.
+    pub orders: Option<watch::Sender<Option<Orders>>>,
+    /// What the next agent has to know; `None`: nobody keeps it.
+    pub saved: Option<watch::Sender<Saved>>,
+    /// How the node stands in its fleet; `None`: nobody tells it.
+    pub standing: Option<watch::Sender<Option<Standing>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The origin of the planner's time.
@@ -88,6 +97,10 @@ impl Wheel {
             if finished {
                 return End::Finished;
             }
+            // What it waits for then ends by itself.
+            if planner.is_draining() {
+                deadline = Some(now + planner.withdraw_delay() + LEAVING_PATIENCE);
+            }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return End::GaveUp;
             }
@@ -102,6 +115,11 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
+                        Question::Command(command, taken) => {
+                            planner.apply(Change::Command(command), self.now());
+                            let _ = taken.send(());
+                        }
                         Question::Explain(asked, answer) => {
                             planner.apply(Change::Explain(waiting.note(answer), asked), self.now());
                         }
@@ -179,6 +197,15 @@ impl Wheel {
         }
         if let (Some(probing), Some(changed)) = (&self.probing, plan.probing) {
             probing.send_replace(changed);
+        }
+        if let (Some(orders), Some(changed)) = (&self.orders, plan.orders) {
+            orders.send_replace(Some(changed));
+        }
+        if let (Some(sender), Some(saved)) = (&self.saved, plan.saved) {
+            sender.send_replace(saved);
+        }
+        if let (Some(sender), Some(standing)) = (&self.standing, plan.standing) {
+            sender.send_replace(Some(standing));
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::nodes::Nodes;
-use super::node::Node;
+use super::node::{DrainAsked, Node};
 use super::prefix::Prefix;
 use super::service::{Service, ServiceKey, Slice};
 
@@ -224,6 +224,9 @@ impl Cluster {
             Object::Node(mut value) => {
                 if let Some(former) = &self.node {
                     value.bgp.keep(&former.bgp);
+                    if value.drain == DrainAsked::Unread {
+                        value.drain = former.drain;
+                    }
                 }
                 touched.node = self.node.as_ref() != Some(&value);
                 touched.nodes = self.nodes.put(self.own.clone(), value.footprint(), generation);

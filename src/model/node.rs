@@ -8,6 +8,7 @@ use std::net::IpAddr;
 pub use self::overrides::{Overrides, Unread};
 use super::labels::Labels;
 use super::prefix::Prefix;
+use super::settings::Taint;
 
 /// This node's Node object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +23,10 @@ pub struct Node {
     pub labels: Labels,
     /// kubelet says that the machine is going down.
     pub shutting_down: bool,
+    /// `spec.taints`.
+    pub taints: BTreeSet<Taint>,
+    /// What the annotation `vipcast.io/drain` asks for.
+    pub drain: DrainAsked,
     /// What `metadata.annotations` say of BGP on this node.
     pub bgp: Overrides,
 }
@@ -34,6 +39,20 @@ impl Node {
             pod_cidrs: self.pod_cidrs.iter().copied().collect(),
         }
     }
+}
+
+/// What the annotation `vipcast.io/drain` of a Node asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrainAsked {
+    /// Nothing: it is absent or `false`.
+    #[default]
+    No,
+    /// `true`: that the node leaves when the other LB nodes can spare it.
+    Yes,
+    /// `force`: that it leaves whatever becomes of the others.
+    Forced,
+    /// It is not understood, and may have been anything before.
+    Unread,
 }
 
 /// What must not be a VIP because of a Node. Heartbeats and the order of addresses do not show in it.

@@ -26,6 +26,21 @@ pub struct Orders {
     /// The BFD sessions that there should be.
     #[serde(with = "pairs")]
     pub bfd: BTreeMap<PeerName, bfd::Session>,
+    /// Those of them that are announcements themselves: the other side has static routes which live by the session. The
+    /// other ones watch the way to a BGP peer.
+    #[serde(default)]
+    pub announced_by: BTreeSet<PeerName>,
+}
+
+impl Orders {
+    /// The sessions that there should be while what is announced is withdrawn.
+    pub fn withdrawn(&self) -> BTreeMap<PeerName, bfd::Session> {
+        let mut sessions = self.bfd.clone();
+        for (name, session) in &mut sessions {
+            session.enabled &= !self.announced_by.contains(name);
+        }
+        sessions
+    }
 }
 
 /// JSON's keys are strings only, so a map goes as a list of pairs.

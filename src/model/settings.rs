@@ -8,9 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-pub use self::failover::{Bfd, BfdEntry, Brake, Drain, Lease, Proof, Taint};
+pub use self::failover::{Bfd, BfdEntry, Brake, Drain, Lease, PeerBfd, Proof, Taint};
 pub use self::fit::Misfit;
-use super::bfd::Timers;
 use super::bgp::{Attributes, Export, NextHop, Peer, PeerName, SecretKey};
 use super::ipvs::{Scheduler, Timeouts};
 use super::labels::{Labels, Selector};
@@ -268,8 +267,8 @@ pub struct PeerEntry {
     pub secret: Option<SecretKey>,
     /// What is changed in routes on their way to it.
     pub export: Export,
-    /// The timers of the BFD session that watches the way to it; `None`: none does.
-    pub bfd: Option<Timers>,
+    /// The BFD session that watches the way to it; `None`: none does.
+    pub bfd: Option<PeerBfd>,
 }
 
 impl PeerEntry {
@@ -292,7 +291,13 @@ impl Settings {
         let ranges = self.cluster_ips.iter().flatten().chain(&self.allowed).map(|range| &range.node_selector);
         let pools = self.dataplane.snat_pool.iter().map(|entry| &entry.node_selector);
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers).map(|entry| &entry.node_selector);
-        ranges.chain(pools).chain(peers).chain([&self.node_selector]).any(|selector| !selector.is_empty())
+        let watched = self.bfd.peers.iter().map(|entry| &entry.node_selector);
+        ranges
+            .chain(pools)
+            .chain(peers)
+            .chain(watched)
+            .chain([&self.node_selector])
+            .any(|selector| !selector.is_empty())
     }
 
     /// The same, as if this node had the labels of `node_selector`. Peers and ranges with selectors of their own go by the

@@ -1,9 +1,13 @@
 //! Every fact that decisions depend on enters as a [`Change`]: objects, outcomes of steps, notifications, commands.
 
+use super::away::Saved;
 use super::explain::Asked;
 use super::step::Report;
+use crate::model::bfd::BfdStatus;
 use crate::model::bgp::{PeerName, SecretKey, Session};
 use crate::model::canary::Canary;
+use crate::model::fleet;
+use crate::model::lease::LeaseStatus;
 use crate::model::load::{Load, Stray};
 use crate::model::{Event, Secret, Settings};
 
@@ -40,13 +44,37 @@ pub enum Change {
     Loaded(Loaded),
     /// What a Secret holds that a peer's password comes from, or why it cannot be had.
     Secret(SecretKey, Result<Secret, String>),
+    /// How the announcement lease stands, or why the speaker that holds it cannot be reached.
+    Lease(Result<LeaseStatus, String>),
+    /// How the BFD session with a peer stands.
+    Bfd(PeerName, BfdStatus),
     /// Somebody asks for an explanation, which [`Plan::answers`](super::Plan::answers) has under this number.
     Explain(u64, Asked),
+    /// An operator's command.
+    Command(Command),
+    /// What the former agent left to be known.
+    Remembered(Saved),
+    /// The fleet says whether this node may leave.
+    Fleet(fleet::Verdict),
     /// The agent is to leave in this way.
     Leave(Leave),
     /// The agent is told to end (SIGTERM): it leaves as what is known of its Node asks for, and in this way while that is
     /// an LB node.
     End(Leave),
+}
+
+/// What an operator asks of a running agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// This node is to leave: when the other LB nodes can spare it, or whatever becomes of them.
+    Drain {
+        /// Whatever becomes of them.
+        force: bool,
+    },
+    /// The same is taken back.
+    Undrain,
+    /// What was held since it could not be believed is meant.
+    Confirm,
 }
 
 /// How the configuration file was found.
@@ -67,6 +95,8 @@ pub enum Leave {
     Withdraw,
     /// Leave everything as it is.
     Keep,
+    /// Let the switches and the connections go first, then withdraw; the data plane stays.
+    Drain,
     /// Withdraw, wait, and remove all that is ours (`vipcast cleanup`).
     Remove,
 }

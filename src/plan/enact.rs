@@ -85,6 +85,7 @@ pub fn enact(state: &mut State, step: &Step) -> Outcome {
         | Step::ReadHost
         | Step::ListServers
         | Step::ReadServer(_)
+        | Step::ReadTraffic
         | Step::ReadSpeaker
         | Step::ReadSent(..) => {}
     }

@@ -55,6 +55,8 @@ pub enum Key {
     Listing,
     /// Reading a virtual server.
     ServerReading(ServerKey),
+    /// Counting connections.
+    TrafficReading,
     /// Reading gobgpd.
     SpeakerReading,
     /// Reading what a peer was sent.
@@ -86,6 +88,7 @@ impl Step {
             Step::ReadHost => Key::HostReading,
             Step::ListServers => Key::Listing,
             Step::ReadServer(key) => Key::ServerReading(*key),
+            Step::ReadTraffic => Key::TrafficReading,
             Step::ReadSpeaker => Key::SpeakerReading,
             Step::ReadSent(name, _) => Key::SentReading(name.clone()),
         }
@@ -128,6 +131,7 @@ impl fmt::Display for Key {
             Key::HostReading => f.write_str("reading the host"),
             Key::Listing => f.write_str("listing virtual servers"),
             Key::ServerReading(server) => write!(f, "reading virtual server {server}"),
+            Key::TrafficReading => f.write_str("counting connections"),
             Key::SpeakerReading => f.write_str("reading gobgpd"),
             Key::SentReading(name) => write!(f, "reading what peer {name} was sent"),
         }

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::bfd::{BfdState, BfdStatus};
 use crate::model::bgp::{NextHop, Path, PeerName, Session, SessionState};
 use crate::model::ipvs::ServerKey;
+use crate::model::lease::LeaseStatus;
 use crate::model::{Prefix, ServiceKey};
 
 use super::change::Leave;
@@ -24,6 +26,15 @@ pub enum News {
     Serving,
     /// The agent leaves in this way.
     Leaving(Leave),
+    /// The node is somewhere else on its way out or back, in words.
+    Departure(String),
+    /// The agent was to leave in some way, and leaves everything as it is, since the fleet cannot spare the node.
+    Stays {
+        /// What was asked for.
+        leave: Leave,
+        /// What the fleet says.
+        reason: String,
+    },
     /// Something is wrong with what is configured for a peer.
     Peer {
         /// The peer.
@@ -69,6 +80,15 @@ pub enum News {
         peer: PeerName,
         /// Its session.
         session: Session,
+    },
+    /// The announcement lease is held again, or is not, or the speaker that holds it cannot be reached.
+    Lease(Result<LeaseStatus, String>),
+    /// A BFD session came up, went down, or cannot work.
+    Bfd {
+        /// The peer.
+        peer: PeerName,
+        /// How it stands.
+        status: BfdStatus,
     },
     /// A route is announced.
     Announced {
@@ -160,18 +180,22 @@ impl News {
         match self {
             News::SpeakerDown(_)
             | News::Idle(_)
+            | News::Stays { .. }
             | News::Peer { .. }
             | News::Range { .. }
             | News::Held { .. }
             | News::Unreadable { .. }
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
+            News::Lease(lease) => lease.as_ref().map_or(true, |lease| lease.reason.is_some()),
+            News::Bfd { status, .. } => !matches!(status.state, BfdState::Up | BfdState::AdminDown),
             News::Service { problems, .. } => !problems.is_empty(),
             News::Proof { problem, .. } => problem.is_some(),
             News::SpeakerUp
             | News::Serving
             | News::LetGo(_)
             | News::Leaving(_)
+            | News::Departure(_)
             | News::PeerAdded { .. }
             | News::PeerDeleted { .. }
             | News::Resent { .. }
@@ -194,6 +218,13 @@ impl fmt::Display for News {
                 f.write_str("leaving; the routes are withdrawn, and the data plane stays")
             }
             News::Leaving(Leave::Remove) => f.write_str("leaving; the routes are withdrawn, and all that is ours goes"),
+            News::Leaving(Leave::Drain) => {
+                f.write_str("leaving; the node is drained, the routes are withdrawn, and the data plane stays")
+            }
+            News::Departure(line) => f.write_str(line),
+            News::Stays { reason, .. } => {
+                write!(f, "leaving; everything stays as it is, since this node cannot be spared: {reason}")
+            }
             News::Peer { peer, problem } => write!(f, "peer {peer}: {problem}"),
             News::PeerAdded { peer, asn, cause } => write!(f, "added peer {peer} AS {asn}: {cause}"),
             News::PeerDeleted { peer, cause } => write!(f, "deleted peer {peer}: {cause}"),
@@ -208,6 +239,15 @@ impl fmt::Display for News {
             News::Session { peer, session } => {
                 write!(f, "BGP session with {peer} is {}", session.state)?;
                 session.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+            }
+            News::Lease(Ok(LeaseStatus { state, reason: Some(reason), .. })) => {
+                write!(f, "the announcement lease is {state}: {reason}")
+            }
+            News::Lease(Ok(LeaseStatus { state, .. })) => write!(f, "the announcement lease is {state}"),
+            News::Lease(Err(reason)) => write!(f, "nobody holds the announcement lease: {reason}"),
+            News::Bfd { peer, status } => {
+                write!(f, "BFD session with {peer} is {}", status.state)?;
+                status.problem.iter().chain(&status.reason).try_for_each(|reason| write!(f, ": {reason}"))
             }
             News::Announced { prefix, path, peers, cause } => {
                 write!(f, "announced {prefix}{}", names(" to", peers))?;

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use crate::model::Time;
 use crate::model::bgp::SecretKey;
+use crate::model::fleet::Standing;
 use crate::model::ipvs::ServerKey;
+use crate::model::orders::Orders;
 
+use super::away::Saved;
 use super::books::Part;
 use super::change::Leave;
 use super::explain::{Explanation, Unknown};
@@ -47,6 +50,12 @@ pub struct Plan {
     pub secrets: Option<BTreeSet<SecretKey>>,
     /// What is to be probed, where that is something else than before.
     pub probing: Option<Probing>,
+    /// What the speaker has to hold to from now on, where that is other than before.
+    pub orders: Option<Orders>,
+    /// What the next agent has to know, where that is something else than before.
+    pub saved: Option<Saved>,
+    /// How the node stands in its fleet, where that is something else than before.
+    pub standing: Option<Standing>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -92,6 +101,7 @@ impl Planner {
         let mut draft = Draft::default();
         let due = self.take_alarms(now);
         self.plan_resync(now);
+        self.plan_departure(now, &mut draft);
         self.plan_readings(now, &mut draft);
         if self.derived && self.informed() {
             self.plan_brake(now, &mut draft);
@@ -116,14 +126,31 @@ impl Planner {
             draft.wake(next);
         }
         let answers = self.answers(now, &mut draft);
+        let orders = self.plan_orders(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());
         self.asked_secrets.clone_from(&self.wanted_secrets);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let route_latencies = std::mem::take(&mut self.speaker.latencies);
+        let (saved, standing) = (self.saved_anew(), self.standing_anew());
         let Draft { steps, wake_at, latencies } = draft;
-        Plan { steps, wake_at, news, latencies, route_latencies, notices, health, answers, secrets, probing, finished }
+        Plan {
+            steps,
+            wake_at,
+            news,
+            latencies,
+            route_latencies,
+            notices,
+            health,
+            answers,
+            secrets,
+            probing,
+            orders,
+            saved,
+            standing,
+            finished,
+        }
     }
 
     /// Puts `step` into the draft, unless one about the same key is under way or has to wait after a failure. What was
@@ -352,38 +379,6 @@ impl Planner {
             self.servers.busy.insert(key, count as u32);
         }
         count
-    }
-
-    /// Is all done that the agent was asked to do before it leaves?
-    fn is_finished(&self, now: Time, draft: &mut Draft) -> bool {
-        let Some(leaving) = self.leaving else { return false };
-        let heard = self.speaker.withdrawn.values().map(|at| *at + self.settings.withdraw_delay).max();
-        let died = self.has_died();
-        let died_at = died.then_some(self.speaker.dark + self.settings.withdraw_delay);
-        if let Some(heard) = heard.max(died_at).filter(|heard| *heard > now) {
-            draft.wake(heard);
-            return false;
-        }
-        let gone =
-            self.settings.bgp.is_none() || died || self.actual.bgp.as_ref().is_some_and(|bgp| bgp.paths.is_empty());
-        // What is under way in the kernel is not waited for: it does no harm there, and the kernel may be slow.
-        let known = !self.speaker.wanted && !self.memory.is_in_flight(&Key::SpeakerReading);
-        let withdrawn = gone && self.memory.paths_in_flight() == 0 && (known || died || self.settings.bgp.is_none());
-        match leaving {
-            Leave::Keep => true,
-            Leave::Withdraw => withdrawn,
-            Leave::Remove => {
-                let quiet = draft.steps.is_empty() && self.memory.in_flight().next().is_none();
-                let link = self.actual.addr.link.is_some_and(|link| link.dummy)
-                    || self.actual.addr.probe.as_ref().is_some_and(|link| link.paired);
-                let alone = self
-                    .actual
-                    .bgp
-                    .as_ref()
-                    .is_none_or(|bgp| bgp.peers.is_empty() && bgp.rejected.is_none() && bgp.exports.is_none());
-                withdrawn && quiet && self.is_bare() && !link && alone
-            }
-        }
     }
 }
 

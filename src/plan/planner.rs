@@ -14,15 +14,17 @@ use super::bgp;
 use super::books::{HostBook, ServerBook, SpeakerBook};
 use super::brake::BrakeBook;
 use super::change::{Change, Leave, Loaded};
+use super::departure::AwayBook;
 use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
+use super::orders::LinkBook;
 use super::peers::Held;
 use super::problem::Notice;
 use super::proof::ProofBook;
 use super::ranges::Ranges;
-use super::role::{Role, farewell};
+use super::role::Role;
 use super::step::Step;
 use super::surroundings::Surroundings;
 
@@ -58,6 +60,7 @@ pub struct Planner {
     pub(super) host: HostBook,
     pub(super) servers: ServerBook,
     pub(super) speaker: SpeakerBook,
+    pub(super) link: LinkBook,
     pub(super) memory: Memory,
     /// What vanished lately, and whether it is held.
     pub(super) brake: BrakeBook,
@@ -68,6 +71,8 @@ pub struct Planner {
     /// The settings are others than those that claims were worked out with.
     pub(super) unsettled: bool,
     pub(super) leaving: Option<Leave>,
+    /// Draining, and coming back.
+    pub(super) away: AwayBook,
     pub(super) next_resync: Time,
     /// How full the kernel's tables were found the last time.
     pub(super) load: Load,
@@ -111,12 +116,14 @@ impl Planner {
                 dark: now,
                 ..SpeakerBook::default()
             },
+            link: LinkBook::default(),
             memory: Memory::default(),
             brake: BrakeBook::default(),
             proof: ProofBook::default(),
             derived: false,
             unsettled: false,
             leaving: None,
+            away: AwayBook::default(),
             next_resync,
             load: Load::default(),
             stray: Stray::default(),
@@ -162,13 +169,14 @@ impl Planner {
                 self.secrets.insert(key, value);
                 self.derive_role();
             }
+            Change::Lease(lease) => self.on_lease(lease),
+            Change::Bfd(peer, status) => self.on_bfd(peer, status),
             Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
-            Change::End(configured) => {
-                let leave = farewell(&self.settings, &self.cluster, configured);
-                self.news.push(News::Leaving(leave));
-                self.on_leave(leave, now);
-            }
+            Change::End(configured) => self.on_end(configured, now),
+            Change::Command(command) => self.on_command(command),
+            Change::Remembered(saved) => self.on_remembered(saved, now),
+            Change::Fleet(verdict) => self.away.state.told(verdict),
         }
     }
 
@@ -205,7 +213,7 @@ impl Planner {
 
     /// How the agent is leaving, if it is.
     pub fn leaving(&self) -> Option<Leave> {
-        self.leaving
+        self.leaving.or(self.away.ending)
     }
 
     /// When everything is read the next time, whatever happens.

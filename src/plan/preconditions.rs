@@ -198,6 +198,7 @@ impl Planner {
 
     /// Is one of `paths` out, or withdrawn less than the delay ago?
     pub(super) fn unheard(&self, paths: impl Iterator<Item = Prefix>, now: Time) -> Result<(), Option<Time>> {
+        self.fell(now)?;
         if self.settings.bgp.is_none() {
             return Ok(());
         }

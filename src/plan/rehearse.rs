@@ -9,6 +9,7 @@ use crate::model::bgp::{PeerName, Session};
 use crate::model::canary::Canary;
 use crate::model::ipvs::{Connections, ServerKey, ServerSettings};
 use crate::model::node::Host;
+use crate::model::traffic::Count;
 use crate::model::{Family, Prefix, State, Time};
 
 use super::bgp::sent;
@@ -30,6 +31,8 @@ pub struct ModelNode {
     pub host: Host,
     /// The connections of its virtual servers. They do not end by themselves.
     pub connections: BTreeMap<ServerKey, Connections>,
+    /// How many connections have come to each virtual server.
+    pub arrived: BTreeMap<ServerKey, u64>,
     /// The sessions of gobgpd's peers. A peer without one is sent nothing.
     pub sessions: BTreeMap<PeerName, Session>,
 }
@@ -52,6 +55,14 @@ impl ModelNode {
                 let server = self.state.ipvs.get(key).cloned();
                 let known = self.connections.get(key).filter(|_| server.is_some());
                 Outcome::Read(Observation::Server(server, known.cloned().unwrap_or_default()))
+            }
+            Step::ReadTraffic => {
+                let counted = self.state.ipvs.keys().filter_map(|key| Some((*key, self.connections.get(key)?)));
+                let open = |connections: &Connections| connections.iter().map(|(_, count)| count).sum();
+                let total = |key: &ServerKey| self.arrived.get(key).copied().unwrap_or_default();
+                let counts = counted
+                    .map(|(key, known)| (key, Count { total: total(&key), packets: total(&key), open: open(known) }));
+                Outcome::Read(Observation::Traffic(counts.collect()))
             }
             Step::ReadSpeaker => {
                 Outcome::Read(Observation::Speaker(Box::new(self.state.bgp.clone().unwrap_or_default())))

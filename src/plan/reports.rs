@@ -228,6 +228,7 @@ impl Planner {
                 self.servers.todo.insert(*key);
                 self.touch_vip(key.address);
             }
+            Observation::Traffic(traffic) => self.on_traffic(traffic, now),
             Observation::Sent(None) => {
                 // The end of the session is about to be told, if it did not begin anew meanwhile.
                 if let Step::ReadSent(name, prefixes) = step {

@@ -96,7 +96,7 @@ impl Planner {
 
     /// Are the virtual servers under `prefix` read back as they should be, those apart that are reported as failed?
     /// What was written since it was read is queued for reading; a host route needs one virtual server at least.
-    fn proven(&mut self, prefix: Prefix) -> bool {
+    pub(super) fn proven(&mut self, prefix: Prefix) -> bool {
         if !self.settled(prefix) {
             return false;
         }

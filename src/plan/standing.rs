@@ -3,6 +3,7 @@
 use crate::model::ipvs::ServerKey;
 use crate::model::{State, Time};
 
+use super::away::{Away, Phase};
 use super::change::Leave;
 use super::news::News;
 use super::planner::Planner;
@@ -51,7 +52,17 @@ impl Planner {
             return;
         }
         self.derive_settings();
-        let role = Role::of(&self.settings, &self.cluster);
+        let mut role = Role::of(&self.settings, &self.cluster);
+        self.away.disowned = None;
+        // Who serves leaves as everybody does before it has nothing of ours any more.
+        if let Role::StandingBy(reason) = &role
+            && self.role == Role::Serving
+            && self.derived
+            && self.away.state.phase() != Phase::Away
+        {
+            self.away.disowned = Some(reason.clone());
+            role = Role::Serving;
+        }
         let known = !matches!(role, Role::Unknown | Role::Frozen);
         if known && self.derive_peers() {
             let problems = self.peers.keys().filter(|peer| !self.held.contains_key(peer));
@@ -69,6 +80,9 @@ impl Planner {
             }
             // Claims follow from the ranges in force, and from the role.
             self.derived = false;
+            if role != Role::Serving {
+                self.away.state = Away::default();
+            }
             self.role = role;
             self.touch_all_vips();
         }

@@ -3,7 +3,9 @@
 
 mod bgp;
 mod brake;
+mod drain;
 mod ipvs;
+mod link;
 mod proof;
 mod reasons;
 
@@ -21,7 +23,9 @@ use super::sysctl;
 pub(super) use bgp::next_hop;
 pub use bgp::{AstrayStatus, BgpStatus, ForeignRouteStatus, PeerStatus, RouteKind, RouteStatus};
 pub use brake::BrakeStatus;
+pub use drain::DrainStatus;
 pub use ipvs::{IpvsStatus, TimeoutsStatus};
+pub use link::{BfdSessionStatus, LeaseStatus};
 pub use proof::ProofStatus;
 
 /// Everything that an operator may ask of a running agent.
@@ -39,6 +43,8 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It was asked to leave.
     pub leaving: bool,
+    /// How far it is on its way out, or back.
+    pub drain: DrainStatus,
     /// The configuration file.
     pub configuration: ConfigurationStatus,
     /// The sources.
@@ -59,6 +65,10 @@ pub struct Status {
     pub rehash: RehashStatus,
     /// BGP.
     pub bgp: Option<BgpStatus>,
+    /// The announcement lease; `null` before the speaker told, and where nothing is announced.
+    pub lease: Option<LeaseStatus>,
+    /// BFD sessions.
+    pub bfd: Vec<BfdSessionStatus>,
     /// Kernel parameters that vipcast needs.
     pub sysctls: Vec<SysctlStatus>,
     /// Steps that fail, with the reason.
@@ -159,7 +169,8 @@ impl Planner {
             ready: reasons.is_empty(),
             reasons,
             role: self.role.name().to_owned(),
-            leaving: self.leaving.is_some(),
+            leaving: self.leaving().is_some(),
+            drain: self.drain_status(),
             configuration: self.configuration_status(),
             source: self.source_status(),
             ranges: self.vip_ranges().map(|range| self.range_status(range.prefix, range.announce)).collect(),
@@ -170,6 +181,8 @@ impl Planner {
             capacity: self.capacity_status(),
             rehash: self.rehash_status(),
             bgp: self.bgp_status(),
+            lease: self.lease_status(),
+            bfd: self.bfd_status(),
             sysctls: self.sysctl_status(),
             failures: self.failures(),
         }

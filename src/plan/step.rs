@@ -13,6 +13,7 @@ use crate::model::ipvs::{
 use crate::model::nft::{Elements, Nft, Table};
 use crate::model::node::Host;
 use crate::model::sysctl::{Sysctl, Sysctls};
+use crate::model::traffic::Traffic;
 use crate::model::{Family, Prefix};
 
 /// One thing to do.
@@ -92,6 +93,8 @@ pub enum Step {
     ListServers,
     /// Read one virtual server with its destinations.
     ReadServer(ServerKey),
+    /// Count the connections of all virtual servers.
+    ReadTraffic,
     /// Read gobgpd's identity, policies, peers, local paths, and what its peers were sent.
     ReadSpeaker,
     /// Read what a peer was sent for these prefixes.
@@ -157,7 +160,8 @@ impl Step {
             | Step::SetDestination(..)
             | Step::DeleteDestination(..)
             | Step::ListServers
-            | Step::ReadServer(_) => Target::Ipvs,
+            | Step::ReadServer(_)
+            | Step::ReadTraffic => Target::Ipvs,
             Step::SetTimeouts(_) | Step::Forget(..) => Target::Connections,
             Step::StartBgp(_)
             | Step::StopBgp
@@ -175,8 +179,8 @@ impl Step {
 
     /// Does it only look?
     pub fn is_read(&self) -> bool {
-        use Step::{ListServers, ReadHost, ReadSent, ReadServer, ReadSpeaker};
-        matches!(self, ReadHost | ListServers | ReadServer(_) | ReadSpeaker | ReadSent(..))
+        use Step::{ListServers, ReadHost, ReadSent, ReadServer, ReadSpeaker, ReadTraffic};
+        matches!(self, ReadHost | ListServers | ReadServer(_) | ReadTraffic | ReadSpeaker | ReadSent(..))
     }
 }
 
@@ -244,6 +248,7 @@ impl fmt::Display for Step {
             Step::ReadHost => f.write_str("read the host"),
             Step::ListServers => f.write_str("list virtual servers"),
             Step::ReadServer(key) => write!(f, "read virtual server {key}"),
+            Step::ReadTraffic => f.write_str("count connections"),
             Step::ReadSpeaker => f.write_str("read gobgpd"),
             Step::ReadSent(name, _) => write!(f, "read what peer {name} was sent"),
         }
@@ -320,6 +325,8 @@ pub enum Observation {
     Servers(BTreeMap<ServerKey, ServerSettings>),
     /// Answer to [`Step::ReadServer`], with the connections that its destinations have.
     Server(Option<VirtualServer>, Connections),
+    /// Answer to [`Step::ReadTraffic`].
+    Traffic(Traffic),
     /// Answer to [`Step::ReadSpeaker`].
     Speaker(Box<Bgp>),
     /// Answer to [`Step::ReadSent`]: the paths of the prefixes asked for; `None` if the session is not established.

@@ -7,6 +7,7 @@ use crate::model::bgp::{Attributes, Path};
 use crate::model::settings::{Announce, Range};
 use crate::model::{Prefix, ServiceKey};
 
+use super::away::Bearing;
 use super::bgp;
 use super::planner::Planner;
 use super::preconditions::{Footing, bounds};
@@ -28,6 +29,11 @@ impl Planner {
         }
         if self.leaving.is_some() {
             return Err("this node is leaving".into());
+        }
+        let bearing = self.away.state.bearing();
+        let is_new = || self.actual.bgp.as_ref().is_some_and(|bgp| !bgp.paths.contains_key(&prefix));
+        if bearing == Bearing::Withdraw || bearing == Bearing::Shun && is_new() {
+            return Err(self.leaving_words());
         }
         let range = self.ranges.covering(prefix.address()).ok_or("no range in force holds it")?;
         let settings = self.settings.bgp.as_ref().ok_or("BGP is not configured")?;
@@ -51,8 +57,10 @@ impl Planner {
         let path = match own {
             Own::Plain => bgp::path(settings, range, prefix, None),
             Own::With(attributes) => bgp::path(settings, range, prefix, Some(attributes)),
-            Own::Left(path) => path.clone(),
+            // As it is, until it goes.
+            Own::Left(path) => return Ok(Wanted { range, path: path.clone() }),
         };
+        let path = if bearing == Bearing::Shun { self.shunned(path) } else { path };
         Ok(Wanted { range, path })
     }
 

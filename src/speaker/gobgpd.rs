@@ -178,8 +178,17 @@ impl Gobgpd {
 }
 
 /// Ends the gobgpd that listens on `socket`, gently at first, and removes the socket.
-pub(super) async fn finish(socket: &Path, mut gobgpd: Gobgpd) -> anyhow::Result<()> {
-    for signal in [Signal::TERM, Signal::KILL] {
+pub(super) async fn finish(socket: &Path, gobgpd: Gobgpd) -> anyhow::Result<()> {
+    end(socket, gobgpd, &[Signal::TERM, Signal::KILL]).await
+}
+
+/// The same without a word to the peers.
+pub(super) async fn finish_at_once(socket: &Path, gobgpd: Gobgpd) -> anyhow::Result<()> {
+    end(socket, gobgpd, &[Signal::KILL]).await
+}
+
+async fn end(socket: &Path, mut gobgpd: Gobgpd, signals: &[Signal]) -> anyhow::Result<()> {
+    for signal in signals.iter().copied() {
         if let Err(error) = gobgpd.signal(signal) {
             warn!(pid = gobgpd.pid(), "gobgpd cannot be sent {signal:?}: {error}");
         }

@@ -2,13 +2,14 @@
 //! Kernel, Static); a lab loads them.
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, why};
+use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, bfd, digit, why};
 use crate::model::Family;
 
 /// The BGP variant.
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     why::linux(page, switch);
     kernel(page, switch, "RTS_BGP");
+    bfd::bird(page, peering.sessions.iter().find_map(|session| session.bfd));
     page.why(0, why::RANGES);
     for family in peering.families() {
         let ranges: Vec<String> = switch
@@ -19,8 +20,10 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
             })
             .collect();
         page.line(0, format_args!("filter vipcast_ranges{} {{", digit(family)));
-        page.line(1, format_args!("if net ~ [ {} ] then accept;", ranges.join(", ")));
-        page.line(1, "reject;");
+        page.line(1, format_args!("if ! (net ~ [ {} ]) then reject;", ranges.join(", ")));
+        page.why(1, why::LEAVING);
+        page.line(1, "if (65535, 0) ~ bgp_community then bgp_local_pref = 0;");
+        page.line(1, "accept;");
         page.line(0, "}");
     }
     for session in &peering.sessions {
@@ -33,12 +36,13 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
 pub(super) fn routes(page: &mut Page, switch: &Switch) {
     why::linux(page, switch);
     kernel(page, switch, "RTS_STATIC");
-    page.why(0, why::STATIC);
-    page.why(0, "BIRD: `via NODE bfd` in each route, and `protocol bfd`, once LB nodes answer it.");
+    bfd::bird(page, switch.watched);
+    page.why(0, why::routes(switch));
+    let watch = if switch.watched.is_some() { " bfd" } else { "" };
     for family in switch.families() {
         page.line(0, format_args!("protocol static vipcast{} {{", digit(family)));
         page.line(1, format_args!("ipv{};", digit(family)));
-        let nodes: String = switch.nodes(family).map(|node| format!(" via {node}")).collect();
+        let nodes: String = switch.nodes(family).map(|node| format!(" via {node}{watch}")).collect();
         for range in switch.ranges(family) {
             page.line(1, format_args!("route {}{nodes};", range.prefix));
         }
@@ -93,10 +97,14 @@ fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Sessi
         page.why(1, why::PASSWORD);
         page.line(1, format_args!("password \"{PLACEHOLDER}\";"));
     }
+    if let Some(timers) = session.bfd {
+        let (interval, multiplier) = (timers.interval.as_millis(), timers.multiplier);
+        page.line(1, format_args!("bfd {{ interval {interval} ms; multiplier {multiplier}; }};"));
+    }
     page.why(1, why::RESTART);
     page.line(1, "graceful restart off;");
     page.why(1, "A session that ended, because an LB node was restarted for example, may come back at once.");
-    page.line(1, "error wait time 1, 60;");
+    page.line(1, if session.bfd.is_some() { "error wait time 1, 5;" } else { "error wait time 1, 60;" });
     for family in Family::ALL.into_iter().filter(|family| session.carries.contains(family)) {
         page.line(1, format_args!("ipv{} {{", digit(family)));
         if session.extends_next_hops() && family == Family::Ipv4 {

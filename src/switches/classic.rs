@@ -4,12 +4,12 @@ use super::page::Page;
 use super::{PLACEHOLDER, Peering, Session, Switch, digit, ip, why};
 use crate::model::Family;
 
-/// Static routes; several with one prefix are one route with several next hops.
-pub(super) fn routes(page: &mut Page, switch: &Switch) {
+/// Static routes, each with `more` at its end; several with one prefix are one route with several next hops.
+pub(super) fn routes(page: &mut Page, switch: &Switch, more: &str) {
     for family in switch.families() {
         for range in switch.ranges(family) {
             for node in switch.nodes(family) {
-                page.line(0, format_args!("{} route {} {node}", ip(family), range.prefix));
+                page.line(0, format_args!("{} route {} {node}{more}", ip(family), range.prefix));
             }
         }
     }

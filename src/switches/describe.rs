@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use super::{Announced, Peering, Session, Switch, WIDTH};
 use crate::config::Config;
+use crate::model::bfd::Timers;
 use crate::model::bgp::{Peer, Ttl};
-use crate::model::settings::{Announce, BgpSettings, PeerEntry, Range};
+use crate::model::settings::{Announce, Bfd, BgpSettings, PeerEntry, Range};
 use crate::model::{Family, Prefix};
 
 /// What is asked for beside the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
-    /// The switch's addresses among `bgp.peers`; empty: all of them.
+    /// The switch's addresses among `bgp.peers`, or among `bfd.peers` with static routes; empty: all of them.
     pub peers: Vec<IpAddr>,
     /// The LB nodes' addresses; empty: those of the configuration's node.
     pub neighbors: Vec<IpAddr>,
@@ -57,6 +58,14 @@ pub enum DescribeError {
     /// Addresses of one switch whose settings differ.
     #[error("bgp.peers: {0} and {1} differ in {2}, so they cannot be one switch's; name one of them with --peer")]
     Differ(IpAddr, IpAddr, &'static str),
+    /// A switch address that is not watched.
+    #[error("--peer {0}: not in bfd.peers; allowed with --static: {1}")]
+    UnknownWatch(IpAddr, String),
+    /// Watched static routes whose timers differ.
+    #[error(
+        "bfd.peers: entries differ in their timers, so they cannot be one switch's; name its addresses with --peer"
+    )]
+    WatchesDiffer,
     /// No session would carry a route.
     #[error("the peers have no address of a family that is announced; allowed: --peer with an {0} address")]
     NothingCarried(Family),
@@ -81,7 +90,7 @@ pub fn describe(config: &Config, request: &Request) -> Result<Switch, DescribeEr
         (Some(bgp), false) => Some((bgp, chosen(bgp, &request.peers)?)),
     };
     let peering = match &chosen {
-        Some((bgp, peers)) => Some(peering(bgp, peers, &announced)?),
+        Some((bgp, peers)) => Some(peering(bgp, &config.settings.bfd, peers, &announced)?),
         None => None,
     };
     let over = match &peering {
@@ -98,6 +107,7 @@ pub fn describe(config: &Config, request: &Request) -> Result<Switch, DescribeEr
         ranges,
         nodes,
         one_node: request.neighbors.is_empty(),
+        watched: if request.static_routes { watched(&config.settings.bfd, &request.peers)? } else { None },
         interfaces: chosen.iter().flat_map(|(bgp, _)| interfaces(bgp, &request.peers)).collect(),
         peering,
     })
@@ -157,6 +167,7 @@ fn chosen<'a>(bgp: &'a BgpSettings, named: &[IpAddr]) -> Result<Vec<(IpAddr, &'a
 /// The sessions with a switch that has the addresses `peers`.
 fn peering(
     bgp: &BgpSettings,
+    bfd: &Bfd,
     peers: &[(IpAddr, &PeerEntry)],
     announced: &BTreeSet<Family>,
 ) -> Result<Peering, DescribeError> {
@@ -164,9 +175,9 @@ fn peering(
     for over in Family::ALL {
         let mut same = peers.iter().filter(|(address, _)| Family::of(*address) == over);
         let Some((first, entry)) = same.next() else { continue };
-        let mut session = session(over, *first, entry, announced);
+        let mut session = session(over, *first, entry, bfd, announced);
         for (address, other) in same {
-            if let Some(what) = difference(entry, other) {
+            if let Some(what) = difference(entry, other, bfd) {
                 return Err(DescribeError::Differ(*first, *address, what));
             }
             session.addresses.insert(*address);
@@ -192,7 +203,7 @@ fn peering(
     Ok(Peering { asn: peer.asn, node_asn: peer.local_asn.unwrap_or(bgp.asn), sessions })
 }
 
-fn session(over: Family, address: IpAddr, entry: &PeerEntry, announced: &BTreeSet<Family>) -> Session {
+fn session(over: Family, address: IpAddr, entry: &PeerEntry, bfd: &Bfd, announced: &BTreeSet<Family>) -> Session {
     let peer = &entry.peer;
     Session {
         over,
@@ -209,6 +220,7 @@ fn session(over: Family, address: IpAddr, entry: &PeerEntry, announced: &BTreeSe
             Ttl::Security(hops) => Some(hops),
             Ttl::Default | Ttl::Multihop(_) => None,
         },
+        bfd: bfd.watching(entry).map(|session| session.timers),
         carries: peer.families.intersection(announced).copied().collect(),
     }
 }
@@ -225,8 +237,9 @@ fn interfaces(bgp: &BgpSettings, named: &[IpAddr]) -> BTreeSet<String> {
 }
 
 /// What two peers of one family differ in, so that one group of the switch's configuration cannot serve both.
-fn difference(one: &PeerEntry, other: &PeerEntry) -> Option<&'static str> {
+fn difference(one: &PeerEntry, other: &PeerEntry, bfd: &Bfd) -> Option<&'static str> {
     let (a, b) = (&one.peer, &other.peer);
+    let timers = |entry| bfd.watching(entry).map(|session| session.timers);
     let checks = [
         (a.asn == b.asn, "asn"),
         (a.port == b.port, "port"),
@@ -235,8 +248,24 @@ fn difference(one: &PeerEntry, other: &PeerEntry) -> Option<&'static str> {
         (has_password(one) == has_password(other), "having a password"),
         (a.ttl == b.ttl, "multihop or ttlSecurity"),
         (a.families == b.families, "families"),
+        (timers(one) == timers(other), "bfd"),
     ];
     checks.into_iter().find(|(same, _)| !same).map(|(_, what)| what)
+}
+
+/// The timers with which LB nodes watch a switch that has static routes. `named` are its addresses; empty: all that are
+/// watched are one switch's.
+fn watched(bfd: &Bfd, named: &[IpAddr]) -> Result<Option<Timers>, DescribeError> {
+    let known: Vec<IpAddr> = bfd.peers.iter().filter_map(|entry| entry.name.address()).collect();
+    if let Some(unknown) = named.iter().find(|address| !known.contains(address)) {
+        let list = bfd.peers.iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(DescribeError::UnknownWatch(*unknown, list));
+    }
+    let is_named =
+        |address: Option<IpAddr>| named.is_empty() || address.is_some_and(|address| named.contains(&address));
+    let mut timers = bfd.peers.iter().filter(|entry| is_named(entry.name.address())).map(|entry| entry.timers);
+    let first = timers.next();
+    if timers.all(|other| Some(other) == first) { Ok(first) } else { Err(DescribeError::WatchesDiffer) }
 }
 
 /// The addresses that the configuration's node connects from: as the peers say, else the node's own of that family.

@@ -1,7 +1,7 @@
 //! Arista EOS. Statements as in Arista's "EOS User Manual", chapters "Border Gateway Protocol (BGP)", "IPv4" and "IPv6".
 
 use super::page::Page;
-use super::{Peering, Session, Switch, WIDTH, classic, digit, ip, why};
+use super::{Peering, Session, Switch, WIDTH, bfd, classic, digit, ip, why};
 
 const WORDS: classic::Words = classic::Words { peer_group: "peer group", password: "password 0" };
 
@@ -20,6 +20,9 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     page.why(0, why::NOTHING);
     page.line(0, "route-map vipcast-nothing deny 10");
     page.gap();
+    if let Some(session) = peering.sessions.iter().find(|session| session.bfd.is_some()) {
+        bfd::eos(page, session.bfd, session.multihop.is_some());
+    }
     page.line(0, format_args!("router bgp {}", peering.asn));
     if !peering.internal() {
         page.why(1, why::RELAX);
@@ -49,9 +52,9 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
 /// The static variant.
 pub(super) fn routes(page: &mut Page, switch: &Switch) {
     hashing(page, switch);
-    page.why(0, why::STATIC);
-    page.why(0, "EOS: `ip route RANGE NODE track bfd`, once LB nodes answer it.");
-    classic::routes(page, switch);
+    bfd::eos(page, switch.watched, false);
+    page.why(0, why::routes(switch));
+    classic::routes(page, switch, if switch.watched.is_some() { " track bfd" } else { "" });
     page.gap();
 }
 
@@ -88,5 +91,8 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
     let limit: u32 = session.carries.iter().map(|family| switch.limit(*family)).sum();
     page.line(1, format_args!("neighbor {group} maximum-routes {limit}"));
     page.line(1, format_args!("neighbor {group} idle-restart-timer 60"));
+    if session.bfd.is_some() {
+        page.line(1, format_args!("neighbor {group} bfd"));
+    }
     classic::members(page, switch, session, &WORDS);
 }

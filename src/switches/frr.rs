@@ -1,7 +1,7 @@
 //! FRRouting. Statements as in FRR's user guide, chapters "BGP", "Filtering", "Zebra" and "STATIC"; a lab loads them.
 
 use super::page::Page;
-use super::{Peering, Session, Switch, WIDTH, classic, digit, why};
+use super::{Peering, Session, Switch, WIDTH, bfd, classic, digit, why};
 
 const WORDS: classic::Words = classic::Words { peer_group: "peer-group", password: "password" };
 
@@ -41,6 +41,11 @@ fn linux(page: &mut Page, switch: &Switch) {
 
 /// What bgpd is told. SONiC's FRR is told the same.
 pub(super) fn bgp(page: &mut Page, switch: &Switch, peering: &Peering) {
+    for session in &peering.sessions {
+        if let Some(timers) = session.bfd {
+            bfd::profile(page, &classic::group_name(session), timers);
+        }
+    }
     classic::prefix_lists(page, switch, peering, |length| format!(" ge {length} le {length}"));
     page.why(0, why::NOTHING);
     page.line(0, "route-map vipcast-nothing deny 10");
@@ -85,6 +90,11 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.why(1, why::EXTENDED);
         page.line(1, format_args!("neighbor {name} capability extended-nexthop"));
     }
+    if session.bfd.is_some() {
+        page.why(1, "Never with check-control-plane-failure: routes of a dead node would stay.");
+        page.line(1, format_args!("neighbor {name} bfd"));
+        page.line(1, format_args!("neighbor {name} bfd profile {name}"));
+    }
     classic::members(page, switch, session, &WORDS);
     page.why(1, format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::RESTART));
     for node in switch.nodes(session.over) {
@@ -94,7 +104,12 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
 
 /// Static routes.
 pub(super) fn statics(page: &mut Page, switch: &Switch) {
-    page.why(0, why::STATIC);
-    page.why(0, "FRR 8.5 and newer: `ip route RANGE NODE bfd`, once LB nodes answer it.");
-    classic::routes(page, switch);
+    let mut watch = "";
+    if let Some(timers) = switch.watched {
+        bfd::profile(page, "vipcast", timers);
+        watch = " bfd profile vipcast";
+    }
+    page.why(0, why::routes(switch));
+    page.why(0, "FRR 8.4 and older cannot watch static routes by BFD.");
+    classic::routes(page, switch, watch);
 }

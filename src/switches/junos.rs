@@ -3,7 +3,7 @@
 //! `enhanced-hash-key`, and in the "Routing Policies" guide on load balancing and consistent hashing.
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, digit, why};
+use super::{PLACEHOLDER, Peering, Session, Switch, bfd, digit, why};
 use crate::model::Family;
 
 /// What Junos installs by default; for more next hops, chassis has to be told.
@@ -66,8 +66,10 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
     page.line(0, "}");
     page.line(0, "routing-options {");
     table(page);
-    let bfd = "Junos: bfd-liveness-detection in each route, once LB nodes answer it.";
-    page.why(1, format_args!("{}\n{bfd}", why::STATIC));
+    page.why(1, why::routes(switch));
+    if let Some(timers) = switch.watched {
+        page.why(1, why::bfd(timers));
+    }
     for family in switch.families() {
         let level = match family {
             Family::Ipv4 => 1,
@@ -79,7 +81,17 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
         page.line(level, "static {");
         let nodes: Vec<String> = switch.nodes(family).map(|node| node.to_string()).collect();
         for range in switch.ranges(family) {
-            page.line(level + 1, format_args!("route {} next-hop [ {} ];", range.prefix, nodes.join(" ")));
+            let Some(timers) = switch.watched else {
+                page.line(level + 1, format_args!("route {} next-hop [ {} ];", range.prefix, nodes.join(" ")));
+                continue;
+            };
+            page.line(level + 1, format_args!("route {} {{", range.prefix));
+            for node in &nodes {
+                page.line(level + 2, format_args!("qualified-next-hop {node} {{"));
+                bfd::junos(page, level + 3, timers);
+                page.line(level + 2, "}");
+            }
+            page.line(level + 1, "}");
         }
         page.line(level, "}");
         if family == Family::Ipv6 {
@@ -139,6 +151,10 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.line(3, "multihop {");
         page.line(4, format_args!("ttl {hops};"));
         page.line(3, "}");
+    }
+    if let Some(timers) = session.bfd {
+        page.why(3, why::bfd(timers));
+        bfd::junos(page, 3, timers);
     }
     let imports: Vec<String> =
         session.carries.iter().map(|family| format!("vipcast-ranges{}", digit(*family))).collect();

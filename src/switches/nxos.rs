@@ -3,13 +3,15 @@
 //! Configuration Guide", sections "Configuring ECMP Load Balancing" and "Enabling ECMP Resilient Hashing".
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, classic, digit, why};
+use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, bfd, classic, digit, ip, why};
+use crate::model::Family;
 
 /// The BGP variant.
 pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     hashing(page);
     page.line(0, "feature bgp");
     page.gap();
+    bfd::nxos(page, peering.sessions.iter().find_map(|session| session.bfd));
     classic::prefix_lists(page, switch, peering, |length| format!(" eq {length}"));
     page.why(0, why::NOTHING);
     page.line(0, "route-map vipcast-nothing deny 10");
@@ -44,9 +46,15 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
 /// The static variant.
 pub(super) fn routes(page: &mut Page, switch: &Switch) {
     hashing(page);
-    page.why(0, why::STATIC);
-    page.why(0, "NX-OS: `feature bfd` and `ip route static bfd INTERFACE NODE`, once LB nodes answer it.");
-    classic::routes(page, switch);
+    bfd::nxos(page, switch.watched);
+    page.why(0, why::routes(switch));
+    classic::routes(page, switch, "");
+    if switch.watched.is_some() {
+        page.why(0, "INTERFACE is the one that leads to the LB node: put it in.");
+        for node in Family::ALL.into_iter().flat_map(|family| switch.nodes(family)) {
+            page.line(0, format_args!("{} route static bfd INTERFACE {node}", ip(Family::of(node))));
+        }
+    }
 }
 
 fn hashing(page: &mut Page) {
@@ -73,6 +81,9 @@ fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Sessi
     if let Some(hops) = session.multihop {
         page.why(2, why::MULTIHOP);
         page.line(2, format_args!("ebgp-multihop {hops}"));
+    }
+    if session.bfd.is_some() {
+        page.line(2, if session.multihop.is_some() { "bfd multihop" } else { "bfd" });
     }
     for family in &session.carries {
         page.line(2, format_args!("address-family ipv{} unicast", digit(*family)));

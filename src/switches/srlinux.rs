@@ -3,7 +3,7 @@
 //! `srl_nokia-static-routes`, `srl_nokia-keychains`.
 
 use super::page::Page;
-use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, digit, why};
+use super::{PLACEHOLDER, Peering, Session, Switch, WIDTH, bfd, digit, why};
 
 const BGP: &str = "set / network-instance default protocols bgp";
 
@@ -59,8 +59,11 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
 /// The static variant.
 pub(super) fn routes(page: &mut Page, switch: &Switch) {
     hashing(page, switch);
-    page.why(0, why::STATIC);
-    page.why(0, "SR Linux: failure-detection enable-bfd in each nexthop, once LB nodes answer it.");
+    bfd::srlinux(page, switch.watched);
+    page.why(0, why::routes(switch));
+    if switch.watched.is_some() {
+        page.why(0, "LOCAL-ADDRESS is the switch's own on the way to the LB node: put it in.");
+    }
     for family in switch.families() {
         let group = format!("vipcast{}", digit(family));
         for (index, node) in switch.nodes(family).enumerate() {
@@ -71,6 +74,13 @@ pub(super) fn routes(page: &mut Page, switch: &Switch) {
                     index + 1
                 ),
             );
+            if switch.watched.is_some() {
+                let detection = format!(
+                    "set / network-instance default next-hop-groups group {group} nexthop {} failure-detection enable-bfd",
+                    index + 1
+                );
+                page.line(0, format_args!("{detection} local-address LOCAL-ADDRESS"));
+            }
         }
         for range in switch.ranges(family) {
             page.line(
@@ -127,6 +137,10 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.why(0, why::MULTIHOP);
         page.line(0, format_args!("{group} multihop admin-state enable"));
         page.line(0, format_args!("{group} multihop maximum-hops {hops}"));
+    }
+    if session.bfd.is_some() {
+        bfd::srlinux(page, session.bfd);
+        page.line(0, format_args!("{group} failure-detection enable-bfd true"));
     }
     page.why(0, why::RESTART);
     page.line(0, format_args!("{group} graceful-restart admin-state disable"));

@@ -138,7 +138,7 @@ fn every_vendor_has_every_part() {
         (
             Vendor::Bird,
             &[
-                "if net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ] then accept;\n",
+                "if ! (net ~ [ 10.96.0.0/16, 10.97.0.0/24{32,32} ]) then reject;\n",
                 "local as 65000;\n",
                 "local port 1790 as 65000;\n",
                 "hold time 12;\nkeepalive time 4;\n",
@@ -200,7 +200,102 @@ fn static_routes_lead_to_every_node_and_name_what_is_missing() {
         }
         assert!(!text.contains("bgp"), "{vendor:?}:\n{text}");
         let whole = print(vendor, &switch).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(whole.contains("vipcast does not have it yet"), "{vendor:?} hides that there is no BFD");
+        assert!(whole.contains("give LB nodes bfd.peers"), "{vendor:?} hides that nothing watches the routes");
+    }
+}
+
+#[test]
+fn static_routes_are_watched_where_lb_nodes_do() {
+    let request = Request { static_routes: true, ..both() };
+    let config = CONFIG.split("bgp:").next().unwrap();
+    let config =
+        format!("{config}\nbfd: {{interval: 50ms, peers: [{{address: 10.0.1.1}}, {{address: 'fd00:1::1'}}]}}\n");
+    let switch = described(&config, &request).unwrap();
+    for (vendor, parts) in [
+        (
+            Vendor::Frr,
+            &[
+                "bfd\nprofile vipcast\ndetect-multiplier 3\nreceive-interval 50\ntransmit-interval 50\nexit\nexit\n",
+                "ip route 10.97.0.0/24 10.0.2.2 bfd profile vipcast\n",
+            ][..],
+        ),
+        (Vendor::Sonic, &["ip route 10.96.0.0/16 10.0.1.2 bfd profile vipcast\n"]),
+        (
+            Vendor::AristaEos,
+            &["router bfd\ninterval 50 min-rx 50 multiplier 3\n", "ipv6 route fd00:10:96::/112 fd00:1::2 track bfd\n"],
+        ),
+        (
+            Vendor::CiscoNxos,
+            &["feature bfd\nbfd interval 50 min_rx 50 multiplier 3\n", "ipv6 route static bfd INTERFACE fd00:1::2\n"],
+        ),
+        (
+            Vendor::JuniperJunos,
+            &["qualified-next-hop 10.0.2.2 {\nbfd-liveness-detection {\nminimum-interval 50;\nmultiplier 3;\n}\n}\n"],
+        ),
+        (
+            Vendor::NokiaSrlinux,
+            &[
+                "required-minimum-receive 50000\n",
+                "group vipcast4 nexthop 2 failure-detection enable-bfd local-address LOCAL-ADDRESS\n",
+            ],
+        ),
+        (
+            Vendor::Bird,
+            &[
+                "interface \"*\" { interval 50 ms; multiplier 3; };\n",
+                "route 10.97.0.0/24 via 10.0.1.2 bfd via 10.0.2.2 bfd;\n",
+            ],
+        ),
+    ] {
+        let text = statements(vendor, &switch);
+        for part in parts {
+            assert!(text.contains(part), "{vendor:?} has no {part:?}:\n{text}");
+        }
+    }
+    let differing = config.replace("{address: 10.0.1.1}", "{address: 10.0.1.1, multiplier: 5}");
+    assert!(described(&differing, &request).unwrap_err().contains("differ in their timers"));
+    let unknown = Request { peers: addresses(&["10.0.9.1"]), ..request.clone() };
+    assert_eq!(
+        described(&config, &unknown).unwrap_err(),
+        "--peer 10.0.9.1: not in bfd.peers; allowed with --static: 10.0.1.1, fd00:1::1"
+    );
+    let named = Request { peers: addresses(&["10.0.1.1"]), ..request };
+    assert_eq!(described(&differing, &named).unwrap().watched.map(|timers| timers.multiplier), Some(5));
+}
+
+#[test]
+fn sessions_are_watched_where_lb_nodes_do() {
+    let config = CONFIG.replace("multihop: 3", "bfd: {interval: 50ms, multiplier: 5}");
+    let switch = described(&config, &both()).unwrap();
+    for (vendor, parts) in [
+        (
+            Vendor::Frr,
+            &[
+                "bfd\nprofile vipcast4\ndetect-multiplier 5\nreceive-interval 50\ntransmit-interval 50\nexit\nexit\n",
+                "neighbor vipcast4 bfd\nneighbor vipcast4 bfd profile vipcast4\n",
+            ][..],
+        ),
+        (Vendor::Sonic, &["neighbor vipcast4 bfd profile vipcast4\n"]),
+        (Vendor::AristaEos, &["interval 50 min-rx 50 multiplier 5\n", "neighbor vipcast4 bfd\n"]),
+        (Vendor::CiscoNxos, &["feature bfd\nbfd interval 50 min_rx 50 multiplier 5\n", "\nbfd\n"]),
+        (Vendor::JuniperJunos, &["bfd-liveness-detection {\nminimum-interval 50;\nmultiplier 5;\n}\n"]),
+        (
+            Vendor::NokiaSrlinux,
+            &["desired-minimum-transmit-interval 50000\n", "group vipcast4 failure-detection enable-bfd true\n"],
+        ),
+        (
+            Vendor::Bird,
+            &["protocol bfd vipcast_bfd {\n", "bfd { interval 50 ms; multiplier 5; };\n", "error wait time 1, 5;\n"],
+        ),
+    ] {
+        let text = statements(vendor, &switch);
+        for part in parts {
+            assert!(text.contains(part), "{vendor:?} has no {part:?}:\n{text}");
+        }
+        // The sessions over IPv6 are not asked for it.
+        for absent in ["neighbor vipcast6 bfd", "profile vipcast6", "group vipcast6 failure-detection"] {
+            assert!(!text.contains(absent), "{vendor:?} has {absent:?}:\n{text}");
+        }
     }
 }
 

@@ -3,12 +3,16 @@
 use super::page::Page;
 use super::{Peering, Switch};
 use crate::model::Family;
+use crate::model::bfd::Timers;
 
 pub(super) const RANGES: &str = "What LB nodes may announce: these ranges as they announce them, and nothing else. So \
     no mistake and no break-in there can draw other traffic to them.";
 
 pub(super) const NOTHING: &str = "What is sent to LB nodes: nothing. They accept no routes, and answer clients by their \
     default route.";
+
+pub(super) const LEAVING: &str = "An LB node that is being drained says so (GRACEFUL_SHUTDOWN, RFC 8326): all others are \
+    preferred.";
 
 pub(super) const HASH: &str = "Spread flows by addresses and ports (layer 4), for the whole switch. By addresses alone, \
     all connections of one busy client, or of clients behind one NAT, would reach a single LB node.";
@@ -45,10 +49,32 @@ pub(super) const LIMIT: &str = "Far more routes than vipcast announces mean that
 
 pub(super) const FAMILIES: &str = "Only the families that LB nodes announce over these sessions.";
 
-pub(super) const STATIC: &str = "Each range goes to all LB nodes at equal cost, whether they can forward or not: without \
-    BGP, nothing tells this switch that a node is gone while its link is up, and its share of the traffic is lost until \
+const UNWATCHED: &str = "Each range goes to all LB nodes at equal cost, whether they can forward or not: without BGP, \
+    nothing tells this switch that a node is gone while its link is up, and its share of the traffic is lost until \
     somebody removes its routes. Before an LB node is restarted or taken away, remove them. BFD is what makes such \
-    routes safe, and vipcast does not have it yet.";
+    routes safe: give LB nodes bfd.peers, and print this again.";
+
+const WATCHED: &str = "Each range goes to all LB nodes at equal cost, each watched by BFD (bfd.peers). An LB node's session \
+    is up only while it can forward all ranges: it is the announcement. So a route without its session must not be used.";
+
+pub(super) const NO_ECHO: &str = "Without echo packets, which LB nodes do not send back.";
+
+/// Why static routes are as they are.
+pub(super) fn routes(switch: &Switch) -> &'static str {
+    if switch.watched.is_some() { WATCHED } else { UNWATCHED }
+}
+
+/// Why there is BFD, with these timers.
+pub(super) fn bfd(timers: Timers) -> String {
+    let detection = timers.interval * u32::from(timers.multiplier);
+    format!(
+        "BFD with the timers that LB nodes have ({} ms x {}): one that falls silent is noticed after {} ms. Both ends take the \
+         slower interval.",
+        timers.interval.as_millis(),
+        timers.multiplier,
+        detection.as_millis()
+    )
+}
 
 /// What the file is, and what it was made from. Where it is not `is_complete`, it says what is missing.
 pub(super) fn head(page: &mut Page, vendor: &str, switch: &Switch, is_complete: bool) {

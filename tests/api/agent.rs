@@ -101,6 +101,9 @@ impl Agent {
             health: None,
             secrets: Some(tell_secrets),
             probing: None,
+            orders: None,
+            saved: None,
+            standing: None,
             metrics: Arc::new(Metrics::default()),
             origin: Instant::now(),
         };

@@ -11,6 +11,7 @@ mod agent;
 mod cluster;
 mod deploy;
 mod events;
+mod fleet;
 mod node;
 mod objects;
 mod ranges;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
+mod bfd;
 mod death;
+mod drain;
 mod endings;
 mod main_job;
 mod objects;

@@ -24,6 +24,9 @@ const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/services/servi
 /// Two ToRs, FRR and BIRD, with every kind of session.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/peers/peers.clab.yml");
 
+/// Two ToRs, FRR and BIRD, with BFD sessions of every kind.
+const BFD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/bfd/bfd.clab.yml");
+
 /// Where an LB node has its configuration.
 pub(crate) const CONFIG: &str = "/etc/vipcast/config.yaml";
 
@@ -63,6 +66,11 @@ impl Rack {
     /// As [`bare`](Rack::bare), the lab `peers`, which has no node `tor` and no node `client`.
     pub(crate) fn peers() -> Result<Option<Rack>> {
         Rack::deploy(PEERS, &PORTS)
+    }
+
+    /// As [`peers`](Rack::peers), the lab `bfd`, with the one LB node `lb1`.
+    pub(crate) fn bfd() -> Result<Option<Rack>> {
+        Rack::deploy(BFD, &PORTS)
     }
 
     fn deploy(topology: &str, ports: &[Port]) -> Result<Option<Rack>> {

@@ -10,8 +10,8 @@ use vipcast::plan::audit::Repairs;
 use vipcast::plan::capacity::{ConntrackStatus, SnatStatus};
 use vipcast::plan::rehearse::ask;
 use vipcast::plan::status::{
-    AstrayStatus, BgpStatus, BrakeStatus, FailureStatus, ForeignRouteStatus, PeerStatus, Problem, ProofStatus,
-    RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
+    AstrayStatus, BfdSessionStatus, BgpStatus, BrakeStatus, FailureStatus, ForeignRouteStatus, LeaseStatus, PeerStatus,
+    Problem, ProofStatus, RangeStatus, RouteKind, RouteStatus, SysctlStatus, TimeoutsStatus,
 };
 use vipcast::plan::{Explanation, Status};
 
@@ -67,6 +67,8 @@ fn status() -> Status {
         med: None,
         local_pref: None,
     };
+    status.lease = Some(LeaseStatus::default());
+    status.bfd = vec![BfdSessionStatus::default()];
     status.bgp = Some(BgpStatus {
         flavour: Some(text()),
         repairs: Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into(),

@@ -107,12 +107,15 @@ fn the_agent_leaves_before_the_speaker() {
     let config = configuration();
     let speaker = yaml("overlays/split/speaker.yaml")["spec"]["template"]["spec"].take();
     let sleep = speaker["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    // The agent reads its Node for up to five seconds, and gives up ten seconds after `withdrawDelay`.
-    assert!(sleep > 5 + config.settings.withdraw_delay.as_secs() + 10);
+    let (drain, delay) = (&config.settings.drain, config.settings.withdraw_delay.as_secs());
+    // The agent reads its Node for up to five seconds, drains it, and gives up ten seconds after `withdrawDelay`.
+    let withdrawn = 5 + drain.patience.as_secs() + delay + 10;
+    assert!(sleep > withdrawn);
     let grace = |pod: &Value| pod["terminationGracePeriodSeconds"].as_u64().unwrap();
     // The speaker gives gobgpd ten seconds, twice.
     assert!(grace(&speaker) > sleep + 20);
     let agent = yaml("base/daemonset.yaml")["spec"]["template"]["spec"].take();
+    assert!(grace(&agent) > withdrawn + drain.deadline.as_secs());
     let both = yaml("components/sidecar/speaker.yaml")["spec"]["template"]["spec"].take();
     assert!(grace(&both) >= grace(&agent) + 20);
     assert_eq!(both["initContainers"][1]["restartPolicy"], "Always", "a sidecar is stopped last");

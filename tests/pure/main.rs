@@ -5,6 +5,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod bfd;
 mod cases;
 mod choice;
 mod claims;

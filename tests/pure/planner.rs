@@ -2,6 +2,7 @@
 
 mod brake;
 mod canary;
+mod departure;
 mod drain;
 mod failures;
 mod gobgpd;

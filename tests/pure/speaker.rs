@@ -1,5 +1,7 @@
 //! The speaker as a process of its own, with the real gobgpd.
 
+mod lease;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};

@@ -71,13 +71,17 @@ fn deploy_has_no_other_vendor() {
 
 #[test]
 fn the_labs_routers_load_what_the_command_prints() {
-    for (lab, file, vendor) in
-        [("rack", "tor/frr.conf", "frr"), ("rack", "tor/bird.conf", "bird"), ("services", "tor/frr.conf", "frr")]
-    {
+    for (lab, file, vendor, more) in [
+        ("rack", "tor/frr.conf", "frr", &[][..]),
+        ("rack", "tor/bird.conf", "bird", &[]),
+        ("services", "tor/frr.conf", "frr", &[]),
+        ("bfd", "tor1/frr.conf", "frr", &["--peer", "10.0.1.1", "--peer", "fd00:1::1"]),
+        ("bfd", "tor2/bird.conf", "bird", &["--static", "--peer", "10.0.2.1", "--peer", "fd00:2::1"]),
+    ] {
         let file = repository().join("labs").join(lab).join(file);
         let text = fs::read_to_string(&file).unwrap();
         let (own, _) = text.split_once(MARK).unwrap();
-        hold(file, &format!("{own}{MARK}{}", printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, &[])));
+        hold(file, &format!("{own}{MARK}{}", printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, more)));
     }
 }
 

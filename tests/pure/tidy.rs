@@ -54,7 +54,8 @@ fn model_and_plan_know_no_io_no_clock_and_no_async() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = sources(&root.join("model"));
     files.extend(sources(&root.join("plan")));
-    files.extend([root.join("model.rs"), root.join("plan.rs")]);
+    files.extend(sources(&root.join("bfd")));
+    files.extend([root.join("model.rs"), root.join("plan.rs"), root.join("bfd.rs")]);
     for file in files.iter().filter(|file| !is_test(file)) {
         let code = code(file);
         for name in FORBIDDEN {

@@ -14,7 +14,8 @@ use vipcast::model::ipvs::{
     DestinationKey, Protocol, Scheduler, ServerFlags, ServerKey, ServerSettings, VirtualServer,
 };
 use vipcast::model::{Event, Family, Prefix, Settings, State, Time};
-use vipcast::plan::change::Leave;
+use vipcast::plan::away::Saved;
+use vipcast::plan::change::{Command, Leave};
 use vipcast::plan::pass::is_for_speaker;
 use vipcast::plan::{Change, ModelNode, Plan, Planner, Report, Step};
 
@@ -93,6 +94,8 @@ pub(crate) enum Act {
     Meddle(Meddling),
     /// A client connects to one of the destinations that take connections, for so many milliseconds.
     Connect(usize, u64),
+    /// An operator drains the node, or takes that back.
+    Drain(bool),
     /// gobgpd cannot be reached any more; it lost all if it died.
     SpeakerDown { died: bool },
     /// gobgpd can be reached again.
@@ -110,6 +113,8 @@ pub(crate) struct Sim {
     pub(crate) world: World,
     pub(crate) now: Time,
     pub(crate) finished: bool,
+    /// What the next agent is told.
+    saved: Saved,
     /// All that an operator could have seen.
     pub(crate) seen: Vec<String>,
     /// The writing steps of all passes, in words.
@@ -155,6 +160,7 @@ impl Sim {
             world,
             now: Time::ZERO,
             finished: false,
+            saved: Saved::default(),
             seen: Vec::new(),
             writes: Vec::new(),
             latencies: 0,
@@ -219,6 +225,8 @@ impl Sim {
                 self.speaker_down(true);
                 self.speaker_up();
             }
+            Act::Drain(true) => self.change(Change::Command(Command::Drain { force: false })),
+            Act::Drain(false) => self.change(Change::Command(Command::Undrain)),
             Act::Kill(setup) => self.kill(setup.0),
         }
     }
@@ -237,6 +245,7 @@ impl Sim {
         let (key, name) = open[n % open.len()];
         let connections = self.node.model.connections.entry(key).or_default();
         connections.set(name, connections.of(&name) + 1);
+        *self.node.model.arrived.entry(key).or_default() += 1;
         self.ends.push((self.now + duration, key, name));
         self.watchman.connected(key, name);
     }
@@ -254,6 +263,7 @@ impl Sim {
     pub(crate) fn kill(&mut self, settings: Settings) {
         self.settings = settings;
         self.planner = Planner::new(self.settings.clone(), self.now);
+        self.change(Change::Remembered(self.saved));
         self.kernel = Lane::default();
         self.speaker = Lane::default();
         self.wake_at = None;
@@ -355,6 +365,7 @@ impl Sim {
         self.spin_guard(&plan);
         self.wake_at = plan.wake_at;
         self.finished = plan.finished;
+        self.saved = plan.saved.unwrap_or(self.saved);
         self.latencies += plan.latencies.len();
         self.seen.extend(plan.news.iter().map(|news| format!("{news} {news:?}")));
         self.seen.extend(plan.steps.iter().map(|step| format!("{step} {step:?}")));
@@ -459,12 +470,13 @@ impl Sim {
         self.turn();
     }
 
-    /// All faults end: gobgpd answers, the node's addresses are there.
+    /// All faults end: gobgpd answers, the node's addresses are there, nobody wants it to leave.
     pub(crate) fn heal(&mut self) {
         self.node.kernel_faults.clear();
         self.node.speaker_faults.clear();
         self.node.refused.clear();
         self.meddle(Meddling::AddressBack);
+        self.act(Act::Drain(false));
         if self.node.silent {
             self.speaker_up();
         }
@@ -849,6 +861,7 @@ pub(crate) fn any_act() -> impl Strategy<Value = Act> {
         3 => (any_side(), faults).prop_map(|(side, faults)| Act::Fail(side, faults)),
         3 => any_meddling().prop_map(Act::Meddle),
         6 => any_connection(),
+        2 => any::<bool>().prop_map(Act::Drain),
         1 => any::<bool>().prop_map(|died| Act::SpeakerDown { died }),
         1 => Just(Act::SpeakerUp),
         1 => Just(Act::SpeakerBlinks),

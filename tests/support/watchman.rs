@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipcast::model::addr::{Link, LocalRoute};
+use vipcast::model::bgp::{Community, Path};
 use vipcast::model::ipvs::{Connections, DestinationKey, Protocol, ServerKey, VirtualServer};
 use vipcast::model::nft::Table;
 use vipcast::model::settings::{Announce, Snat};
@@ -135,7 +136,10 @@ impl Watchman {
                 assert_ne!(key, FOREIGN, "{step}: it is somebody else's");
             }
             match step {
-                Step::Announce(prefix, _) => self.announced(*prefix, &ranges, steps, moment),
+                Step::Announce(prefix, path) => {
+                    self.announced(*prefix, &ranges, steps, moment);
+                    stays(*prefix, path, moment);
+                }
                 Step::DeleteServer(key) => {
                     assert!(!desired.contains_key(key), "{step}: it is wanted");
                     let others = desired.keys().any(|other| other.address == key.address);
@@ -378,6 +382,20 @@ impl Watchman {
         for (path, at) in self.gone.iter().filter(|(path, _)| promises(**path)) {
             assert!(moment.now.since(*at) >= delay, "{step}: {path} went {:?} ago", moment.now.since(*at));
         }
+    }
+}
+
+/// A route is announced: who is on the way out tells just of what is out that it is about to go.
+fn stays(prefix: Prefix, path: &Path, moment: &Moment<'_>) {
+    let phase = moment.planner.status().drain.phase;
+    let known = moment.planner.actual().bgp.as_ref();
+    match phase.as_str() {
+        "here" | "asking" | "returning" => {}
+        "shunned" => {
+            assert!(known.is_some_and(|bgp| bgp.paths.contains_key(&prefix)), "announce {prefix}: the node leaves");
+            assert!(path.communities.contains(&Community::GRACEFUL_SHUTDOWN), "announce {prefix}: not marked");
+        }
+        _ => panic!("announce {prefix}: the node is {phase}"),
     }
 }
 

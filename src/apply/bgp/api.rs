@@ -140,6 +140,9 @@ pub(crate) trait Api: Send + Sync {
     /// Deletes a peer; it is no failure if there is none.
     async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure>;
 
+    /// Ends the session with a peer, which is told `why`, and keeps it down until the peer is deleted and added again.
+    async fn disable_peer(&mut self, name: &PeerName, why: &str) -> Result<(), Failure>;
+
     /// The local paths of these prefixes, or of all.
     async fn paths(&mut self, of: Option<&BTreeSet<Prefix>>) -> Result<BTreeMap<Prefix, Path>, Failure>;
 

@@ -60,6 +60,14 @@ mod service {
     pub(super) const FLAGS: u16 = 7;
     pub(super) const TIMEOUT: u16 = 8;
     pub(super) const NETMASK: u16 = 9;
+    pub(super) const STATS: u16 = 10;
+    pub(super) const STATS64: u16 = 12;
+}
+
+/// `IPVS_STATS_ATTR_*`.
+mod statistics {
+    pub(super) const CONNECTIONS: u16 = 1;
+    pub(super) const PACKETS_IN: u16 = 2;
 }
 
 /// `IPVS_DEST_ATTR_*`.
@@ -206,6 +214,26 @@ pub fn parse_connections(message: &Attributes<'_>) -> Result<u64, Malformed> {
     let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
     let count = |kind| nest.get(kind).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from);
     Ok(count(destination::ACTIVE)? + count(destination::INACTIVE)?)
+}
+
+/// How many connections the virtual server of a message has had, and how many packets came for them; 0 from a kernel that
+/// does not say. The counters of 64 bits are there since kernel 4.1.
+pub fn parse_traffic(message: &Attributes<'_>) -> (u64, u64) {
+    let Some(nest) = message.get(about::SERVICE).map(|attribute| attribute.nested()) else { return (0, 0) };
+    let wide = nest.get(service::STATS64).map(|attribute| attribute.nested());
+    let narrow = nest.get(service::STATS).map(|attribute| attribute.nested());
+    let count = |kind| {
+        let wide = wide.as_ref().and_then(|stats| stats.get(kind)?.u64());
+        wide.or_else(|| narrow.as_ref()?.get(kind)?.u32().map(u64::from)).unwrap_or_default()
+    };
+    (count(statistics::CONNECTIONS), count(statistics::PACKETS_IN))
+}
+
+/// How many active connections the destination of a message has.
+pub fn parse_active(message: &Attributes<'_>) -> Result<u64, Malformed> {
+    let missing = |attribute| Malformed { object: "destination", attribute };
+    let nest = message.get(about::DESTINATION).ok_or(missing("attributes"))?.nested();
+    nest.get(destination::ACTIVE).and_then(|a| a.u32()).ok_or(missing("count of connections")).map(u64::from)
 }
 
 fn request(family: u16, command: Command, dump: bool) -> Request {

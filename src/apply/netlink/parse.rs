@@ -105,6 +105,11 @@ impl<'a> Attribute<'a> {
         self.value.try_into().ok().map(u32::from_ne_bytes)
     }
 
+    /// A 64-bit number in the machine's byte order.
+    pub fn u64(&self) -> Option<u64> {
+        self.value.try_into().ok().map(u64::from_ne_bytes)
+    }
+
     /// A 16-bit number in network byte order.
     pub fn be16(&self) -> Option<u16> {
         self.value.try_into().ok().map(u16::from_be_bytes)

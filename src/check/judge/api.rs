@@ -61,6 +61,18 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
             ROLE,
         ));
     }
+    if rights.denied_leases && config.settings.drain.fleet.is_some() {
+        let namespace = &config.namespace;
+        findings.push(warning(
+            SUBJECT,
+            format!(
+                "{}, which does not allow to list, create and update leases.coordination.k8s.io in {namespace}",
+                rights.server
+            ),
+            "leave to agree with the other LB nodes who may be drained; without, only --force drains this node",
+            "apply the Role and its binding of deploy/, or set drain.fleet: off",
+        ));
+    }
     if rights.absent.contains(&Kind::ServiceCidr) && config.settings.cluster_ips.is_none() {
         findings.push(error(
             "ranges.clusterIPs",

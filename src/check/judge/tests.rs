@@ -685,6 +685,16 @@ fn the_api_server_has_to_answer_and_to_allow() {
            deploy/",
         ],
     );
+    let alone = || Rights { denied_leases: true, ..rights() };
+    assert_findings(
+        text,
+        |facts| facts.api = Some(inquiry(direct, Ok(alone()))),
+        &["W: API server: found https://10.0.0.1:6443, which does not allow to list, create and update \
+           leases.coordination.k8s.io in vipcast; wanted: leave to agree with the other LB nodes who may be drained; \
+           without, only --force drains this node; apply the Role and its binding of deploy/, or set drain.fleet: off"],
+    );
+    let off = format!("{text}drain: {{fleet: off}}\n");
+    assert_findings(&off, |facts| facts.api = Some(inquiry(direct, Ok(alone()))), &[]);
     let old = || Rights { absent: vec![Kind::ServiceCidr], ..rights() };
     assert_findings(text, |facts| facts.api = Some(inquiry(direct, Ok(old()))), &[]);
     assert_findings(

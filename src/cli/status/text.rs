@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
+use super::link::{write_bfd, write_lease};
+use crate::cli::drain;
 use crate::cli::table::{Row, table};
 use crate::plan::Status;
 use crate::plan::capacity::{CapacityStatus, ConntrackStatus, RehashStatus, SnatStatus};
@@ -22,6 +24,11 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     writeln!(text, "Node {}: {state}, {}", status.node, status.role)?;
     for reason in &status.reasons {
         line(text, &format!("  {reason}"))?;
+    }
+    if !matches!(status.drain.phase.as_str(), "" | "here") {
+        let causes = status.drain.causes.join(", ");
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({causes})") };
+        line(text, &format!("Drain: {}: {}{causes}", status.drain.phase, drain::progress(&status.drain)))?;
     }
     if let Some(problem) = &status.configuration.problem {
         line(text, &format!("Configuration {}, not all in force: {problem}", status.configuration.file))?;
@@ -56,6 +63,9 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
         line(text, &format!("Data plane: {state} by the canary {canary}{told}"))?;
     }
     write_capacity(&status.capacity, text)?;
+    if let Some(lease) = &status.lease {
+        write_lease(lease, now, text)?;
+    }
     let RehashStatus { stray_packets, per_second } = status.rehash;
     if stray_packets > 0 {
         writeln!(
@@ -70,8 +80,10 @@ pub(super) fn write(status: &Status, now: i64, text: &mut String) -> fmt::Result
     table(text, &["RANGE", "ANNOUNCE", "ROUTES"], ranges.collect())?;
     match &status.bgp {
         Some(bgp) => write_bgp(bgp, now, text)?,
+        None if !status.bfd.is_empty() => writeln!(text, "BGP: not configured; BFD sessions announce")?,
         None => writeln!(text, "BGP: not configured; nothing is announced")?,
     }
+    write_bfd(&status.bfd, now, text)?;
     let sysctls = status.sysctls.iter().filter(|sysctl| sysctl.found.as_ref() != Some(&sysctl.wanted)).map(|sysctl| {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
         Row::new([sysctl.name.clone(), or_none(&sysctl.found), or_none(&sysctl.now)])
@@ -152,7 +164,7 @@ fn route_row(route: &RouteStatus) -> Row {
 }
 
 /// A length of time in its two largest units.
-fn span(seconds: i64) -> String {
+pub(super) fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
@@ -161,7 +173,7 @@ fn span(seconds: i64) -> String {
     }
 }
 
-fn line(text: &mut String, line: &str) -> fmt::Result {
+pub(super) fn line(text: &mut String, line: &str) -> fmt::Result {
     for (number, line) in wrap(line, 96).iter().enumerate() {
         writeln!(text, "{}{line}", if number == 0 { "" } else { "    " })?;
     }

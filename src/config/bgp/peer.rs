@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::config::item::{Item, Mistake, Table};
 use crate::config::password::{self, Password};
 use crate::config::ranges::Taken;
-use crate::config::{Context, attributes, labels, value};
+use crate::config::{Context, attributes, bfd, labels, value};
 use crate::model::Family;
 use crate::model::bgp::{Export, Peer, PeerName, Ttl};
-use crate::model::settings::{BgpSettings, PeerEntry};
+use crate::model::settings::{BgpSettings, PeerBfd, PeerEntry};
 
 /// The keys wherever an entry stands; `attributes::KEYS` besides.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "address",
     "interface",
     "asn",
@@ -28,6 +28,7 @@ const KEYS: [&str; 14] = [
     "passwordSecret",
     "multihop",
     "ttlSecurity",
+    "bfd",
 ];
 
 /// The keys that only the file has.
@@ -95,8 +96,14 @@ pub(super) fn read<'a>(item: &Item<'a>, context: Option<&Context>) -> Result<Loc
             return Err(item.conflict("for a peer that is known by its interface", allowed));
         }
     }
+    let bfd = table.read("bfd", bfd::of_peer)?.flatten();
+    if let (PeerName::Interface(_), Some(PeerBfd { multihop: Some(_), .. }), Some(item)) =
+        (&name, bfd, table.get("bfd"))
+    {
+        return Err(item.conflict("with multihop for a peer at the other end of a link", "bfd without multihop"));
+    }
     let node_selector = table.read("nodeSelector", labels::selector)?.unwrap_or_default();
-    Ok(Located { table, entry: PeerEntry { name, node_selector, peer, secret, export, bfd: None }, taken })
+    Ok(Located { table, entry: PeerEntry { name, node_selector, peer, secret, export, bfd }, taken })
 }
 
 impl<'a> Located<'a> {
@@ -115,7 +122,7 @@ impl<'a> Located<'a> {
 }
 
 /// What the peer is known by: one of `address` and `interface`.
-fn name(table: &Table, taken: &mut Vec<Taken>) -> Result<PeerName, Mistake> {
+pub(in crate::config) fn name(table: &Table, taken: &mut Vec<Taken>) -> Result<PeerName, Mistake> {
     const ADDRESS: &str = "the peer's IP address";
     match (table.get("address"), table.get("interface")) {
         (Some(address), None) => {
@@ -134,7 +141,12 @@ fn name(table: &Table, taken: &mut Vec<Taken>) -> Result<PeerName, Mistake> {
     }
 }
 
-fn local_address(item: &Item, peer: &PeerName, taken: &mut Vec<Taken>) -> Result<IpAddr, Mistake> {
+/// The address to send from, of the peer's family.
+pub(in crate::config) fn local_address(
+    item: &Item,
+    peer: &PeerName,
+    taken: &mut Vec<Taken>,
+) -> Result<IpAddr, Mistake> {
     let Some(family) = peer.address().map(Family::of) else {
         return value::address(item, "an address of this node", true);
     };

@@ -2,7 +2,7 @@
 
 use super::{BGP, SOURCE, assert_refused};
 
-const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, proof, brake, shutdown, withdrawDelay, resync, admin";
+const TOP: &str = "node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, brake, drain, shutdown, withdrawDelay, resync, admin";
 
 fn after_source<const N: usize>(cases: [(&str, &str); N]) {
     assert_refused(&cases.map(|(text, message)| (format!("{SOURCE}{text}\n"), message)));
@@ -34,7 +34,7 @@ fn of_the_format() {
         ("node: a\n---\nnode: b\n".into(), "3:1: found a second document; allowed: one per file"),
         (
             "- node\n".into(),
-            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, proof, brake, shutdown, withdrawDelay, resync, admin",
+            "1:1: found a list; allowed: a mapping with the keys node, nodeIPs, nodeSelector, runtimeDir, source, ranges, dataplane, bgp, bfd, lease, proof, brake, drain, shutdown, withdrawDelay, resync, admin",
         ),
         (
             String::new(),
@@ -172,10 +172,17 @@ fn of_the_rest() {
             "dataplane: {connTabBits: 28}",
             "2:26: dataplane.connTabBits: found 28; allowed: a number of bits from 8 to 27",
         ),
-        ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep"),
+        ("shutdown: stop", "2:11: shutdown: found stop; allowed: withdraw, keep, drain"),
         ("withdrawDelay: 2", "2:16: withdrawDelay: found 2; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: -2s", "2:16: withdrawDelay: found -2s; allowed: a time such as 2s, from 0s to 10m"),
         ("withdrawDelay: 11m", "2:16: withdrawDelay: found 11m; allowed: a time such as 2s, from 0s to 10m"),
+        ("lease: 5s", "2:8: lease: found 5s; allowed: a mapping with the keys ttl, static"),
+        ("lease: {ttl: 0s}", "2:14: lease.ttl: found 0s; allowed: a time such as 5s, from 1s to 24h"),
+        ("lease: {ttl: 25h}", "2:14: lease.ttl: found 25h; allowed: a time such as 5s, from 1s to 24h"),
+        (
+            "lease: {static: for ever}",
+            "2:17: lease.static: found for ever; allowed: a time such as 1h, from 0s (never) to 8760h",
+        ),
         ("resync: 500ms", "2:9: resync: found 500ms; allowed: a time such as 5m, from 1s to 24h"),
         ("resync: 5 parsecs", "2:9: resync: found 5 parsecs; allowed: a time such as 5m, from 1s to 24h"),
         ("resync: 5m ago", "2:9: resync: found 5m ago; allowed: a time such as 5m, from 1s to 24h"),
@@ -311,7 +318,7 @@ fn of_bgp() {
         ),
         (
             "asn: 1, peers: [10.0.1.1]",
-            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
+            "2:23: bgp.peers[0]: found 10.0.1.1; allowed: a mapping with the keys address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, bfd, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "asn: 1, routerID: 0.0.0.0",
@@ -418,7 +425,7 @@ fn of_peers() {
         ("multihop: 1", "2:69: bgp.peers[0].multihop: found 1; allowed: a TTL from 2 to 255"),
         (
             "password: hunter2",
-            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
+            "2:59: bgp.peers[0].password: unknown key (did you mean passwordEnv?); allowed: address, interface, asn, localASN, port, localAddress, families, nextHop, holdTime, keepalive, connectRetry, passwordSecret, multihop, ttlSecurity, bfd, passwordFile, passwordEnv, nodeSelector, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "passwordFile: missing",
@@ -707,4 +714,61 @@ fn proof_and_brake() {
         ("brake: {window: 0s}", "2:17: brake.window: found 0s; allowed: a time such as 5s, from 1s to 1m"),
         ("brake: {hold: 2d}", "2:15: brake.hold: found 2d; allowed: a time such as 60s, from 1s to 24h"),
     ]);
+}
+
+#[test]
+fn of_bfd() {
+    const KEYS: &str = "address, interface, interval, multiplier, localAddress, multihop, nodeSelector";
+    after_source([
+        ("bfd: on", "2:6: bfd: found on; allowed: a mapping with the keys interval, multiplier, peers"),
+        ("bfd: {interval: 5ms}", "2:17: bfd.interval: found 5ms; allowed: a time such as 300ms, from 10ms to 60s"),
+        ("bfd: {interval: 300}", "2:17: bfd.interval: found 300; allowed: a time such as 300ms, from 10ms to 60s"),
+        ("bfd: {multiplier: 1}", "2:19: bfd.multiplier: found 1; allowed: a number of intervals from 2 to 255"),
+        (
+            "bfd: {peers: 10.0.1.1}",
+            "2:14: bfd.peers: found 10.0.1.1; allowed: a list of switches with static routes, each a mapping with at least address or interface",
+        ),
+        (
+            "bfd: {peers: [{}]}",
+            "2:15: bfd.peers[0].address: missing; allowed: the peer's IP address, or interface in its place",
+        ),
+        (
+            "bfd: {peers: [{interface: eth1, multihop: 250}]}",
+            "2:43: bfd.peers[0].multihop: found 250, for a peer that is known by its interface; allowed: this key only for a peer with an address",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1, localAddress: 'fd01::2'}]}",
+            "2:49: bfd.peers[0].localAddress: found the text \"fd01::2\"; allowed: an IPv4 address of this node, as the peer has one",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1, multihop: 0}]}",
+            "2:45: bfd.peers[0].multihop: found 0; allowed: the least TTL that packets arrive with, from 1 to 255",
+        ),
+        (
+            "bfd: {peers: [{address: 10.0.1.1}, {address: 10.0.1.1}]}",
+            "2:36: bfd.peers[1]: is for 10.0.1.1, as bfd.peers[0] is; allowed: one entry per peer, or each with a nodeSelector of its own",
+        ),
+    ]);
+    assert_refused(&[(
+        format!("{SOURCE}bfd: {{peers: [{{address: 10.0.1.1, asn: 65000}}]}}\n"),
+        &format!("2:35: bfd.peers[0].asn: unknown key; allowed: {KEYS}"),
+    )]);
+    after_source([(
+        "ranges: {clusterIPs: [10.0.0.0/16]}\nbfd: {peers: [{address: 10.0.1.1}]}",
+        "2:23: ranges.clusterIPs[0]: found 10.0.0.0/16, which holds 10.0.1.1 (bfd.peers[0].address); allowed: a range without it, since all of a range is local to this node",
+    )]);
+    in_peer([
+        (
+            "bfd: yes",
+            "2:63: bgp.peers[0].bfd: found yes; allowed: off, on, or a mapping with the keys interval, multiplier, multihop",
+        ),
+        (
+            "bfd: {multiplier: 256}",
+            "2:76: bgp.peers[0].bfd.multiplier: found 256; allowed: a number of intervals from 2 to 255",
+        ),
+    ]);
+    in_bgp([(
+        "asn: 65001, peers: [{interface: eth1, asn: 65000, bfd: {multihop: 250}}]",
+        "2:62: bgp.peers[0].bfd: found a mapping, with multihop for a peer at the other end of a link; allowed: bfd without multihop",
+    )]);
 }

@@ -93,6 +93,9 @@ const WELL_KNOWN: [(&str, u32); 6] = [
 ];
 
 impl Community {
+    /// GRACEFUL_SHUTDOWN (RFC 8326): whoever hears it prefers every other path.
+    pub const GRACEFUL_SHUTDOWN: Community = Community(0xffff_0000);
+
     /// The name of a well-known one.
     pub fn name(self) -> Option<&'static str> {
         WELL_KNOWN.iter().find(|(_, number)| *number == self.0).map(|(name, _)| *name)

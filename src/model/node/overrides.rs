@@ -96,6 +96,7 @@ impl Settings {
     /// Are there routes that all peers are sent with prepends?
     fn prepends(&self) -> bool {
         let ranges = self.cluster_ips.iter().flatten().chain(&self.allowed).map(|range| &range.attributes);
-        ranges.chain(self.bgp.iter().map(|bgp| &bgp.attributes)).any(|attributes| attributes.prepends())
+        let mut all = ranges.chain(self.bgp.iter().map(|bgp| &bgp.attributes));
+        self.drain.prepend > 0 || all.any(|attributes| attributes.prepends())
     }
 }

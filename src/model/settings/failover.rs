@@ -1,10 +1,12 @@
 //! What is asked for the day on which something dies, or leaves.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::bfd;
-use crate::model::bgp::PeerName;
+use super::PeerEntry;
+use crate::model::bfd::{self, Distance, Timers};
+use crate::model::bgp::{PeerName, Ttl};
 use crate::model::labels::Selector;
 use crate::model::prefix::Prefix;
 
@@ -79,6 +81,8 @@ pub struct Drain {
     pub patience: Duration,
     /// How often the own AS number is prepended while the node drains, besides the community GRACEFUL_SHUTDOWN.
     pub prepend: u8,
+    /// The fleet whose nodes agree who may leave; `None`: this node leaves when it is told to.
+    pub fleet: Option<String>,
     /// Taints of the Node that drain it.
     pub taints: Vec<Taint>,
 }
@@ -91,8 +95,26 @@ impl Default for Drain {
             quiet: Duration::from_secs(2),
             patience: Duration::from_secs(30),
             prepend: 0,
+            fleet: None,
             taints: Vec::new(),
         }
+    }
+}
+
+impl Taint {
+    /// Does this select `taint` of a Node?
+    pub fn selects(&self, taint: &Taint) -> bool {
+        let fits = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        self.key == taint.key && fits(&self.value, &taint.value) && fits(&self.effect, &taint.effect)
+    }
+}
+
+impl fmt::Display for Taint {
+    /// As kubectl writes it: `key=value:effect`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        self.value.iter().try_for_each(|value| write!(f, "={value}"))?;
+        self.effect.iter().try_for_each(|effect| write!(f, ":{effect}"))
     }
 }
 
@@ -105,6 +127,17 @@ pub struct Taint {
     pub value: Option<String>,
     /// `effect`.
     pub effect: Option<String>,
+}
+
+/// What `bgp.peers[].bfd` says of the session that watches the way to a peer; what it leaves open follows from the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerBfd {
+    /// The interval; `None`: that of [`Bfd::timers`].
+    pub interval: Option<Duration>,
+    /// The multiplier; `None`: that of [`Bfd::timers`].
+    pub multiplier: Option<u8>,
+    /// The least TTL of packets from a peer beyond routers; `None`: as the BGP session has it.
+    pub multihop: Option<u8>,
 }
 
 /// `bfd`: sessions of their own, for switches with static routes, and the timers of all.
@@ -129,4 +162,60 @@ pub struct BfdEntry {
     pub local_address: Option<IpAddr>,
     /// How far away it may be.
     pub distance: bfd::Distance,
+}
+
+impl Bfd {
+    /// The session that watches the way to a BGP peer, if there should be one. It ends where the BGP session ends: by
+    /// default at the other end of a link, as routers take it for a peer with an address of a connected network, of another
+    /// AS or of the same one. A BGP peer beyond routers is watched over them; from how far away its packets come is not known
+    /// then, since some leave with a TTL of 64 (BIRD), and routers that prove their distance (GTSM) prove it here too.
+    pub fn watching(&self, entry: &PeerEntry) -> Option<bfd::Session> {
+        let PeerBfd { interval, multiplier, multihop } = entry.bfd?;
+        let distance = match (multihop, entry.peer.ttl) {
+            (Some(least), _) => Distance::Multihop(least),
+            (None, Ttl::Default | Ttl::Security(1)) => Distance::SingleHop,
+            (None, Ttl::Security(hops)) => Distance::Multihop(u8::MAX - hops.saturating_sub(1)),
+            (None, Ttl::Multihop(_)) => Distance::Multihop(1),
+        };
+        Some(bfd::Session {
+            timers: Timers {
+                interval: interval.unwrap_or(self.timers.interval),
+                multiplier: multiplier.unwrap_or(self.timers.multiplier),
+            },
+            local_address: entry.peer.local_address,
+            distance,
+            enabled: true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::bgp::Peer;
+
+    #[test]
+    fn a_session_with_a_bgp_peer_is_as_the_peer_is_where_nothing_else_is_said() {
+        let bfd = Bfd { timers: Timers { interval: Duration::from_millis(100), multiplier: 4 }, peers: Vec::new() };
+        let address: IpAddr = "10.0.1.1".parse().unwrap();
+        let mut entry = PeerEntry::new(address, Peer::new(65000, []));
+        assert_eq!(bfd.watching(&entry), None);
+        let own = PeerBfd { interval: Some(Duration::from_millis(50)), multiplier: Some(5), multihop: None };
+        let far = PeerBfd { multihop: Some(250), ..PeerBfd::default() };
+        for (given, ttl, interval, multiplier, distance) in [
+            (PeerBfd::default(), Ttl::Default, 100, 4, Distance::SingleHop),
+            (own, Ttl::Default, 50, 5, Distance::SingleHop),
+            (PeerBfd::default(), Ttl::Security(1), 100, 4, Distance::SingleHop),
+            (PeerBfd::default(), Ttl::Security(3), 100, 4, Distance::Multihop(253)),
+            (PeerBfd::default(), Ttl::Multihop(2), 100, 4, Distance::Multihop(1)),
+            (far, Ttl::Default, 100, 4, Distance::Multihop(250)),
+            (far, Ttl::Security(1), 100, 4, Distance::Multihop(250)),
+        ] {
+            entry.bfd = Some(given);
+            entry.peer.ttl = ttl;
+            let session = bfd.watching(&entry).unwrap();
+            let timers = Timers { interval: Duration::from_millis(interval), multiplier };
+            assert_eq!((session.timers, session.distance), (timers, distance), "{given:?} {ttl:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::settings::Announce;
 use crate::model::{Kind, Prefix};
+use crate::plan::away::{Bearing, Phase};
 use crate::plan::memory::Key;
 use crate::plan::planner::Planner;
 use crate::plan::preconditions::Footing;
@@ -11,7 +12,7 @@ impl Planner {
     /// Why the node is not ready: the first list is incomplete, infrastructure is not proven, or a route is not out.
     pub(in crate::plan) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.leaving.is_some() {
+        if self.leaving().is_some() {
             reasons.push("the agent is leaving".to_owned());
         }
         if !self.cluster.is_listed() {
@@ -21,6 +22,9 @@ impl Planner {
             reasons.extend(self.cluster.troubles().map(|(origin, problem)| format!("{origin}: {problem}")));
         }
         reasons.extend(self.role.reason(&self.settings));
+        if matches!(self.away.state.phase(), Phase::Shunned | Phase::Withdrawn | Phase::Holding | Phase::Away) {
+            reasons.push(self.leaving_words());
+        }
         reasons.extend(self.host.unread.iter().map(|(part, reason)| format!("cannot read {}: {reason}", part.name())));
         if let Some(failure) = self.memory.failure(&Key::Listing) {
             reasons.push(format!("cannot list virtual servers: {}", failure.reason));
@@ -63,7 +67,8 @@ impl Planner {
             Footing::Mending(reason) if !out => return Some(format!("range {prefix}: {reason}")),
             Footing::Mending(_) | Footing::Proven => {}
         }
-        if !announced || out {
+        // That there is none then has its reason.
+        if !announced || out || self.away.state.bearing() == Bearing::Withdraw {
             return None;
         }
         if !self.settled(prefix) {
@@ -77,7 +82,7 @@ impl Planner {
     }
 
     /// How many routes for `prefix`, or in it, gobgpd holds.
-    pub(super) fn routes_in(&self, prefix: Prefix) -> usize {
+    pub(in crate::plan) fn routes_in(&self, prefix: Prefix) -> usize {
         let paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
         paths.filter(|path| prefix.covers(**path)).count()
     }

@@ -97,7 +97,8 @@ pub const FIELDS: &[Field] = &[
         "metadata.annotations",
         "this node's: `vipcast.io/asn`, `vipcast.io/router-id` and `vipcast.io/peers` (a YAML list as `bgp.peers`, without \
          `passwordFile`, `passwordEnv` and `nodeSelector`) stand in the place of what `bgp` says; a peer in that of the same \
-         address or interface. What is not understood leaves in force what was known",
+         address or interface. `vipcast.io/drain`: `true` drains this node, `force` without asking the other LB nodes, `false` \
+         does not. What is not understood leaves in force what was known",
     ),
     field(
         Kind::Node,
@@ -105,6 +106,7 @@ pub const FIELDS: &[Field] = &[
         "none of any node's may hold a VIP; clients in this node's own keep no address where replies would miss this node",
     ),
     field(Kind::Node, "spec.podCIDR", "where `podCIDRs` is missing"),
+    field(Kind::Node, "spec.taints[]", "this node's: those that `drain.taints` names drain it"),
     field(
         Kind::Node,
         "status.addresses[].address",
@@ -114,7 +116,7 @@ pub const FIELDS: &[Field] = &[
     field(
         Kind::Node,
         "status.conditions[].message",
-        "this node's: if `Ready` is False since the node is shutting down, the routes are withdrawn on SIGTERM",
+        "this node's: if `Ready` is False since the node is shutting down, it is drained in haste",
     ),
     field(Kind::ServiceCidr, "spec.cidrs", "the default of `ranges.clusterIPs`"),
 ];

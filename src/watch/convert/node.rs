@@ -1,6 +1,6 @@
 //! Nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1 as core;
@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1 as core;
 use super::field::{BadField, address, parts, prefix, prefixes};
 use super::{Convert, partly};
 use crate::config::{annotated_asn, annotated_peers};
-use crate::model::node::{Node, Overrides};
+use crate::model::node::{DrainAsked, Node, Overrides};
+use crate::model::settings::Taint;
 use crate::model::{Kind, Object, Prefix};
 use crate::watch::Reading;
 
@@ -18,6 +19,8 @@ const ASN: &str = "vipcast.io/asn";
 const ROUTER_ID: &str = "vipcast.io/router-id";
 /// Peers of this node: a YAML list as in `bgp.peers`.
 const PEERS: &str = "vipcast.io/peers";
+/// Is this node to leave?
+const DRAIN: &str = "vipcast.io/drain";
 
 impl Convert for core::Node {
     const KIND: Kind = Kind::Node;
@@ -32,9 +35,12 @@ impl Convert for core::Node {
         // Nothing that is served follows from these, so a bad one takes nothing from the rest.
         let (external_addresses, mut problems) = parts(addresses_of(&self, "ExternalIP"));
         let shutting_down = is_shutting_down(&self);
-        let bgp = overrides(self.metadata.annotations.as_ref(), &mut problems);
+        let taints = taints(&self);
+        let annotations = self.metadata.annotations.as_ref();
+        let bgp = overrides(annotations, &mut problems);
+        let drain = drain(annotations, &mut problems);
         let labels = self.metadata.labels.unwrap_or_default();
-        let node = Node { addresses, external_addresses, pod_cidrs, labels, shutting_down, bgp };
+        let node = Node { addresses, external_addresses, pod_cidrs, labels, shutting_down, taints, drain, bgp };
         partly(Object::Node(node), &problems)
     }
 }
@@ -66,6 +72,31 @@ fn overrides(annotations: Option<&BTreeMap<String, String>>, problems: &mut Vec<
         Ok(())
     });
     overrides
+}
+
+/// Is the node to leave, by its annotation? One that is not understood changes nothing of what was known.
+fn drain(annotations: Option<&BTreeMap<String, String>>, problems: &mut Vec<BadField>) -> DrainAsked {
+    match annotations.and_then(|annotations| annotations.get(DRAIN)).map(String::as_str) {
+        None | Some("false") => DrainAsked::No,
+        Some("true") => DrainAsked::Yes,
+        Some("force") => DrainAsked::Forced,
+        Some(other) => {
+            let bad = BadField::new(format_args!("annotation {DRAIN}"), format!("{other:?}"), "true, force or false");
+            problems.push(bad.instead("what was known stays"));
+            DrainAsked::Unread
+        }
+    }
+}
+
+/// `spec.taints`.
+fn taints(node: &core::Node) -> BTreeSet<Taint> {
+    let taints = node.spec.iter().flat_map(|spec| &spec.taints).flatten();
+    let taint = |found: &core::Taint| Taint {
+        key: found.key.clone(),
+        value: found.value.clone().filter(|value| !value.is_empty()),
+        effect: Some(found.effect.clone()),
+    };
+    taints.map(taint).collect()
 }
 
 /// `status.addresses` of this type.

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::model::node::Node;
+use crate::model::node::{DrainAsked, Node};
 use crate::model::service::{Endpoint, Service, ServicePort, Slice, SlicePort};
 use crate::model::{Family, Prefix};
 
@@ -446,4 +446,35 @@ fn annotations_of_nodes() {
         assert_eq!(problem.as_deref(), Some(expected));
         assert_eq!((found.asn, found.is_blind()), ((name != "vipcast.io/asn").then_some(7), true));
     }
+}
+
+#[test]
+fn what_drains_a_node() {
+    let read = |metadata: serde_json::Value, spec: serde_json::Value| {
+        let node = serde_json::json!({"metadata": metadata, "spec": spec});
+        match from_value(Kind::Node, node) {
+            Reading::Good(Object::Node(node)) => (node, None),
+            Reading::Partly(Object::Node(node), problem) => (node, Some(problem)),
+            reading => panic!("{reading:?}"),
+        }
+    };
+    let drain = |value: &str| {
+        let annotations = serde_json::json!({"vipcast.io/drain": value});
+        let (node, problem) =
+            read(serde_json::json!({"name": "lb1", "annotations": annotations}), serde_json::json!({}));
+        (node.drain, problem)
+    };
+    assert_eq!(drain("true"), (DrainAsked::Yes, None));
+    assert_eq!(drain("force"), (DrainAsked::Forced, None));
+    assert_eq!(drain("false"), (DrainAsked::No, None));
+    let problem = "annotation vipcast.io/drain is \"yes\"; allowed: true, force or false; what was known stays";
+    assert_eq!(drain("yes"), (DrainAsked::Unread, Some(problem.to_owned())));
+    let taints = serde_json::json!({"taints": [
+        {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"},
+        {"key": "a/b", "value": "c", "effect": "NoExecute"},
+    ]});
+    let (node, problem) = read(serde_json::json!({"name": "lb1"}), taints);
+    let words: Vec<String> = node.taints.iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["a/b=c:NoExecute", "node.kubernetes.io/unschedulable:NoSchedule"]);
+    assert_eq!(problem, None);
 }

@@ -40,14 +40,17 @@ pub struct Rights {
     pub denied: Vec<String>,
     /// We are not allowed to create Events (`events.k8s.io`).
     pub denied_events: bool,
+    /// We are not allowed to list, create and update Leases in the fleet's namespace.
+    pub denied_leases: bool,
     /// Kinds that it does not have.
     pub absent: Vec<Kind>,
 }
 
 impl Access {
     /// Asks the API server, and changes nothing.
-    pub async fn inquire(&self) -> Inquiry {
-        let answer = timeout(PATIENCE, self.rights()).await;
+    /// `namespace` is where the Leases of a fleet are.
+    pub async fn inquire(&self, namespace: &str) -> Inquiry {
+        let answer = timeout(PATIENCE, self.rights(namespace)).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
         let (given, remembered, is_configured) = self.servers.known();
         let in_cluster = credentials::in_cluster_address(&|name| env::var(name).ok());
@@ -60,18 +63,21 @@ impl Access {
         }
     }
 
-    async fn rights(&self) -> Result<Rights, String> {
+    async fn rights(&self, namespace: &str) -> Result<Rights, String> {
         let client = self.client();
         let mut rights = Rights::default();
         for kind in Kind::ALL {
             let verbs: &[&str] = if kind == Kind::Node { &["get", "list", "watch"] } else { &["list", "watch"] };
             for verb in verbs {
-                if !may(&client, verb, place(kind)).await? {
+                if !may(&client, verb, place(kind), None).await? {
                     rights.denied.push(format!("{verb} {}", resource(kind)));
                 }
             }
         }
-        rights.denied_events = !may(&client, "create", ("events.k8s.io", "events")).await?;
+        rights.denied_events = !may(&client, "create", ("events.k8s.io", "events"), None).await?;
+        for verb in ["list", "create", "update"] {
+            rights.denied_leases |= !may(&client, verb, ("coordination.k8s.io", "leases"), Some(namespace)).await?;
+        }
         // The only kind that not every server has.
         let api = Api::<Raw>::all_with(client, &Kind::ServiceCidr);
         if let Err(kube::Error::Api(status)) = api.list(&ListParams::default().limit(1)).await
@@ -84,9 +90,16 @@ impl Access {
     }
 }
 
-/// Are we allowed `verb` on objects of this group and plural? Everybody who has credentials may ask this.
-async fn may(client: &Client, verb: &str, (group, plural): (&str, &str)) -> Result<bool, String> {
-    let attributes = json!({"verb": verb, "group": group, "resource": plural});
+/// Are we allowed `verb` on objects of this group and plural, in this namespace or in all? Everybody who has credentials may
+/// ask this.
+async fn may(
+    client: &Client,
+    verb: &str,
+    (group, plural): (&str, &str),
+    namespace: Option<&str>,
+) -> Result<bool, String> {
+    let attributes =
+        json!({"verb": verb, "group": group, "resource": plural, "namespace": namespace.unwrap_or_default()});
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
                         "spec": {"resourceAttributes": attributes}});
     let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")

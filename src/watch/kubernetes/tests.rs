@@ -550,7 +550,7 @@ async fn what_is_denied_is_found() {
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let inquiry = Access { servers: Arc::new(servers(&folder, &[&fake.url])) }.inquire().await;
+    let inquiry = Access { servers: Arc::new(servers(&folder, &[&fake.url])) }.inquire("vipcast").await;
     let rights = inquiry.answer.unwrap();
     assert_eq!(rights.denied, ["list services", "watch services"]);
     assert!(rights.denied_events);

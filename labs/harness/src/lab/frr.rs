@@ -65,6 +65,10 @@ impl Node {
             // The default receive buffer overflows when many routes change at once.
             command = command.args(["-s", "90000000"]);
         }
+        if name == "bfdd" {
+            // Its control socket is in a folder of the whole machine otherwise.
+            command = command.arg("--bfdctl").arg(run.join("bfdd.sock"));
+        }
         let daemon = self.spawn_daemon(name, command)?;
         if name == "zebra" {
             let socket = run.join("zserv.api");

@@ -192,6 +192,12 @@ impl Api for Client {
         }
     }
 
+    async fn disable_peer(&mut self, name: &PeerName, why: &str) -> Result<(), Failure> {
+        let address = self.known_address_of(name).await?;
+        let request = proto::DisablePeerRequest { address, communication: why.to_owned() };
+        done(self.calls.disable_peer(request)).await
+    }
+
     async fn paths(&mut self, of: Option<&BTreeSet<Prefix>>) -> Result<BTreeMap<Prefix, Path>, Failure> {
         self.table(proto::TableType::Global, "", of, path::read).await
     }

@@ -256,3 +256,43 @@ proptest! {
         }
     }
 }
+
+/// The wide counters where there are some, else the narrow ones.
+#[test]
+fn connections_and_packets_that_came() {
+    let stats = |wide: Option<(u64, u64)>, narrow: Option<(u32, u32)>| {
+        let w = foreign(|w| {
+            if let Some((total, packets)) = narrow {
+                w.nest(service::STATS, |w| {
+                    w.u32(statistics::CONNECTIONS, total);
+                    w.u32(statistics::PACKETS_IN, packets);
+                });
+            }
+            if let Some((total, packets)) = wide {
+                w.nest(service::STATS64, |w| {
+                    w.bytes(statistics::CONNECTIONS, &total.to_ne_bytes());
+                    w.bytes(statistics::PACKETS_IN, &packets.to_ne_bytes());
+                });
+            }
+        });
+        parse_traffic(&Attributes::new(w.as_bytes()))
+    };
+    assert_eq!(stats(Some((1 << 33, 1 << 34)), Some((7, 8))), (1 << 33, 1 << 34));
+    assert_eq!(stats(None, Some((7, 8))), (7, 8));
+    assert_eq!(stats(None, None), (0, 0));
+    assert_eq!(parse_traffic(&Attributes::new(&[])), (0, 0));
+}
+
+#[test]
+fn of_a_destination_only_active_connections_are_open() {
+    let counted = |active: Option<u32>| {
+        let mut w = Writer::default();
+        w.nest(about::DESTINATION, |w| {
+            active.into_iter().for_each(|count| w.u32(destination::ACTIVE, count));
+            w.u32(destination::INACTIVE, 9);
+        });
+        parse_active(&Attributes::new(w.as_bytes()))
+    };
+    assert_eq!(counted(Some(5)), Ok(5));
+    assert_eq!(counted(None), Err(Malformed { object: "destination", attribute: "count of connections" }));
+}

@@ -27,7 +27,7 @@ fn example(kind: Kind) -> Value {
             "endpoints": [{"addresses": ["10.1.0.1"], "conditions": {}, "hints": {}}],
         }),
         Kind::Node => json!({
-            "metadata": {"name": "lb1", "labels": {}}, "spec": {"podCIDR": "10.244.1.0/24"},
+            "metadata": {"name": "lb1", "labels": {}}, "spec": {"podCIDR": "10.244.1.0/24", "taints": [{"key": "a/b", "effect": "NoSchedule"}]},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": "10.0.1.2"}],
                 "conditions": [{"type": "Ready", "status": "False", "message": "not yet"}],
@@ -93,6 +93,7 @@ fn others() -> Vec<(Kind, &'static str, Value)> {
         (Kind::Node, "metadata.annotations", json!({"vipcast.io/asn": "65009"})),
         (Kind::Node, "spec.podCIDRs", json!(["10.244.2.0/24"])),
         (Kind::Node, "spec.podCIDR", json!("10.244.2.0/24")),
+        (Kind::Node, "spec.taints[]", json!({"key": "a/b", "effect": "NoExecute"})),
         (Kind::Node, "status.addresses[].address", json!("10.0.1.3")),
         (Kind::Node, "status.conditions[].message", json!("node is shutting down")),
         (Kind::ServiceCidr, "spec.cidrs", json!(["10.97.0.0/16"])),

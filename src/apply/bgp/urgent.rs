@@ -1,0 +1,89 @@
+//! What is done to gobgpd without the agent, by the speaker: withdrawing when nothing proves the data plane any more, and
+//! ending a session whose way BFD finds broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{PathChange, Speaker, not_ours};
+use crate::apply::bgp::api::Failure;
+use crate::model::Prefix;
+use crate::model::bgp::{Path, PeerName};
+
+impl Speaker {
+    /// Withdraws all local paths, or those in the prefixes `owned`, and answers how many there were. Where nobody listens,
+    /// there are none.
+    ///
+    /// # Errors
+    /// When some may still be out: what gobgpd, or the connection to it, says.
+    pub async fn withdraw_all(&mut self, owned: Option<&BTreeSet<Prefix>>) -> Result<usize, String> {
+        match self.try_withdraw_all(owned).await {
+            Ok(count) => Ok(count),
+            Err(Failure::Absent(_)) => Ok(0),
+            Err(failure) => Err(self.in_words(failure)),
+        }
+    }
+
+    async fn try_withdraw_all(&mut self, owned: Option<&BTreeSet<Prefix>>) -> Result<usize, Failure> {
+        let api = self.api().await?;
+        if api.identity().await?.is_none() {
+            return Ok(0);
+        }
+        let is_ours = |prefix: &Prefix| owned.is_none_or(|owned| owned.iter().any(|range| range.covers(*prefix)));
+        let out =
+            |paths: BTreeMap<Prefix, Path>| paths.into_keys().filter(|prefix| is_ours(prefix)).collect::<Vec<_>>();
+        let found = out(api.paths(None).await?);
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let changes: Vec<PathChange> = found.iter().map(|prefix| (*prefix, None)).collect();
+        api.change_paths(&changes).await?;
+        match out(api.paths(None).await?).len() {
+            0 => Ok(found.len()),
+            left => Err(Failure::Refused(format!("it still holds {left} of {} paths", found.len()))),
+        }
+    }
+
+    /// Ends the session with a peer of ours at once, and keeps it from coming back until [`Speaker::release`]. The peer hears
+    /// `why`, where the session still carries it.
+    ///
+    /// # Errors
+    /// What gobgpd, or the connection to it, says.
+    pub async fn hold(&mut self, name: &PeerName, why: &str) -> Result<(), String> {
+        let held = async {
+            let api = self.api().await?;
+            let peers = api.peers().await?;
+            if peers.foreign.contains(name) {
+                return Err(not_ours(name));
+            }
+            if peers.ours.contains_key(name) { api.disable_peer(name, why).await } else { Ok(()) }
+        };
+        held.await.map_err(|failure| self.in_words(failure))
+    }
+
+    /// Lets the session with a peer of ours come back, if it is held. The peer is deleted and added again, as it was: gobgpd
+    /// connects to a peer that is new seconds earlier than to one that was disabled.
+    ///
+    /// # Errors
+    /// What gobgpd, or the connection to it, says.
+    pub async fn release(&mut self, name: &PeerName) -> Result<(), String> {
+        let released = async {
+            let api = self.api().await?;
+            let Some(global) = api.identity().await? else { return Ok(()) };
+            let mut peers = api.peers().await?;
+            let is_held = peers.sessions.get(name).is_some_and(|listed| listed.shut.is_some());
+            let Some(peer) = peers.ours.remove(name).filter(|_| is_held) else { return Ok(()) };
+            api.delete_peer(name).await?;
+            match api.add_peer(global.asn, name, &peer).await {
+                // The agent was faster.
+                Err(Failure::Moved(_)) => Ok(()),
+                other => other,
+            }
+        };
+        released.await.map_err(|failure| self.in_words(failure))
+    }
+
+    /// What went wrong, after which the connection is made anew.
+    fn in_words(&mut self, failure: Failure) -> String {
+        self.api = None;
+        format!("gobgpd at {}: {failure}", self.endpoint)
+    }
+}

@@ -1,0 +1,155 @@
+//! The agent's link to the speaker: hands on orders, renews the announcement lease, and hears how lease and BFD sessions
+//! stand.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::model::orders::Orders;
+use crate::model::settings::Lease;
+use crate::plan::Change;
+use crate::speaker::wire::{FromSpeaker, Hello, Renewal, ToSpeaker, parse, read_line, write_line};
+
+/// The pause between attempts to reach the speaker.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the speaker may take for its first line.
+const MANNERS: Duration = Duration::from_secs(5);
+
+/// How often a lease is renewed within its time: two renewals may come late.
+const RENEWALS: u32 = 3;
+
+/// Keeps the link to the speaker that listens at `socket`, until nobody listens to `changes` any more. `orders` has what the
+/// speaker is to hold to, once that is known. Before each renewal `vouch` is asked whether the data plane is proved; the lease
+/// is not renewed if it does not answer.
+pub async fn keep(
+    socket: PathBuf,
+    mut orders: watch::Receiver<Option<Orders>>,
+    vouch: impl AsyncFn() -> Option<Result<(), String>>,
+    changes: mpsc::Sender<Change>,
+) {
+    let mut told = None;
+    loop {
+        let link = Link { orders: &mut orders, vouch: &vouch, changes: &changes, told: &mut told };
+        let why = tokio::select! {
+            ended = link.hold(&socket) => match ended {
+                Ok(()) => "it closed the connection".to_owned(),
+                Err(why) => why,
+            },
+            () = changes.closed() => return,
+        };
+        let why = format!("the speaker at {}: {why}", socket.display());
+        // Said again only if there is something new to it.
+        if told.as_ref() != Some(&why) {
+            if changes.send(Change::Lease(Err(why.clone()))).await.is_err() {
+                return;
+            }
+            told = Some(why);
+        }
+        tokio::select! {
+            () = changes.closed() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+struct Link<'a, V> {
+    orders: &'a mut watch::Receiver<Option<Orders>>,
+    vouch: &'a V,
+    changes: &'a mpsc::Sender<Change>,
+    /// The problem that was told last, until there is none.
+    told: &'a mut Option<String>,
+}
+
+impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
+    /// Holds one connection to its end, and says why it ended if the speaker did not just close it.
+    async fn hold(self, socket: &Path) -> Result<(), String> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| format!("cannot connect: {error}"))?;
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
+        let lost = |error: std::io::Error| format!("the connection broke: {error}");
+        let own = Hello::new(true);
+        write_line(&mut writer, &ToSpeaker { hello: Some(own.clone()), ..ToSpeaker::default() }).await.map_err(lost)?;
+        let first = tokio::time::timeout(MANNERS, read_line(&mut reader)).await.map_err(|_| "no answer in time")?;
+        let first = first.map_err(|error| error.to_string())?.ok_or("it closed the connection")?;
+        let hello = parse::<FromSpeaker>(&first)?.hello.ok_or("its first line is no hello")?;
+        hello.meets(&own)?;
+        info!(version = hello.version, "connected to the speaker");
+        *self.told = None;
+
+        // Reading is not cut off in the middle of a line.
+        let (hand, mut heard) = mpsc::channel(16);
+        let reading = tokio::spawn(async move {
+            while let Ok(Some(line)) = read_line(&mut reader).await {
+                if hand.send(line).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let _reading = AbortOnDrop(reading.abort_handle());
+        self.orders.mark_changed();
+        let mut due = Instant::now();
+        loop {
+            let ttl = self.orders.borrow().as_ref().map_or(Lease::default().ttl, |orders| orders.ttl);
+            tokio::select! {
+                line = heard.recv() => match line {
+                    Some(line) => self.hear(&line).await?,
+                    None => return Ok(()),
+                },
+                changed = self.orders.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let orders = self.orders.borrow_and_update().clone();
+                    if orders.is_some() {
+                        write_line(&mut writer, &ToSpeaker { orders, ..ToSpeaker::default() }).await.map_err(lost)?;
+                    }
+                }
+                () = tokio::time::sleep_until(due) => {
+                    let pause = ttl / RENEWALS;
+                    due = Instant::now() + pause;
+                    if let Ok(Some(verdict)) = tokio::time::timeout(pause, (self.vouch)()).await {
+                        let renewal = Some(Renewal { objection: verdict.err() });
+                        write_line(&mut writer, &ToSpeaker { renewal, ..ToSpeaker::default() }).await.map_err(lost)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the loop what the speaker says.
+    async fn hear(&self, line: &str) -> Result<(), String> {
+        let gone = |_| "the agent ends".to_owned();
+        let FromSpeaker { lease, bfd, problem, .. } = match parse(line) {
+            Ok(message) => message,
+            Err(problem) => {
+                warn!("the speaker says what is not understood: {problem}");
+                return Ok(());
+            }
+        };
+        if let Some(problem) = problem {
+            warn!("the speaker: {problem}");
+        }
+        if let Some(lease) = lease {
+            self.changes.send(Change::Lease(Ok(lease))).await.map_err(gone)?;
+        }
+        for (peer, status) in bfd.unwrap_or_default() {
+            self.changes.send(Change::Bfd(peer, status)).await.map_err(gone)?;
+        }
+        Ok(())
+    }
+}
+
+/// A task that ends with whoever holds this.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,206 @@
+//! What the speaker is told to hold to, and what it says: the announcement lease and the BFD sessions.
+//!
+//! A BFD session watches the way to a BGP peer, or is an announcement itself: the other side has static routes that live by
+//! it. One that announces comes up under the conditions under which a range's route goes out, and goes down under those
+//! under which it is withdrawn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::bfd::{self, BfdState, BfdStatus};
+use crate::model::bgp::PeerName;
+use crate::model::lease::{LeaseState, LeaseStatus};
+use crate::model::orders::Orders;
+use crate::model::settings::Announce;
+use crate::model::{Prefix, Time};
+
+use super::away::Bearing;
+use super::change::Leave;
+use super::news::News;
+use super::pass::Draft;
+use super::planner::Planner;
+use super::preconditions::Footing;
+use super::role::{Role, labels};
+
+/// What is known of the speaker.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LinkBook {
+    /// How the lease stands, or why the speaker cannot be reached; `None` before it was tried.
+    pub(super) lease: Option<Result<LeaseStatus, String>>,
+    /// How BFD sessions stand.
+    pub(super) bfd: BTreeMap<PeerName, BfdStatus>,
+    /// The orders that were given last.
+    pub(super) told: Option<Orders>,
+    /// May the sessions that announce be up? `None` before that was decided: they stay as an earlier agent ordered.
+    stands: Option<bool>,
+    /// When it was decided that they may not.
+    fell: Time,
+}
+
+impl Planner {
+    /// How the lease stands, or why the speaker cannot be reached.
+    pub(super) fn on_lease(&mut self, lease: Result<LeaseStatus, String>) {
+        let is_bad = |lease: &Result<LeaseStatus, String>| match lease {
+            Ok(status) => matches!(status.state, LeaseState::Static | LeaseState::Lapsed),
+            Err(_) => true,
+        };
+        if is_bad(&lease) || self.link.lease.as_ref().is_some_and(is_bad) {
+            self.news.push(News::Lease(lease.clone()));
+        }
+        if lease.is_err() {
+            self.link.bfd.clear();
+        }
+        self.link.lease = Some(lease);
+    }
+
+    pub(super) fn on_bfd(&mut self, peer: PeerName, status: BfdStatus) {
+        let old = self.link.bfd.insert(peer.clone(), status.clone());
+        let is_up = |status: &BfdStatus| status.state == BfdState::Up;
+        let problem = |status: &BfdStatus| status.problem.clone();
+        if old.as_ref().is_some_and(is_up) != is_up(&status)
+            || old.as_ref().and_then(problem) != problem(&status) && status.problem.is_some()
+        {
+            self.news.push(News::Bfd { peer, status });
+        }
+    }
+
+    /// Does the agent vouch for what is announced? It does while it knows what is to be served and sees to it: what is broken
+    /// is withdrawn by itself, and only what stays out all the same is not vouched for.
+    ///
+    /// # Errors
+    /// Why it does not, in words.
+    pub fn vouch(&self) -> Result<(), String> {
+        if self.leaving.is_some() {
+            return Ok(());
+        }
+        if !self.derived || !self.informed() {
+            return Err(
+                "it does not know yet what is to be served: the first list of all objects is not complete".into()
+            );
+        }
+        for range in self.ranges.iter().map(|range| range.prefix) {
+            if let Footing::Broken(reason) = self.footing(range)
+                && (self.routes_in(range) > 0 || self.link.stands == Some(true))
+            {
+                return Err(format!("range {range}: {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The orders, where they are others than before.
+    pub(super) fn plan_orders(&mut self, now: Time, draft: &mut Draft) -> Option<Orders> {
+        let stood = self.link.stands;
+        let orders = self.orders(now);
+        if self.link.stands != stood {
+            // What may be removed depends on it.
+            draft.wake(now);
+        }
+        let orders = orders.filter(|orders| self.link.told.as_ref() != Some(orders))?;
+        let named = |peer: &PeerName| orders.bfd.contains_key(peer);
+        self.link.bfd.retain(|peer, _| named(peer));
+        self.link.told = Some(orders.clone());
+        Some(orders)
+    }
+
+    /// What the speaker has to hold to; `None` while too little is known: then an earlier agent's orders stand.
+    fn orders(&mut self, now: Time) -> Option<Orders> {
+        if !self.derived || !self.informed() || matches!(self.role, Role::Unknown | Role::Frozen) {
+            return None;
+        }
+        let announcing = self.announcing_sessions();
+        let announced_by: BTreeSet<PeerName> = announcing.keys().cloned().collect();
+        self.judge_stand(&announced_by, now);
+        if !announced_by.is_empty() && self.link.stands.is_none() {
+            return None;
+        }
+        let mut sessions = self.watching_sessions();
+        for (name, session) in announcing {
+            sessions.entry(name).or_insert(session);
+        }
+        let owned = (!self.is_exclusive()).then(|| {
+            let configured = self.settings.cluster_ips.iter().flatten().chain(&self.settings.allowed);
+            self.ranges.prefixes().into_iter().chain(configured.map(|range| range.prefix)).collect()
+        });
+        Some(Orders {
+            ttl: self.settings.lease.ttl,
+            fail_static: self.settings.lease.fail_static,
+            owned,
+            canaries: Vec::new(),
+            announced_by: announced_by.into_iter().filter(|name| sessions.contains_key(name)).collect(),
+            bfd: sessions,
+        })
+    }
+
+    /// The sessions that watch the ways to BGP peers. While all of ours goes, they stay until gobgpd has no peer any more:
+    /// who sees one end drops the routes without having heard their withdrawal.
+    fn watching_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
+        let Some(settings) = &self.settings.bgp else { return BTreeMap::new() };
+        let entries = settings.peers_of(&labels(&self.cluster));
+        let left = |name: &PeerName| self.actual.bgp.as_ref().is_some_and(|bgp| bgp.peers.contains_key(name));
+        let kept = entries.into_iter().filter(|(name, _)| !self.is_removing() || left(name));
+        kept.filter_map(|(name, entry)| Some((name, self.settings.bfd.watching(&entry)?))).collect()
+    }
+
+    /// The sessions that are announcements themselves.
+    fn announcing_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
+        let labels = labels(&self.cluster);
+        let selected = self.settings.bfd.peers.iter().filter(|entry| entry.node_selector.matches(&labels));
+        let enabled = self.link.stands == Some(true);
+        // Going backwards, so that the first of a peer is the one that stays.
+        let sessions = selected.rev().map(|entry| {
+            let session = bfd::Session {
+                timers: entry.timers,
+                local_address: entry.local_address,
+                distance: entry.distance,
+                enabled,
+            };
+            (entry.name.clone(), session)
+        });
+        sessions.collect()
+    }
+
+    /// Decides whether the sessions that announce may be up.
+    fn judge_stand(&mut self, announced_by: &BTreeSet<PeerName>, now: Time) {
+        if announced_by.is_empty() {
+            self.link.stands = None;
+            return;
+        }
+        let announced: Vec<Prefix> =
+            self.ranges.iter().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
+        let footings: Vec<Footing> = announced.iter().map(|range| self.footing(*range)).collect();
+        let bearing = self.away.state.bearing();
+        let leaves = matches!(self.leaving, Some(Leave::Withdraw | Leave::Drain)) || bearing == Bearing::Withdraw;
+        let is_gone = announced.is_empty() || self.is_removing() || leaves;
+        if is_gone || footings.iter().any(|footing| matches!(footing, Footing::Broken(_))) {
+            if self.link.stands != Some(false) {
+                self.link.fell = now;
+            }
+            self.link.stands = Some(false);
+        } else if self.link.stands != Some(true)
+            && bearing == Bearing::Announce
+            && footings.iter().all(|footing| *footing == Footing::Proven)
+        {
+            // All of them, so that all that is to be read is asked for at once.
+            let proven = announced.into_iter().filter(|range| !self.proven(*range)).count() == 0;
+            if proven {
+                self.link.stands = Some(true);
+            }
+        }
+    }
+
+    /// When the sessions that announce went down for good, if there are any.
+    pub(super) fn fallen(&self) -> Option<Time> {
+        (self.link.stands == Some(false)).then_some(self.link.fell)
+    }
+
+    /// While all of ours goes: have the sessions that announce been down for long enough? `Err` holds when to ask again, if
+    /// time alone decides.
+    pub(super) fn fell(&self, now: Time) -> Result<(), Option<Time>> {
+        if !self.is_removing() || self.announcing_sessions().is_empty() {
+            return Ok(());
+        }
+        let Some(fell) = self.fallen() else { return Err(None) };
+        let heard = fell + self.settings.withdraw_delay;
+        if heard > now { Err(Some(heard)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the keeper does to the world, behind a trait, so that its tests can break the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::apply::bgp::{Endpoint, Speaker};
+use crate::model::Prefix;
+use crate::model::bfd;
+use crate::model::bgp::PeerName;
+use crate::model::canary::Canary;
+
+/// See the module. All of it is done beside the keeper's loop.
+pub(super) trait Hands: Clone + Send + Sync + 'static {
+    /// Tries the data path by each canary; none at all prove nothing.
+    ///
+    /// # Errors
+    /// Why it is not proved, in words.
+    fn probe(&self, canaries: Vec<Canary>) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Withdraws all routes of ours: those in `owned`, or all. Answers how many there were.
+    ///
+    /// # Errors
+    /// Why some may still be out, in words.
+    fn withdraw(&self, owned: Option<BTreeSet<Prefix>>) -> impl Future<Output = Result<usize, String>> + Send;
+
+    /// Ends a gobgpd that hangs, if it is ours, so that its peers forget what it told them.
+    fn end_gobgpd(&self) -> impl Future<Output = ()> + Send;
+
+    /// Says which BFD sessions there should be from now on.
+    fn want_sessions(&self, sessions: BTreeMap<PeerName, bfd::Session>);
+}
+
+/// The hands of the speaker itself.
+#[derive(Clone)]
+pub(super) struct OwnHands {
+    /// gobgpd's writer; `None` without BGP.
+    gobgpd: Option<Arc<Mutex<Speaker>>>,
+    /// Where whoever looks after a gobgpd of ours hears that it is to end; `None`: it is somebody else's.
+    end: Option<mpsc::Sender<()>>,
+}
+
+impl OwnHands {
+    /// Those for the gobgpd at `endpoint`, which is ended by a word to `end` if it is ours.
+    pub(super) fn new(endpoint: Option<Endpoint>, end: Option<mpsc::Sender<()>>) -> OwnHands {
+        OwnHands { gobgpd: endpoint.map(|endpoint| Arc::new(Mutex::new(Speaker::new(endpoint)))), end }
+    }
+}
+
+impl Hands for OwnHands {
+    async fn probe(&self, canaries: Vec<Canary>) -> Result<(), String> {
+        for canary in &canaries {
+            return Err(format!("{canary:?}"));
+        }
+        if canaries.is_empty() { Err("there is no canary".to_owned()) } else { Ok(()) }
+    }
+
+    async fn withdraw(&self, owned: Option<BTreeSet<Prefix>>) -> Result<usize, String> {
+        match &self.gobgpd {
+            Some(gobgpd) => gobgpd.lock().await.withdraw_all(owned.as_ref()).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn end_gobgpd(&self) {
+        if let Some(end) = &self.end {
+            // Whoever looks after it lives as long as the speaker; one word is enough.
+            let _ = end.try_send(());
+        }
+    }
+
+    fn want_sessions(&self, _sessions: BTreeMap<PeerName, bfd::Session>) {}
+}

@@ -1,0 +1,316 @@
+//! The keeper of the lease: hears the agent, probes when it is silent, and acts when the lease lapses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::hands::Hands;
+use super::lease::{Lease, Terms};
+use super::socket::{ClientId, Visit};
+use super::store::{Kept, Store};
+use super::wire::{Answer, FromSpeaker, Request, ToSpeaker};
+use crate::model::Time;
+use crate::model::lease::{LeaseState, LeaseStatus};
+use crate::model::orders::Orders;
+
+/// The pause between probes, unless the lease is so short that it takes more of them.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The pause between attempts to withdraw.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What ended that was started beside the loop.
+enum Done {
+    /// A probe, with its verdict.
+    Probe(Result<(), String>),
+    /// The withdrawal of so many routes.
+    Withdrawal(usize),
+}
+
+/// Who is connected.
+struct Client {
+    tell: mpsc::Sender<FromSpeaker>,
+}
+
+/// See the module.
+pub(super) struct Keeper<H> {
+    hands: H,
+    store: Store,
+    origin: Instant,
+    lease: Lease,
+    /// The state that was acted on last.
+    settled: LeaseState,
+    orders: Option<Orders>,
+    clients: BTreeMap<ClientId, Client>,
+    agent: Option<ClientId>,
+    tasks: JoinSet<Done>,
+    probing: bool,
+    next_probe: Time,
+    withdrawal: Option<AbortHandle>,
+}
+
+impl<H: Hands> Keeper<H> {
+    /// A keeper that goes on with what `store` holds.
+    pub(super) fn new(hands: H, mut store: Store) -> Keeper<H> {
+        let kept = store.load().unwrap_or_else(|problem| {
+            warn!("{problem}; nothing is known of earlier orders until an agent comes");
+            None
+        });
+        let now = Time::ZERO;
+        let lease = match &kept {
+            Some(kept) => Lease::resumed(Terms::of(&kept.orders), kept.past(), now),
+            None => Lease::new(now),
+        };
+        let mut keeper = Keeper {
+            hands,
+            store,
+            origin: Instant::now(),
+            settled: lease.state(),
+            lease,
+            orders: kept.map(|kept| kept.orders),
+            clients: BTreeMap::new(),
+            agent: None,
+            tasks: JoinSet::new(),
+            probing: false,
+            next_probe: now,
+            withdrawal: None,
+        };
+        if keeper.settled == LeaseState::Lapsed {
+            // The former speaker may have been killed in the middle of it.
+            keeper.withdraw();
+        }
+        keeper.command_sessions();
+        keeper
+    }
+
+    /// Keeps the lease for ever.
+    pub(super) async fn keep(mut self, mut visits: mpsc::Receiver<Visit>) {
+        loop {
+            let now = self.now();
+            self.lease.judge(now);
+            self.settle(now);
+            let wake = self.prepare_probe(now).into_iter().chain(self.lease.wake_at()).min();
+            let sleep = async {
+                match wake {
+                    Some(wake) => tokio::time::sleep_until(self.origin + wake.0).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                visit = visits.recv() => match visit {
+                    Some(visit) => self.receive(visit),
+                    None => return,
+                },
+                Some(done) = self.tasks.join_next() => {
+                    if let Ok(done) = done {
+                        self.finish(done);
+                    }
+                }
+                () = sleep => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.origin.elapsed())
+    }
+
+    /// Starts a probe if one is due; else answers when one is.
+    fn prepare_probe(&mut self, now: Time) -> Option<Time> {
+        let from = self.lease.probe_from().filter(|_| !self.probing)?.max(self.next_probe);
+        if from > now {
+            return Some(from);
+        }
+        let orders = self.orders.as_ref()?;
+        self.next_probe = now + PROBE.min(orders.ttl / 4);
+        self.probing = true;
+        let (hands, canaries) = (self.hands.clone(), orders.canaries.clone());
+        self.tasks.spawn(async move { Done::Probe(hands.probe(canaries).await) });
+        None
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Probe(verdict) => {
+                self.probing = false;
+                let now = self.now();
+                self.lease.probed(verdict, now);
+            }
+            Done::Withdrawal(count) => {
+                self.withdrawal = None;
+                info!(routes = count, "withdrawn: nothing of ours is announced any more");
+            }
+        }
+    }
+
+    fn receive(&mut self, visit: Visit) {
+        match visit {
+            Visit::Came(id, hello, tell) => {
+                self.clients.insert(id, Client { tell });
+                if hello.agent {
+                    info!(version = hello.version, "an agent has connected");
+                    // There is one agent in a runtime folder: an earlier connection is that of one that hangs or is dead.
+                    if let Some(former) = self.agent.replace(id) {
+                        self.clients.remove(&former);
+                    }
+                    self.lease.connected(true, self.now());
+                    self.report(id);
+                }
+            }
+            Visit::Said(id, said) => self.hear(id, *said),
+            Visit::Left(id) => {
+                self.clients.remove(&id);
+                if self.agent == Some(id) {
+                    self.agent = None;
+                    warn!("the agent is gone");
+                    self.lease.connected(false, self.now());
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, id: ClientId, said: ToSpeaker) {
+        let ToSpeaker { hello: _, orders, renewal, request } = said;
+        if self.agent == Some(id) {
+            let now = self.now();
+            if let Some(orders) = orders {
+                self.lease.order(Terms::of(&orders), now);
+                self.orders = Some(orders);
+                self.command_sessions();
+                self.save(now);
+            }
+            if let Some(renewal) = renewal {
+                self.lease.renew(renewal.objection.map_or(Ok(()), Err), now);
+            }
+        } else if orders.is_some() || renewal.is_some() {
+            let problem = "orders and renewals are taken from the agent that has connected last".to_owned();
+            self.tell(id, FromSpeaker { problem: Some(problem), ..FromSpeaker::default() });
+        }
+        match request {
+            None => {}
+            Some(Request::Report) => {
+                self.report(id);
+                self.tell(id, FromSpeaker { answer: Some(Answer::default()), ..FromSpeaker::default() });
+            }
+            Some(Request::Unknown) => {
+                let refusal = Some("this speaker does not know that request: it is older than you".to_owned());
+                self.tell(id, FromSpeaker { answer: Some(Answer { refusal }), ..FromSpeaker::default() });
+            }
+        }
+    }
+
+    /// Acts on a change of the lease.
+    fn settle(&mut self, now: Time) {
+        let state = self.lease.state();
+        if state == self.settled {
+            return;
+        }
+        let was = std::mem::replace(&mut self.settled, state);
+        let reason = self.lease.reason().unwrap_or_default();
+        match state {
+            LeaseState::Unknown => {}
+            LeaseState::Held => info!("the lease is held: the agent vouches for the data plane"),
+            LeaseState::Static => {
+                let end = self.lease.until().map_or(0, |until| until.since(now).as_secs());
+                error!("fail static: {reason}; all stays as it is while the probe passes, for {end} s at most");
+            }
+            LeaseState::Lapsed => error!("the lease has lapsed: {reason}; what is announced is withdrawn"),
+        }
+        if state == LeaseState::Lapsed {
+            self.withdraw();
+        } else if let Some(withdrawal) = self.withdrawal.take() {
+            withdrawal.abort();
+        }
+        if (state == LeaseState::Lapsed) != (was == LeaseState::Lapsed) {
+            self.command_sessions();
+        }
+        self.save(now);
+        if let Some(agent) = self.agent {
+            self.tell(agent, FromSpeaker { lease: Some(self.status(now)), ..FromSpeaker::default() });
+        }
+    }
+
+    /// Has everything withdrawn that is ours, and goes on until that is so.
+    fn withdraw(&mut self) {
+        let Some(orders) = &self.orders else { return };
+        let (hands, owned, patience) = (self.hands.clone(), orders.owned.clone(), orders.ttl);
+        let withdrawal = self.tasks.spawn(async move {
+            let mut said = None;
+            loop {
+                let problem = match tokio::time::timeout(patience, hands.withdraw(owned.clone())).await {
+                    Ok(Ok(count)) => return Done::Withdrawal(count),
+                    Ok(Err(problem)) => problem,
+                    Err(_) => {
+                        hands.end_gobgpd().await;
+                        format!("gobgpd does not answer within {} ms", patience.as_millis())
+                    }
+                };
+                // Said once, not on every attempt.
+                if said.as_ref() != Some(&problem) {
+                    error!("cannot withdraw: {problem}; trying again");
+                    said = Some(problem);
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        self.withdrawal = Some(withdrawal);
+    }
+
+    /// Says which BFD sessions there should be.
+    fn command_sessions(&self) {
+        let Some(orders) = &self.orders else { return };
+        let lapsed = self.lease.state() == LeaseState::Lapsed;
+        self.hands.want_sessions(if lapsed { orders.withdrawn() } else { orders.bfd.clone() });
+    }
+
+    fn save(&mut self, now: Time) {
+        let Some(orders) = self.orders.clone() else { return };
+        let silent = matches!(self.lease.state(), LeaseState::Static | LeaseState::Lapsed);
+        let kept = Kept {
+            orders,
+            silent_since: silent.then(|| before(self.lease.silence(now))),
+            lapse: self.lease.reason().filter(|_| self.lease.state() == LeaseState::Lapsed),
+        };
+        if let Err(problem) = self.store.save(kept) {
+            warn!("{problem}; a speaker that is started without an agent will not know the last orders");
+        }
+    }
+
+    fn status(&self, now: Time) -> LeaseStatus {
+        let state = self.lease.state();
+        let end = self.lease.until().filter(|_| state == LeaseState::Static);
+        LeaseStatus {
+            state,
+            since: before(now.since(self.lease.since())),
+            until: end.map(|end| Timestamp::now().as_second().saturating_add_unsigned(end.since(now).as_secs())),
+            reason: self.lease.reason(),
+        }
+    }
+
+    /// Tells a client how everything stands.
+    fn report(&mut self, id: ClientId) {
+        let lease = Some(self.status(self.now()));
+        self.tell(id, FromSpeaker { lease, ..FromSpeaker::default() });
+    }
+
+    fn tell(&mut self, id: ClientId, message: FromSpeaker) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.tell.try_send(message).is_err() {
+            warn!(client = id, "does not read what it is told, and is let go");
+            self.clients.remove(&id);
+        }
+    }
+}
+
+/// So long before now, in seconds since 1970.
+fn before(time: Duration) -> i64 {
+    Timestamp::now().as_second().saturating_sub_unsigned(time.as_secs())
+}
+
+#[cfg(test)]
+mod tests;
