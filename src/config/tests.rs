@@ -337,6 +337,10 @@ fn peers_are_read() {
     assert_eq!(families(by_peer), Family::ALL.into());
     assert_eq!(settings("peers: [{interface: eth1, asn: 1}]").peers[0].name, PeerName::Interface("eth1".into()));
     assert_eq!(settings("maxSpecifics: 3, peers: [{interface: eth1, asn: 1}]").max_specifics, 3);
+    for (value, expected) in [("off", None), ("30s", Some(Duration::from_secs(30)))] {
+        let found = settings(&format!("gracefulRestart: {value}, peers: [{{interface: eth1, asn: 1}}]"));
+        assert_eq!(found.graceful_restart, expected);
+    }
 }
 
 /// What the annotation of a Node holds is read by the same code.

@@ -37,8 +37,7 @@ pub(super) struct AwayBook {
 }
 
 impl Planner {
-    /// Is the node away, with nothing announced that anybody still hears? BFD has to say the same then (AdminDown, RFC
-    /// 5880 section 6.8.16), and must not before.
+    /// Is the node away, with nothing announced that anybody still hears?
     pub fn is_away(&self) -> bool {
         matches!(self.away.state.phase(), Phase::Holding | Phase::Away)
     }

@@ -62,11 +62,11 @@ fn of_keys() {
         ),
         (
             "bgp:",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         (
             "bgp: ~",
-            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, peers, communities, largeCommunities, med, localPref, prepend",
+            "2:1: bgp: found nothing; allowed: a mapping with the keys asn, routerID, listenPort, gobgpd, nextHop, maxSpecifics, gracefulRestart, peers, communities, largeCommunities, med, localPref, prepend",
         ),
         ("admin: 127.0.0.1:9180", "2:8: admin: found 127.0.0.1:9180; allowed: a mapping with the keys listen, metrics"),
     ]);
@@ -507,6 +507,10 @@ fn of_attributes() {
             "2:34: bgp.largeCommunities[0]: found 1:2; allowed: a large community such as 65001:1:100 (three numbers up to 4294967295)",
         ),
         (
+            "asn: 1, gracefulRestart: 5s, peers: [{address: 10.0.1.1, asn: 2}]",
+            "2:32: bgp.gracefulRestart: found 5s; allowed: off, or whole seconds such as 30s, from 10s to 4095s",
+        ),
+        (
             "asn: 1, maxSpecifics: many, peers: [{address: 10.0.1.1, asn: 2}]",
             "2:29: bgp.maxSpecifics: found many; allowed: a number of routes from 0 to 100000",
         ),
@@ -685,10 +689,7 @@ fn proof_and_brake() {
     const CANARIES: &str = "on, off, or a list of ranges for internal use, such as [169.254.77.0/29]";
     const RANGE: &str = "a prefix of 8 addresses at least, such as 169.254.77.0/29 or fd76:6970:6361:7374::/125";
     after_source([
-        (
-            "proof: {canary: on}",
-            "2:9: proof.canary: unknown key; allowed: canaries, interval, fail, pass",
-        ),
+        ("proof: {canary: on}", "2:9: proof.canary: unknown key; allowed: canaries, interval, fail, pass"),
         ("proof: {canaries: yes}", &format!("2:19: proof.canaries: found yes; allowed: {CANARIES}")),
         (
             "proof: {canaries: [169.254.77.0/30]}",

@@ -74,7 +74,7 @@ fn a_route_does_not_outlive_its_data_plane() -> Result<()> {
         node.sh("nft 'table inet other { chain forward { type filter hook forward priority 0; ip saddr 169.254.77.2 drop; }; }'")?;
         wait_for_log(node, 0, "withdrew 10.96.0.0/16")?;
         let log = node.log();
-        ensure!(log.contains("the reply did not come back to the client within 500 ms (3 probes in a row)"), "{log}");
+        ensure!(log.contains("the reply did not come back to the client within 1000 ms (3 probes in a row)"), "{log}");
         ensure!(!log.contains("withdrew fd00:10:96::/112"), "{log}");
         let (code, reasons) = node.ask("/readyz")?;
         ensure!(code == 503 && reasons.contains("the canary 169.254.77.1:9 TCP"), "{code} {reasons}");

@@ -9,7 +9,7 @@ use vipcast::admin::metrics::Metrics;
 use vipcast::model::bgp::{Flavour, SessionState};
 use vipcast::plan::Status;
 use vipcast::plan::audit::Repairs;
-use vipcast::plan::status::{BgpStatus, PeerStatus, ProofStatus};
+use vipcast::plan::status::{BfdSessionStatus, BgpStatus, PeerStatus, ProofStatus};
 
 const FUNCTIONS: [&str; 12] = [
     "absent",
@@ -66,7 +66,8 @@ impl Vocabulary {
         let repairs = Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into();
         let bgp = BgpStatus { flavour, repairs, peers: states.map(peer).into(), ..BgpStatus::default() };
         let proof = vec![ProofStatus { family: "IPv4".into(), ..ProofStatus::default() }];
-        let text = metrics.render(&Status { bgp: Some(bgp), proof, ..Status::default() }).unwrap();
+        let bfd = vec![BfdSessionStatus::default()];
+        let text = metrics.render(&Status { bgp: Some(bgp), bfd, proof, ..Status::default() }).unwrap();
         let mut vocabulary = Vocabulary::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, labels) = line.split_once('{').unwrap_or((line.split(' ').next().unwrap(), "}"));

@@ -53,6 +53,7 @@ impl Agent {
             owned: None,
             canaries: Vec::new(),
             bfd: Default::default(),
+            graceful_restart: false,
             announced_by: Default::default(),
         };
         self.say(ToSpeaker { orders: Some(orders), ..ToSpeaker::default() }).await;
