@@ -756,7 +756,7 @@ fn of_bfd() {
     )]);
     after_source([(
         "ranges: {clusterIPs: [10.0.0.0/16]}\nbfd: {peers: [{address: 10.0.1.1}]}",
-        "2:23: ranges.clusterIPs[0]: found 10.0.0.0/16, which holds 10.0.1.1 (bfd.peers[0].address); allowed: a range without it, since all of a range is local to this node",
+        "2:23: ranges.clusterIPs[0]: found 10.0.0.0/16, which holds 10.0.1.1, bfd.peers[0].address; allowed: a range that nothing but VIPs comes from",
     )]);
     in_peer([
         (

@@ -65,7 +65,7 @@ fn a_bgp_peer_is_watched_as_far_away_as_it_may_be() {
     let mut rig = Rig::new(settings);
     rig.list(web().into_iter().chain([node("rack=a")])).run();
     let distances = ["10.0.1.1", "10.0.1.3", "10.0.1.4", "10.0.1.5"].map(|peer| session(&rig, peer).unwrap().distance);
-    let expected = [Distance::SingleHop, Distance::Multihop(254), Distance::SingleHop, Distance::Multihop(253)];
+    let expected = [Distance::SingleHop, Distance::Multihop(1), Distance::SingleHop, Distance::Multihop(253)];
     assert_eq!(distances, expected);
     let first = session(&rig, "10.0.1.1").unwrap();
     assert_eq!(
@@ -178,9 +178,13 @@ fn the_agent_vouches_for_what_it_knows_and_sees_to() {
         let outcome = rig.node.perform_one(&step);
         rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
     }
-    rig.planner.plan(rig.now);
+    let withdrawal = rig.planner.plan(rig.now).steps;
     let objection = rig.planner.vouch().unwrap_err();
     assert_eq!(objection, "range 10.96.0.0/16: no IPv4 address of this node is present");
+    for step in withdrawal {
+        let outcome = rig.node.perform_one(&step);
+        rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
+    }
     rig.run();
     assert_eq!(rig.planner.vouch(), Ok(()));
 }
