@@ -50,8 +50,12 @@ impl Process {
             }
         };
         let _ = end.await;
-        // Where a program took its own place (`hand_over`), it is a child that nobody else reaps.
-        let _ = waitid(WaitId::PidFd(self.handle.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         Ok(())
+    }
+
+    /// Forgets it once it has ended, if it is a child of this process that nobody else waits for.
+    pub(super) fn reap(&self) {
+        // Somebody else's child is theirs.
+        let _ = waitid(WaitId::PidFd(self.handle.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }

@@ -1,5 +1,6 @@
 //! The speaker as a process of its own, with the real gobgpd.
 
+mod bfd;
 mod lease;
 
 use std::os::unix::fs::PermissionsExt;

@@ -47,10 +47,12 @@ fn stands(rig: &Rig) -> bool {
 
 #[test]
 fn a_bgp_peer_is_watched_as_far_away_as_it_may_be() {
-    let mut settings = Settings { bfd: Bfd { timers: FAST, peers: Vec::new() }, ..dual_stack() };
+    let mut settings = dual_stack();
     let bgp = settings.bgp.as_mut().unwrap();
-    let watched =
-        |name: &str, peer: Peer| PeerEntry { bfd: Some(PeerBfd::default()), ..PeerEntry::new(ip(name), peer) };
+    let watched = |name: &str, peer: Peer| PeerEntry {
+        bfd: Some(PeerBfd { interval: Some(FAST.interval), multiplier: Some(FAST.multiplier), multihop: None }),
+        ..PeerEntry::new(ip(name), peer)
+    };
     let peer = |asn, ttl| Peer { ttl, ..Peer::new(asn, vipcast::model::Family::ALL) };
     bgp.peers = vec![
         watched("10.0.1.1", Peer { local_address: Some(ip("10.0.1.2")), ..peer(65000, Ttl::Default) }),
@@ -93,7 +95,6 @@ fn in_a_gobgpd_of_others_only_our_ranges_are_ours() {
 #[test]
 fn a_session_that_announces_comes_up_with_the_proof_and_goes_down_before_what_it_promises() {
     let mut rig = Rig::new(without_bgp());
-    assert!(rig.planner.plan(rig.now).orders.is_none());
     rig.run();
     // Nothing is said before it is decided.
     assert!(rig.planner.given_orders().is_none());
@@ -176,9 +177,13 @@ fn the_agent_vouches_for_what_it_knows_and_sees_to() {
         let outcome = rig.node.perform_one(&step);
         rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
     }
-    rig.planner.plan(rig.now);
+    let withdrawal = rig.planner.plan(rig.now).steps;
     let objection = rig.planner.vouch().unwrap_err();
     assert_eq!(objection, "range 10.96.0.0/16: no IPv4 address of this node is present");
+    for step in withdrawal {
+        let outcome = rig.node.perform_one(&step);
+        rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
+    }
     rig.run();
     assert_eq!(rig.planner.vouch(), Ok(()));
 }
