@@ -8,10 +8,10 @@ LAB := $(CARGO) build --locked --workspace && $${CARGO_TARGET_DIR:-target}/debug
 # The version of Kubernetes for the suite `api`, if not the one of tests/apiserver/go.mod.
 KUBERNETES = $(if $(K8S),--kubernetes $(K8S))
 
-.PHONY: help demo test test-pure test-api test-kernel test-lab bench check tools
+.PHONY: help demo test test-pure test-api test-kernel test-lab bench bench-failover check tools
 
 help: ## Show the targets.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: tools ## Watch two LB nodes and a ToR switch do the main job (a few minutes).
 	@$(LAB) demo
@@ -33,6 +33,10 @@ test-lab: tools ## Run the tests that send packets through a ToR switch.
 
 bench: tools ## Measure: cold start and one change, against the netlink floor and ipvsadm.
 	@$(LAB) bench
+
+# Optimised, as what is installed. Interrupted, it goes on where it was.
+bench-failover: tools ## Measure failover and what is planned, and print the table (hours; Ctrl-C prints what there is).
+	@$(CARGO) build --locked --workspace --release && $${CARGO_TARGET_DIR:-target}/release/vipcast-lab bench failover
 
 check: tools ## Format, lints, documentation.
 	@$(CARGO) fmt --version >/dev/null && $(CARGO) clippy --version >/dev/null || \

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config};
 use crate::plan::Asked;
-use crate::speaker::{self, SpeakerOptions};
+use crate::speaker::SpeakerOptions;
 use crate::{check, daemon, prepare};
 
 mod agent;
@@ -21,6 +21,7 @@ mod drain;
 pub mod explain;
 mod output;
 pub mod plan;
+mod speaker;
 pub mod status;
 mod switch_config;
 mod table;
@@ -84,10 +85,12 @@ pub enum Command {
         #[arg(long)]
         no_speaker: bool,
     },
-    /// Run the speaker: gobgpd's parent, which starts it again when it ends.
+    /// Run the speaker: it holds what is announced, whatever becomes of the agent.
     ///
-    /// `run` starts one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to
-    /// the agent.
+    /// It is gobgpd's parent, unless that is somebody else's, and starts it again when it ends; it speaks BFD; and it holds
+    /// the announcement lease, which the agent renews: when nothing proves the data plane any more, it withdraws. `run` starts
+    /// one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to the agent. On
+    /// SIGTERM it ends all sessions; on SIGHUP it runs its program anew in its own place, and no session notices.
     Speaker,
     /// Get this node ready for an agent: load kernel modules with their parameters, and set kernel parameters.
     ///
@@ -180,6 +183,14 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Put another gobgpd in the place of the one that runs, as after an upgrade of its package.
+    ///
+    /// With `bgp.gracefulRestart` peers keep the routes until it is back, so no packet is lost; without, it refuses.
+    RestartGobgpd {
+        /// Restart it in any case: all sessions end, and the routes with them, until they are back.
+        #[arg(long)]
+        force: bool,
+    },
     /// Print the switch's (ToR's) side of the peering, to match this configuration.
     ///
     /// A complete, commented configuration in the vendor's own words. Needs no running agent, and can be used anywhere.
@@ -271,6 +282,10 @@ impl Cli {
                 show(&answer, *output, check::Answer::table).context("cannot write the answer")?;
                 Ok(if answer.ready { Ending::Done } else { Ending::No })
             }
+            Command::RestartGobgpd { force } => {
+                block_on(self::speaker::restart_gobgpd(&self.load()?, *force))?;
+                Ok(Ending::Done)
+            }
             Command::SwitchConfig(asked) => {
                 let (text, remark) = asked.print(&self.load()?)?;
                 if let Some(remark) = remark {
@@ -287,7 +302,7 @@ impl Cli {
         if !config.has_speaker() {
             bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
         }
-        speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
+        crate::speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
     }
 
     /// The configuration.

@@ -9,12 +9,16 @@
 
 pub mod bfd;
 mod gobgpd;
+mod hand_over;
 mod handle;
 mod hands;
+mod holder;
 mod keeper;
 mod lease;
 mod log;
 mod process;
+mod reach;
+mod sessions;
 mod socket;
 mod store;
 pub mod wire;
@@ -24,16 +28,18 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures::future::OptionFuture;
 use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use self::gobgpd::{Program, finish, finish_at_once};
 pub use self::handle::{ensure, is_running, leftover, stop};
-use self::hands::OwnHands;
+use self::hands::{OwnHands, Word};
 use self::keeper::Keeper;
+use self::sessions::Sessions;
 use self::store::Store;
 use crate::apply::bgp::Endpoint;
 use crate::config::Gobgpd;
@@ -89,7 +95,7 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
     umask(Mode::RWXG | Mode::RWXO);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let _ignored = signal(SignalKind::hangup())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let told_to_end = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -102,48 +108,59 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
         Some(Gobgpd::Address(address)) => (Some(address.parse()?), None),
         None => (None, None),
     };
-    let (end, ends) = mpsc::channel(1);
-    let hands = OwnHands::new(endpoint, program.is_some().then_some(end));
+    let (end, words) = mpsc::channel(1);
+    let (sessions, held) = Sessions::start(&folder)?;
+    let (hand, news) = mpsc::unbounded_channel();
+    let holder = endpoint.clone().map(|endpoint| holder::hold(endpoint, held.clone(), sessions.held()));
+    let hands = OwnHands::new(endpoint, program.is_some().then_some(end), sessions.clone());
     let own_socket = own_socket(&folder);
     let listener = socket::bind(&own_socket).with_context(|| format!("{}", own_socket.display()))?;
     let (desk, visits) = mpsc::channel(VISITS);
     info!(socket = %own_socket.display(), "speaker started");
     let look_after = async {
         match &program {
-            Some(program) => supervise(program, &gobgpd_socket, ends, told_to_end).await,
+            Some(program) => supervise(program, &gobgpd_socket, words, told_to_end).await,
             None => told_to_end.await,
         }
     };
     tokio::select! {
         () = look_after => {}
-        () = Keeper::new(hands, Store::new(&folder)).keep(visits) => {}
+        () = Keeper::new(hands, Store::new(&folder), held).keep(visits, news) => {}
         () = socket::serve(listener, desk) => {}
+        () = sessions.clone().tell(hand) => {}
+        Some(()) = OptionFuture::from(holder) => {}
+        () = async { while hangup.recv().await.is_some() { hand_over::hand_over(&sessions).await } } => {}
         never = log::keep_small(&folder, TRIM) => match never {},
     }
+    // After gobgpd's good-bye: who sees BFD end first drops the routes without having heard of it.
+    sessions.close();
     // The next speaker makes it anew; until then nobody is to wait at a dead one.
     let _ = std::fs::remove_file(own_socket);
     info!("speaker ended");
     Ok(())
 }
 
-/// Keeps gobgpd running until told to end; one that hangs is ended at a word from `ends`.
+/// Keeps gobgpd running until told to end; one that hangs or is to be another one is ended at a word from `words`.
 async fn supervise(
     program: &Program,
     socket: &Path,
-    mut ends: mpsc::Receiver<()>,
+    mut words: mpsc::Receiver<Word>,
     told_to_end: impl Future<Output = ()>,
 ) {
     let mut told_to_end = pin!(told_to_end);
     let mut pause = FIRST_PAUSE;
     let mut said = None;
+    let mut restarting: Option<oneshot::Sender<()>> = None;
     loop {
         let begun = Instant::now();
         match program.adopt_or_start().await {
             Ok(mut gobgpd) => {
                 info!(pid = gobgpd.pid(), adopted = gobgpd.is_adopted(), "gobgpd runs");
                 said = None;
-                // Whoever was to end it is gone.
-                let _ = ends.try_recv();
+                if let Some(done) = restarting.take() {
+                    // Whoever asked for it may have gone away.
+                    let _ = done.send(());
+                }
                 tokio::select! {
                     end = gobgpd.ended() => warn!(pid = gobgpd.pid(), "gobgpd {end}"),
                     () = program.deaf() => {
@@ -152,9 +169,21 @@ async fn supervise(
                             error!("{failure:#}");
                         }
                     }
-                    Some(()) = ends.recv() => {
-                        error!(pid = gobgpd.pid(), "gobgpd hangs, and its routes have to go: it is killed");
-                        if let Err(failure) = finish_at_once(socket, gobgpd).await {
+                    Some(word) = words.recv() => {
+                        let at_once = match word {
+                            Word::Kill => {
+                                error!(pid = gobgpd.pid(), "gobgpd hangs, and its routes have to go: it is killed");
+                                true
+                            }
+                            Word::Restart { graceful, done } => {
+                                info!(pid = gobgpd.pid(), graceful, "told to restart gobgpd");
+                                restarting = Some(done);
+                                graceful
+                            }
+                        };
+                        let finished =
+                            if at_once { finish_at_once(socket, gobgpd).await } else { finish(socket, gobgpd).await };
+                        if let Err(failure) = finished {
                             error!("{failure:#}");
                         }
                     }

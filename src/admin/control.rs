@@ -103,6 +103,7 @@ mod tests {
                         answer.send(Status { node: "lb1".into(), ..Status::default() }).unwrap()
                     }
                     Question::Explain(asked, _) => panic!("{asked}"),
+                    Question::Vouch(_) => panic!("nobody vouches over this socket"),
                 }
             }
             given

@@ -15,6 +15,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use self::api::{Api, Failure, Peers};
 use self::dial::dial;
@@ -38,12 +39,16 @@ pub struct Speaker {
     /// While it is not known that the connection was lost.
     api: Option<Box<dyn Api>>,
     ledger: Ledger,
+    /// The gobgpd that was seen last has peers, so that they know the next one's routes, if it ends without a word.
+    has_peers: bool,
+    /// Since when another one runs in its place.
+    restarted: Option<Instant>,
 }
 
 impl Speaker {
     /// The writer of the gobgpd at `endpoint`, which is connected to when there is something to do.
     pub fn new(endpoint: Endpoint) -> Speaker {
-        Speaker { endpoint, api: None, ledger: Ledger::default() }
+        Speaker { endpoint, api: None, ledger: Ledger::default(), has_peers: false, restarted: None }
     }
 
     /// What this writer believes gobgpd to hold, for [`watch()`].
@@ -90,7 +95,9 @@ impl Speaker {
         match self.api().await?.identity().await? {
             None => {
                 self.ledger.forget();
-                self.api().await?.start(wanted).await
+                self.api().await?.start(wanted).await?;
+                self.restarted = std::mem::take(&mut self.has_peers).then(Instant::now);
+                Ok(())
             }
             Some(found) if found == wanted => Ok(()),
             Some(found) => Err(Failure::Moved(format!("it runs already, as {}", show(found)))),
@@ -106,6 +113,8 @@ impl Speaker {
         }
         let flavour = api.flavour();
         self.ledger.forget();
+        // Its peers hear of this end, and forget its routes.
+        self.has_peers = false;
         match flavour {
             Flavour::V3 => self.api().await?.stop().await,
             Flavour::V4 => {
@@ -123,11 +132,14 @@ impl Speaker {
     }
 
     async fn add_peer(&mut self, name: &PeerName, peer: &Peer) -> Result<(), Failure> {
+        let restarting = self.restarted.zip(peer.graceful_restart).is_some_and(|(at, time)| at.elapsed() < time);
         let api = self.api().await?;
         let Some(global) = api.identity().await? else {
             return Err(Failure::Moved("its BGP is not started".to_owned()));
         };
-        api.add_peer(global.asn, name, peer).await
+        api.add_peer(global.asn, name, peer, restarting).await?;
+        self.has_peers = true;
+        Ok(())
     }
 
     /// Deletes a peer, having made sure that it is ours.
@@ -178,6 +190,9 @@ impl Speaker {
             Peers { ours: found.peers, foreign: found.foreign_peers, .. } = peers;
         }
         self.ledger.learn(&found.paths);
+        if found.global.is_some() {
+            self.has_peers = !found.peers.is_empty();
+        }
         Ok(found)
     }
 

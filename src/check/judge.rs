@@ -4,6 +4,7 @@ use super::{Facts, Finding, Level};
 use crate::config::Config;
 
 mod api;
+mod bfd;
 mod bgp;
 mod kernel;
 mod neighbours;
@@ -20,6 +21,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     api::judge(config, facts, &mut findings);
     neighbours::judge(config, facts, &mut findings);
     bgp::judge(config, facts, &mut findings);
+    bfd::judge(config, facts, &mut findings);
     findings.sort_by_key(|finding| finding.level);
     findings
 }

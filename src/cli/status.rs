@@ -7,10 +7,12 @@ mod watch;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::agent;
+use super::{agent, speaker};
 use crate::config::Config;
 use crate::daemon::{Bystander, observe};
+use crate::model::bgp::PeerName;
 use crate::plan::Status;
+use crate::plan::status::{BfdSessionStatus, LeaseStatus};
 use crate::runtime::Lock;
 pub use watch::{interval, watch};
 
@@ -49,5 +51,17 @@ pub async fn status(config: &Config) -> anyhow::Result<Answer> {
     status.ready = false;
     status.reasons = vec!["no agent runs".to_owned()];
     status.reasons.extend(observed.unread);
+    if config.has_speaker() {
+        match speaker::report(config).await {
+            Ok(report) => {
+                status.lease = report.lease.map(|lease| LeaseStatus::of(&Ok(lease)));
+                let announces = |peer: &PeerName| config.settings.bfd.peers.iter().any(|entry| entry.name == *peer);
+                let sessions = report.bfd.iter();
+                status.bfd =
+                    sessions.map(|(peer, told)| BfdSessionStatus::of(peer, announces(peer), Some(told))).collect();
+            }
+            Err(error) => status.lease = Some(LeaseStatus::of(&Err(format!("{error:#}")))),
+        }
+    }
     Ok(Answer { agent: false, status })
 }

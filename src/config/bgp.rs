@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use self::peer::Located;
 use super::item::{Item, Mistake};
@@ -23,7 +24,8 @@ const MAX_SPECIFICS: usize = 64;
 const PEERS: &str = "a list of peers, each a mapping with at least address and asn";
 
 /// The keys, `attributes::KEYS` apart.
-const KEYS: [&str; 7] = ["asn", "routerID", "listenPort", "gobgpd", "nextHop", "maxSpecifics", "peers"];
+const KEYS: [&str; 8] =
+    ["asn", "routerID", "listenPort", "gobgpd", "nextHop", "maxSpecifics", "gracefulRestart", "peers"];
 
 /// The section.
 pub(super) struct Section<'a> {
@@ -69,7 +71,7 @@ pub(super) fn read<'a>(item: &Item<'a>, context: &Context, node_ips: &[IpAddr]) 
         next_hop_ipv6,
         attributes: attributes::read(&table)?,
         max_specifics: max_specifics.unwrap_or(MAX_SPECIFICS),
-        graceful_restart: None,
+        graceful_restart: table.read("gracefulRestart", graceful_restart)?.flatten(),
         peers: Vec::new(),
     };
     let located = items.iter().map(|item| peer::read(item, Some(context))).collect::<Result<Vec<_>, _>>()?;
@@ -131,6 +133,15 @@ fn listen_port(item: &Item) -> Result<Option<u16>, Mistake> {
     item.parse("none, or a port from 1 to 65535", |text| match text {
         "none" => Some(None),
         _ => value::port(item).ok().map(Some),
+    })
+}
+
+fn graceful_restart(item: &Item) -> Result<Option<Duration>, Mistake> {
+    // GoBGP 3.10 takes nine seconds to be back; RFC 4724 section 3 has 12 bits for the number.
+    let (least, most) = (10, 4095);
+    item.parse(&format!("off, or whole seconds such as 30s, from {least}s to {most}s"), |text| match text {
+        "off" => Some(None),
+        _ => value::seconds(item, least, most).ok().map(Some),
     })
 }
 

@@ -26,8 +26,11 @@ pub struct Orders {
     /// The BFD sessions that there should be.
     #[serde(with = "pairs")]
     pub bfd: BTreeMap<PeerName, bfd::Session>,
-    /// Those of them that are announcements themselves: the other side has static routes which live by the session. The
-    /// other ones watch the way to a BGP peer.
+    /// Do peers keep the routes of a gobgpd that ends without a word, until the next one is back?
+    #[serde(default)]
+    pub graceful_restart: bool,
+    /// Those of the BFD sessions that are announcements themselves: the other side has static routes which live by the
+    /// session. The other ones watch the way to a BGP peer.
     #[serde(default)]
     pub announced_by: BTreeSet<PeerName>,
 }

@@ -37,8 +37,7 @@ pub(super) struct AwayBook {
 }
 
 impl Planner {
-    /// Is the node away, with nothing announced that anybody still hears? BFD has to say the same then (AdminDown, RFC
-    /// 5880 section 6.8.16), and must not before.
+    /// Is the node away, with nothing announced that anybody still hears?
     pub fn is_away(&self) -> bool {
         matches!(self.away.state.phase(), Phase::Holding | Phase::Away)
     }
@@ -48,8 +47,7 @@ impl Planner {
             Command::Drain { force: true } => self.away.commanded = Some(Commanded::Forced),
             Command::Drain { force: false } => self.away.commanded = Some(Commanded::Asking),
             Command::Undrain => self.away.commanded = None,
-            // There is nothing that waits to be confirmed.
-            Command::Confirm => {}
+            Command::Confirm => self.confirm(),
         }
     }
 

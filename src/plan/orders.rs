@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::bfd::{self, BfdState, BfdStatus};
 use crate::model::bgp::PeerName;
+use crate::model::canary::Canary;
 use crate::model::lease::{LeaseState, LeaseStatus};
 use crate::model::orders::Orders;
 use crate::model::settings::Announce;
@@ -19,6 +20,7 @@ use super::news::News;
 use super::pass::Draft;
 use super::planner::Planner;
 use super::preconditions::Footing;
+use super::proof::Standing;
 use super::role::{Role, labels};
 
 /// What is known of the speaker.
@@ -77,14 +79,19 @@ impl Planner {
                 "it does not know yet what is to be served: the first list of all objects is not complete".into()
             );
         }
-        for range in self.ranges.iter().map(|range| range.prefix) {
-            if let Footing::Broken(reason) = self.footing(range)
-                && (self.routes_in(range) > 0 || self.link.stands == Some(true))
-            {
-                return Err(format!("range {range}: {reason}"));
-            }
+        if self.is_proved() || self.settings.bgp.is_none() && self.link.stands != Some(true) {
+            return Ok(());
         }
-        Ok(())
+        let mut problems = self.vip_ranges().filter_map(|range| match self.footing(range.prefix) {
+            Footing::Proven => None,
+            Footing::Mending(reason) | Footing::Broken(reason) => Some(format!("range {}: {reason}", range.prefix)),
+        });
+        Err(problems.next().unwrap_or_else(|| "its routes are not read back yet".to_owned()))
+    }
+
+    /// The orders that were given last.
+    pub fn given_orders(&self) -> Option<&Orders> {
+        self.link.told.as_ref()
     }
 
     /// The orders, where they are others than before.
@@ -107,14 +114,13 @@ impl Planner {
         if !self.derived || !self.informed() || matches!(self.role, Role::Unknown | Role::Frozen) {
             return None;
         }
-        let announcing = self.announcing_sessions();
-        let announced_by: BTreeSet<PeerName> = announcing.keys().cloned().collect();
+        let announced_by: BTreeSet<PeerName> = self.announcing_sessions().into_keys().collect();
         self.judge_stand(&announced_by, now);
         if !announced_by.is_empty() && self.link.stands.is_none() {
             return None;
         }
         let mut sessions = self.watching_sessions();
-        for (name, session) in announcing {
+        for (name, session) in self.announcing_sessions() {
             sessions.entry(name).or_insert(session);
         }
         let owned = (!self.is_exclusive()).then(|| {
@@ -125,14 +131,26 @@ impl Planner {
             ttl: self.settings.lease.ttl,
             fail_static: self.settings.lease.fail_static,
             owned,
-            canaries: Vec::new(),
+            canaries: self.trusted_canaries(),
+            graceful_restart: self.settings.bgp.as_ref().is_some_and(|bgp| bgp.graceful_restart.is_some()),
             announced_by: announced_by.into_iter().filter(|name| sessions.contains_key(name)).collect(),
             bfd: sessions,
         })
     }
 
+    /// The canaries that the speaker goes by when the agent is gone: those of families whose data plane is not known to be
+    /// broken. What the agent withdrew has nothing to prove.
+    fn trusted_canaries(&self) -> Vec<Canary> {
+        let is_broken = |canary: &Canary| {
+            self.proof.verdicts.get(canary).is_some_and(|verdict| verdict.standing() == Standing::Broken)
+        };
+        self.canaries().into_iter().filter(|canary| !is_broken(canary)).collect()
+    }
+
     /// The sessions that watch the ways to BGP peers. While all of ours goes, they stay until gobgpd has no peer any more:
-    /// who sees one end drops the routes without having heard their withdrawal.
+    /// who sees one end drops the routes without having heard their withdrawal. On a node that is drained they stay up: the
+    /// way is as good as before, and switches end a BGP session when they hear AdminDown (RFC 5882 section 4.2 asks them not
+    /// to), which would only make the return slower.
     fn watching_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
         let Some(settings) = &self.settings.bgp else { return BTreeMap::new() };
         let entries = settings.peers_of(&labels(&self.cluster));
@@ -166,7 +184,7 @@ impl Planner {
             return;
         }
         let announced: Vec<Prefix> =
-            self.ranges.iter().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
+            self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
         let footings: Vec<Footing> = announced.iter().map(|range| self.footing(*range)).collect();
         let bearing = self.away.state.bearing();
         let leaves = matches!(self.leaving, Some(Leave::Withdraw | Leave::Drain)) || bearing == Bearing::Withdraw;

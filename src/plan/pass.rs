@@ -118,6 +118,8 @@ impl Planner {
         self.note_founded();
         self.plan_bgp(now, &mut draft);
         self.plan_return(now, &mut draft);
+        // Before the readings: what is announced without BGP has to be read, too.
+        let orders = self.plan_orders(now, &mut draft);
         self.plan_server_readings(now, &mut draft);
         self.plan_flows(now, &mut draft);
         self.forget_what_is_over(due);
@@ -127,7 +129,6 @@ impl Planner {
             draft.wake(next);
         }
         let answers = self.answers(now, &mut draft);
-        let orders = self.plan_orders(now, &mut draft);
         let finished = self.is_finished(now, &mut draft);
         let health = std::mem::take(&mut self.health_changed).then(|| self.health());
         let secrets = (self.wanted_secrets != self.asked_secrets).then(|| self.wanted_secrets.clone());

@@ -71,6 +71,7 @@ impl Planner {
                 }
                 (None, Some((Some(Err(reason)), key))) => Some(Held::Problem(format!("Secret {key} {reason}"))),
             };
+            entry.peer.graceful_restart = self.settings.bgp.as_ref().and_then(|bgp| bgp.graceful_restart);
             // One that something is wrong with is what gobgpd has, as long as that is known.
             let known = self.actual.bgp.as_ref().and_then(|bgp| bgp.peers.get(&name));
             if let (Some(known), true) = (known, reason.as_ref().is_some_and(Held::is_problem)) {

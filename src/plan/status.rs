@@ -207,7 +207,7 @@ impl Planner {
     }
 
     /// The ranges in force, those of canaries apart.
-    fn vip_ranges(&self) -> impl Iterator<Item = &Range> {
+    pub(in crate::plan) fn vip_ranges(&self) -> impl Iterator<Item = &Range> {
         self.ranges.iter().filter(|range| !range.is_canary())
     }
 

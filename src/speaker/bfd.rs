@@ -123,8 +123,10 @@ impl Engine {
     }
 
     /// Tells all other sides that the sessions are held down on purpose (AdminDown), and ends.
-    pub fn close(self) {
+    pub fn close(&self) {
         self.line.say(Order::Close);
+        // Nobody answers any more once the thread has ended, and not before that.
+        let _ = self.ask(Order::Snapshot);
     }
 
     fn ask<T>(&self, order: impl FnOnce(mpsc::Sender<T>) -> Order) -> Option<T> {

@@ -167,7 +167,12 @@ impl Gobgpd {
                 let status = child.wait().await;
                 End::Ended(status, log.last_line())
             }
-            None => self.process.ended().await.map_or_else(|error| End::Ended(Err(error), None), |()| End::Unknown),
+            None => {
+                let ended = self.process.ended().await;
+                // A speaker that took its own place is the parent of what it adopts.
+                self.process.reap();
+                ended.map_or_else(|error| End::Ended(Err(error), None), |()| End::Unknown)
+            }
         }
     }
 

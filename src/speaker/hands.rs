@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::sessions::Sessions;
 use crate::apply::bgp::{Endpoint, Speaker};
+use crate::apply::probe::Prober;
 use crate::model::Prefix;
-use crate::model::bfd;
+use crate::model::bfd::Session;
 use crate::model::bgp::PeerName;
 use crate::model::canary::Canary;
 
@@ -28,8 +30,31 @@ pub(super) trait Hands: Clone + Send + Sync + 'static {
     /// Ends a gobgpd that hangs, if it is ours, so that its peers forget what it told them.
     fn end_gobgpd(&self) -> impl Future<Output = ()> + Send;
 
+    /// Ends gobgpd, without a word to its peers if `graceful`, and starts it anew.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn restart_gobgpd(&self, graceful: bool) -> impl Future<Output = Result<(), String>> + Send;
+
     /// Says which BFD sessions there should be from now on.
-    fn want_sessions(&self, sessions: BTreeMap<PeerName, bfd::Session>);
+    fn want_sessions(&self, sessions: BTreeMap<PeerName, Session>);
+
+    /// Says which BGP sessions are to be held down from now on, and why.
+    fn hold_peers(&self, held: BTreeMap<PeerName, String>);
+}
+
+/// What whoever looks after gobgpd is told.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// It hangs: end it at once.
+    Kill,
+    /// End it, without a word to its peers if `graceful`, and start it anew.
+    Restart {
+        /// See above.
+        graceful: bool,
+        /// Where is said that another one runs.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The hands of the speaker itself.
@@ -38,20 +63,21 @@ pub(super) struct OwnHands {
     /// gobgpd's writer; `None` without BGP.
     gobgpd: Option<Arc<Mutex<Speaker>>>,
     /// Where whoever looks after a gobgpd of ours hears that it is to end; `None`: it is somebody else's.
-    end: Option<mpsc::Sender<()>>,
+    end: Option<mpsc::Sender<Word>>,
+    sessions: Sessions,
 }
 
 impl OwnHands {
     /// Those for the gobgpd at `endpoint`, which is ended by a word to `end` if it is ours.
-    pub(super) fn new(endpoint: Option<Endpoint>, end: Option<mpsc::Sender<()>>) -> OwnHands {
-        OwnHands { gobgpd: endpoint.map(|endpoint| Arc::new(Mutex::new(Speaker::new(endpoint)))), end }
+    pub(super) fn new(endpoint: Option<Endpoint>, end: Option<mpsc::Sender<Word>>, sessions: Sessions) -> OwnHands {
+        OwnHands { gobgpd: endpoint.map(|endpoint| Arc::new(Mutex::new(Speaker::new(endpoint)))), end, sessions }
     }
 }
 
 impl Hands for OwnHands {
     async fn probe(&self, canaries: Vec<Canary>) -> Result<(), String> {
         for canary in &canaries {
-            return Err(format!("{canary:?}"));
+            Prober::new(canary).probe().await?;
         }
         if canaries.is_empty() { Err("there is no canary".to_owned()) } else { Ok(()) }
     }
@@ -66,9 +92,26 @@ impl Hands for OwnHands {
     async fn end_gobgpd(&self) {
         if let Some(end) = &self.end {
             // Whoever looks after it lives as long as the speaker; one word is enough.
-            let _ = end.try_send(());
+            let _ = end.try_send(Word::Kill);
         }
     }
 
-    fn want_sessions(&self, _sessions: BTreeMap<PeerName, bfd::Session>) {}
+    async fn restart_gobgpd(&self, graceful: bool) -> Result<(), String> {
+        let Some(end) = &self.end else { return Err("gobgpd is not vipcast's".to_owned()) };
+        let (done, is_done) = oneshot::channel();
+        let sent = end.send(Word::Restart { graceful, done }).await.is_ok();
+        if sent && is_done.await.is_ok() {
+            Ok(())
+        } else {
+            Err("gobgpd does not start; see the speaker's log".to_owned())
+        }
+    }
+
+    fn want_sessions(&self, sessions: BTreeMap<PeerName, Session>) {
+        self.sessions.want(sessions);
+    }
+
+    fn hold_peers(&self, held: BTreeMap<PeerName, String>) {
+        self.sessions.hold(held);
+    }
 }

@@ -1,6 +1,6 @@
 //! The keeper of the lease: hears the agent, probes when it is silent, and acts when the lease lapses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,12 +9,16 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::bfd::News;
 use super::hands::Hands;
 use super::lease::{Lease, Terms};
+use super::reach::Ways;
 use super::socket::{ClientId, Visit};
 use super::store::{Kept, Store};
 use super::wire::{Answer, FromSpeaker, Request, ToSpeaker};
 use crate::model::Time;
+use crate::model::bfd::BfdStatus;
+use crate::model::bgp::PeerName;
 use crate::model::lease::{LeaseState, LeaseStatus};
 use crate::model::orders::Orders;
 
@@ -30,6 +34,8 @@ enum Done {
     Probe(Result<(), String>),
     /// The withdrawal of so many routes.
     Withdrawal(usize),
+    /// The restart of gobgpd that this client asked for.
+    Restart(ClientId, Result<(), String>),
 }
 
 /// Who is connected.
@@ -52,11 +58,17 @@ pub(super) struct Keeper<H> {
     probing: bool,
     next_probe: Time,
     withdrawal: Option<AbortHandle>,
+    /// How BFD sessions stand.
+    bfd: BTreeMap<PeerName, BfdStatus>,
+    /// What that means for BGP sessions.
+    ways: Ways,
+    /// Which of them are held down, as was said last, and why.
+    held: BTreeMap<PeerName, String>,
 }
 
 impl<H: Hands> Keeper<H> {
-    /// A keeper that goes on with what `store` holds.
-    pub(super) fn new(hands: H, mut store: Store) -> Keeper<H> {
+    /// A keeper that goes on with what `store` holds, and where an earlier one `held` BGP sessions down.
+    pub(super) fn new(hands: H, mut store: Store, held: BTreeSet<PeerName>) -> Keeper<H> {
         let kept = store.load().unwrap_or_else(|problem| {
             warn!("{problem}; nothing is known of earlier orders until an agent comes");
             None
@@ -79,6 +91,9 @@ impl<H: Hands> Keeper<H> {
             probing: false,
             next_probe: now,
             withdrawal: None,
+            bfd: BTreeMap::new(),
+            ways: Ways::resumed(held, now),
+            held: BTreeMap::new(),
         };
         if keeper.settled == LeaseState::Lapsed {
             // The former speaker may have been killed in the middle of it.
@@ -88,13 +103,15 @@ impl<H: Hands> Keeper<H> {
         keeper
     }
 
-    /// Keeps the lease for ever.
-    pub(super) async fn keep(mut self, mut visits: mpsc::Receiver<Visit>) {
+    /// Keeps the lease for ever. `news` tells of BFD sessions.
+    pub(super) async fn keep(mut self, mut visits: mpsc::Receiver<Visit>, mut news: mpsc::UnboundedReceiver<News>) {
         loop {
             let now = self.now();
             self.lease.judge(now);
             self.settle(now);
-            let wake = self.prepare_probe(now).into_iter().chain(self.lease.wake_at()).min();
+            self.settle_ways(now);
+            let alarms = [self.prepare_probe(now), self.lease.wake_at(), self.ways.wake_at()];
+            let wake = alarms.into_iter().flatten().min();
             let sleep = async {
                 match wake {
                     Some(wake) => tokio::time::sleep_until(self.origin + wake.0).await,
@@ -106,6 +123,7 @@ impl<H: Hands> Keeper<H> {
                     Some(visit) => self.receive(visit),
                     None => return,
                 },
+                Some(told) = news.recv() => self.learn(told),
                 Some(done) = self.tasks.join_next() => {
                     if let Ok(done) = done {
                         self.finish(done);
@@ -145,6 +163,7 @@ impl<H: Hands> Keeper<H> {
                 self.withdrawal = None;
                 info!(routes = count, "withdrawn: nothing of ours is announced any more");
             }
+            Done::Restart(id, result) => self.answer(id, result.err()),
         }
     }
 
@@ -195,13 +214,32 @@ impl<H: Hands> Keeper<H> {
             None => {}
             Some(Request::Report) => {
                 self.report(id);
-                self.tell(id, FromSpeaker { answer: Some(Answer::default()), ..FromSpeaker::default() });
+                self.answer(id, None);
             }
+            Some(Request::RestartGobgpd) => self.restart_gobgpd(id, true),
+            Some(Request::ResetGobgpd) => self.restart_gobgpd(id, false),
             Some(Request::Unknown) => {
-                let refusal = Some("this speaker does not know that request: it is older than you".to_owned());
-                self.tell(id, FromSpeaker { answer: Some(Answer { refusal }), ..FromSpeaker::default() });
+                self.answer(id, Some("this speaker does not know that request: it is older than you".to_owned()));
             }
         }
+    }
+
+    /// Has gobgpd restarted for a client: the agent tells the next one what the former one held.
+    fn restart_gobgpd(&mut self, id: ClientId, graceful: bool) {
+        let is_graceful = self.orders.as_ref().is_some_and(|orders| orders.graceful_restart);
+        let obstacle = if self.agent.is_none() {
+            Some("no agent is connected, which would tell the next gobgpd its peers and routes")
+        } else if graceful && !is_graceful {
+            Some("bgp.gracefulRestart is off, so all sessions would end and the routes with them; --force does it")
+        } else {
+            None
+        };
+        if let Some(obstacle) = obstacle {
+            self.answer(id, Some(obstacle.to_owned()));
+            return;
+        }
+        let hands = self.hands.clone();
+        self.tasks.spawn(async move { Done::Restart(id, hands.restart_gobgpd(graceful).await) });
     }
 
     /// Acts on a change of the lease.
@@ -235,6 +273,32 @@ impl<H: Hands> Keeper<H> {
         }
     }
 
+    /// A BFD session changed.
+    fn learn(&mut self, News { peer, status }: News) {
+        let Some(status) = status else {
+            self.bfd.remove(&peer);
+            return;
+        };
+        if self.orders.as_ref().is_some_and(|orders| !orders.announced_by.contains(&peer)) {
+            let now = self.now();
+            self.ways.hear(&peer, &status, now);
+        }
+        if let Some(agent) = self.agent {
+            let bfd = Some([(peer.clone(), status.clone())].into());
+            self.tell(agent, FromSpeaker { bfd, ..FromSpeaker::default() });
+        }
+        self.bfd.insert(peer, status);
+    }
+
+    /// Acts on what BFD says of the ways to BGP peers.
+    fn settle_ways(&mut self, now: Time) {
+        let held = self.ways.held(now);
+        if held != self.held {
+            self.held = held;
+            self.hands.hold_peers(self.held.clone());
+        }
+    }
+
     /// Has everything withdrawn that is ours, and goes on until that is so.
     fn withdraw(&mut self) {
         let Some(orders) = &self.orders else { return };
@@ -262,8 +326,10 @@ impl<H: Hands> Keeper<H> {
     }
 
     /// Says which BFD sessions there should be.
-    fn command_sessions(&self) {
+    fn command_sessions(&mut self) {
         let Some(orders) = &self.orders else { return };
+        let watched = orders.bfd.keys().filter(|peer| !orders.announced_by.contains(*peer)).cloned().collect();
+        self.ways.keep(&watched);
         let lapsed = self.lease.state() == LeaseState::Lapsed;
         self.hands.want_sessions(if lapsed { orders.withdrawn() } else { orders.bfd.clone() });
     }
@@ -294,8 +360,13 @@ impl<H: Hands> Keeper<H> {
 
     /// Tells a client how everything stands.
     fn report(&mut self, id: ClientId) {
-        let lease = Some(self.status(self.now()));
-        self.tell(id, FromSpeaker { lease, ..FromSpeaker::default() });
+        let (lease, bfd) = (Some(self.status(self.now())), Some(self.bfd.clone()));
+        self.tell(id, FromSpeaker { lease, bfd, ..FromSpeaker::default() });
+    }
+
+    /// Tells a client that what it asked for is done, or why not.
+    fn answer(&mut self, id: ClientId, refusal: Option<String>) {
+        self.tell(id, FromSpeaker { answer: Some(Answer { refusal }), ..FromSpeaker::default() });
     }
 
     fn tell(&mut self, id: ClientId, message: FromSpeaker) {

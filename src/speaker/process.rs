@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use tokio::sync::oneshot;
 
 /// A process, anybody's child.
@@ -51,5 +51,11 @@ impl Process {
         };
         let _ = end.await;
         Ok(())
+    }
+
+    /// Forgets it once it has ended, if it is a child of this process that nobody else waits for.
+    pub(super) fn reap(&self) {
+        // Somebody else's child is theirs.
+        let _ = waitid(WaitId::PidFd(self.handle.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }

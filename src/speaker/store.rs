@@ -100,6 +100,7 @@ mod tests {
                 owned: None,
                 canaries: Vec::new(),
                 bfd: [].into(),
+                graceful_restart: false,
                 announced_by: [].into(),
             },
             silent_since: None,

@@ -92,6 +92,10 @@ pub struct Renewal {
 pub enum Request {
     /// How do things stand?
     Report,
+    /// Another gobgpd in the place of the one that runs, whose peers keep its routes meanwhile (graceful restart).
+    RestartGobgpd,
+    /// The same whatever becomes of the sessions.
+    ResetGobgpd,
     /// Any other one, of a version to come: it is refused.
     #[serde(other)]
     Unknown,

@@ -24,6 +24,9 @@ const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/services/servi
 /// Two ToRs, FRR and BIRD, with every kind of session.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/peers/peers.clab.yml");
 
+/// Two ToRs and four LB nodes, each with a cable to both.
+const FAILOVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/failover/failover.clab.yml");
+
 /// Two ToRs, FRR and BIRD, with BFD sessions of every kind.
 const BFD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/labs/bfd/bfd.clab.yml");
 
@@ -71,6 +74,11 @@ impl Rack {
     /// As [`peers`](Rack::peers), the lab `bfd`, with the one LB node `lb1`.
     pub(crate) fn bfd() -> Result<Option<Rack>> {
         Rack::deploy(BFD, &PORTS)
+    }
+
+    /// As [`peers`](Rack::peers), the lab `failover`, with four LB nodes and a client.
+    pub(crate) fn failover() -> Result<Option<Rack>> {
+        Rack::deploy(FAILOVER, &PORTS)
     }
 
     fn deploy(topology: &str, ports: &[Port]) -> Result<Option<Rack>> {

@@ -245,6 +245,22 @@ fn is_settled(world: &mut World, timers: [Timers; 2]) -> bool {
 proptest! {
     #![proptest_config(cases(128))]
 
+    /// Whatever arrives is discarded, or is a packet that can be said again.
+    #[test]
+    fn any_datagram_is_a_packet_or_none(first in 0x20u8..0x40, second in any::<u8>(), rest in vec(any::<u8>(), 0..40)) {
+        let length = rest.len() as u8 + 2;
+        let mut bytes = [vec![first, second], rest].concat();
+        if let Some(place) = bytes.get_mut(3) {
+            *place %= length + 2;
+        }
+        if let Ok(packet) = Packet::parse(&bytes) {
+            prop_assert!(packet.multiplier > 0 && packet.my_discriminator != 0);
+            prop_assert!(packet.your_discriminator != 0 || matches!(packet.state, Down | AdminDown));
+            prop_assert_eq!(packet.encode()[4..20].to_vec(), bytes[4..20].to_vec());
+            prop_assert_eq!(Packet::parse(&packet.encode()), Ok(packet));
+        }
+    }
+
     /// Up only with the other one (`World::step` looks), no storm of packets, and whatever happened: once nothing is in the
     /// way any more both come up, end their poll sequences, and stay.
     #[test]

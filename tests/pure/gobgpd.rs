@@ -46,12 +46,12 @@ fn everybody() -> BTreeSet<Prefix> {
 }
 
 /// A peer that nobody answers for.
-fn absent() -> Peer {
+pub(crate) fn absent() -> Peer {
     Peer { port: 1, ..Peer::new(65000, [Family::Ipv4]) }
 }
 
 /// Performs steps that all have to be done.
-async fn done(speaker: &mut Speaker, steps: impl IntoIterator<Item = Step>) {
+pub(crate) async fn done(speaker: &mut Speaker, steps: impl IntoIterator<Item = Step>) {
     for report in speaker.perform(Vec::from_iter(steps)).await {
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.step);
     }

@@ -7,6 +7,7 @@ mod drain;
 mod failures;
 mod gobgpd;
 mod notices;
+mod orders;
 mod proof;
 mod ranges;
 mod restart;

@@ -1,5 +1,6 @@
 //! The speaker as a process of its own, with the real gobgpd.
 
+mod bfd;
 mod lease;
 
 use std::os::unix::fs::PermissionsExt;
@@ -131,7 +132,6 @@ async fn gobgpd_is_started_for_its_owner_alone_and_ended_with_the_speaker() {
         let outcome = folder.writer().perform(vec![Step::StartBgp(identity())]).await.remove(0).outcome;
         assert_eq!(outcome, Outcome::Done);
 
-        send(&child, Signal::HUP);
         send(&child, signal);
         assert!(ended(child).await.success(), "{}", folder.said());
         assert!(test_kill_process(gobgpd).is_err());
@@ -178,6 +178,30 @@ async fn a_new_speaker_adopts_the_gobgpd_of_one_that_was_killed() {
     send(&third, Signal::TERM);
     assert!(ended(third).await.success());
     until("gobgpd is gone", async || test_kill_process(next).is_err().then_some(())).await;
+}
+
+/// As `systemctl reload vipcast-speaker` does it after an upgrade.
+async fn a_speaker_that_is_told_to_start_anew_keeps_gobgpd(flavour: Flavour) {
+    let folder = Folder::new();
+    let child = folder.speaker(flavour);
+    let gobgpd = folder.gobgpd(None).await;
+    let started = |times: usize| {
+        let said = folder.said();
+        (said.matches("speaker started").count() == times).then_some(())
+    };
+    for times in 2..4 {
+        send(&child, Signal::HUP);
+        until("it has started anew", async || started(times)).await;
+        until("it has adopted gobgpd", async || {
+            (folder.said().matches("adopted=true").count() == times - 1).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(speaker::is_running(&folder.path()), child.id());
+    assert_eq!(folder.listener().await, Some(gobgpd));
+    send(&child, Signal::TERM);
+    assert!(ended(child).await.success(), "{}", folder.said());
+    assert!(test_kill_process(gobgpd).is_err());
 }
 
 async fn there_is_one_speaker_in_a_folder(flavour: Flavour) {
@@ -319,6 +343,7 @@ async fn a_socket_of_somebody_else_is_left_alone(flavour: Flavour) {
 
 each_gobgpd!(
     a_gobgpd_that_is_killed_is_started_again,
+    a_speaker_that_is_told_to_start_anew_keeps_gobgpd,
     there_is_one_speaker_in_a_folder,
     the_agent_stops_the_speaker_of_its_folder,
     stopping_ends_a_gobgpd_whose_speaker_was_killed,

@@ -21,15 +21,15 @@ fn repository() -> &'static Path {
 
 /// What the command prints for the lab `rack`.
 fn printed(vendor: &str, more: &[&str]) -> String {
-    printed_for("labs/rack/lb1.yaml", vendor, more)
+    printed_for("labs/rack/lb1.yaml", vendor, &NODES, more)
 }
 
 /// What the command prints for a lab.
-fn printed_for(config: &str, vendor: &str, more: &[&str]) -> String {
+fn printed_for(config: &str, vendor: &str, nodes: &[&str], more: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vipcast"));
     command.arg("--config").arg(repository().join(config));
     command.args(["switch-config", "--vendor", vendor]).args(more);
-    let output = command.args(NODES.iter().flat_map(|node| ["--neighbor", *node])).output().unwrap();
+    let output = command.args(nodes.iter().flat_map(|node| ["--neighbor", *node])).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -81,7 +81,26 @@ fn the_labs_routers_load_what_the_command_prints() {
         let file = repository().join("labs").join(lab).join(file);
         let text = fs::read_to_string(&file).unwrap();
         let (own, _) = text.split_once(MARK).unwrap();
-        hold(file, &format!("{own}{MARK}{}", printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, more)));
+        hold(file, &format!("{own}{MARK}{}", printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, &NODES, more)));
+    }
+}
+
+#[test]
+fn the_routers_of_failover_load_what_the_command_prints() {
+    for (lab, file, vendor, more) in
+        [("failover", "frr.conf", "frr", &[][..]), ("failover-static", "bird.conf", "bird", &["--static"])]
+    {
+        for tor in [1, 2] {
+            let file = repository().join(format!("labs/{lab}/tor{tor}/{file}"));
+            let text = fs::read_to_string(&file).unwrap();
+            let (own, _) = text.split_once(MARK).unwrap();
+            let nodes = [1, 2, 3, 4].map(|node| format!("10.{tor}.{node}.2"));
+            let peer = format!("10.{tor}.1.1");
+            let more = [more, &["--peer", &peer]].concat();
+            let printed =
+                printed_for(&format!("labs/{lab}/lb1.yaml"), vendor, &nodes.each_ref().map(String::as_str), &more);
+            hold(file, &format!("{own}{MARK}{printed}"));
+        }
     }
 }
 

@@ -3,10 +3,9 @@
 mod story;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use vipcast_lab::{folders, vm};
 
 /// Longer than the demo takes on the slowest machine it was tried on.
@@ -14,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(1200);
 
 /// Plays the demo here, or in a virtual machine where this kernel will not do.
 pub(crate) fn run() -> Result<u8> {
-    let vipcast = vipcast()?;
+    let vipcast = crate::vipcast()?;
     vm::provide()?;
     if vm::probe().is_err() {
         let program = std::env::current_exe().context("find this program")?;
@@ -24,12 +23,4 @@ pub(crate) fn run() -> Result<u8> {
     let topology = folders::repository()?.join("labs/rack/rack.clab.yml");
     story::tell(&topology, &vipcast)?;
     Ok(0)
-}
-
-/// The agent, built beside this program.
-fn vipcast() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("find this program")?;
-    let file = program.with_file_name("vipcast");
-    ensure!(file.is_file(), "{} is missing: build it first (cargo build)", file.display());
-    Ok(file)
 }

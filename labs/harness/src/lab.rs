@@ -91,7 +91,7 @@ impl Lab {
         }
         if !options.without_daemons {
             for node in self.nodes.values_mut().filter(|node| node.role() == Role::Tor) {
-                if node.has_bird() { node.start_bird()? } else { node.start_frr()? }
+                node.start_router()?;
             }
         }
         Ok(())
@@ -112,6 +112,21 @@ impl Lab {
             Ok(node) => node,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Kills a router's daemons, without a word to its neighbours.
+    pub fn kill_router(&mut self, name: &str) -> Result<()> {
+        self.find_mut(name)?.kill_daemons()
+    }
+
+    /// Starts a router's daemons again, with the configuration that is in its files.
+    pub fn start_router(&mut self, name: &str) -> Result<()> {
+        self.find_mut(name)?.start_router()
+    }
+
+    fn find_mut(&mut self, name: &str) -> Result<&mut Node> {
+        self.find(name)?;
+        self.nodes.get_mut(name).with_context(|| format!("no node {name}"))
     }
 
     /// All nodes.

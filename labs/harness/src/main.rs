@@ -1,6 +1,7 @@
 //! `vipcast-lab`: runs labs, and commands on a kernel that has IPVS.
 
 mod demo;
+mod failover;
 mod shell;
 
 use std::ffi::OsString;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use vipcast_lab::suites::{self, Suite};
 use vipcast_lab::{Unavailable, apiserver, gobgp, vm};
@@ -31,7 +32,8 @@ enum Action {
     Demo,
     /// Build the benchmarks and run them.
     Bench {
-        /// The one to run, if not all: `ipvs` or `routes`.
+        /// The one to run: `ipvs` or `routes`, if not both; or `failover`, which takes hours, and goes on where it was when
+        /// it is interrupted (`bench failover -- --help`).
         name: Option<String>,
         /// Arguments for it.
         #[arg(last = true)]
@@ -121,6 +123,7 @@ fn run(action: Action) -> Result<u8> {
             size: vm::Size { cpus, memory_mib: memory },
             force,
         }),
+        Action::Bench { name, arguments } if name.as_deref() == Some("failover") => failover::run(&arguments),
         Action::Bench { name, arguments } => suites::bench(name.as_deref(), &arguments),
         Action::Demo => demo::run(),
         Action::Test(Tests { suites, kubernetes, arguments }) => {
@@ -137,6 +140,14 @@ fn run(action: Action) -> Result<u8> {
             Ok(0)
         }
     }
+}
+
+/// vipcast, built beside this program.
+fn vipcast() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("find this program")?;
+    let file = program.with_file_name("vipcast");
+    ensure!(file.is_file(), "{} is missing: build it first (cargo build)", file.display());
+    Ok(file)
 }
 
 fn tell_folder(programs: Result<PathBuf, Unavailable>) -> Result<u8> {

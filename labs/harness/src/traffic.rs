@@ -7,6 +7,7 @@ mod client;
 mod load;
 mod sctp;
 mod server;
+pub mod steady;
 
 pub use self::client::{Answer, Tally, UdpFlow, request_sctp, request_tcp, request_udp, sctp, tcp, transfers, udp};
 pub use self::load::{Churn, ChurnReport, Failure, LongLived};

@@ -31,7 +31,8 @@ impl Link {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "The announcement lease: 1 for the state that it is in; anything but held is an alarm";
         registry.register("lease", help, self.lease.clone());
-        let help = "1 while the BFD session with a peer is up and believed";
+        let help =
+            "1 while the BFD session with a peer is up and believed; absent while this node holds it down on purpose";
         registry.register("bfd_session_up", help, self.bfd_up.clone());
         let help = "How often the BFD session with a peer has gone down, since the speaker was started";
         registry.register("bfd_session_flaps", help, self.bfd_flaps.clone());
@@ -46,7 +47,9 @@ impl Link {
         self.bfd_flaps.clear();
         for session in &status.bfd {
             let labels = SessionLabels { peer: session.peer.clone() };
-            self.bfd_up.get_or_create(&labels).set(i64::from(session.is_up()));
+            if !session.is_held_down() {
+                self.bfd_up.get_or_create(&labels).set(i64::from(session.is_up()));
+            }
             // The speaker counts, so the value is taken over and not added to.
             self.bfd_flaps.get_or_create(&labels).inner().store(u64::from(session.flaps), Ordering::Relaxed);
         }

@@ -134,8 +134,10 @@ pub(crate) trait Api: Send + Sync {
     /// All peers.
     async fn peers(&mut self) -> Result<Peers, Failure>;
 
-    /// Adds a peer of ours to a gobgpd of AS `asn`. [`Failure::Moved`] if there is one of that name.
-    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer) -> Result<(), Failure>;
+    /// Adds a peer of ours to a gobgpd of AS `asn`. [`Failure::Moved`] if there is one of that name. `restarting`: the peer
+    /// knows a former gobgpd that ended without a word, and may keep the routes that it had from it until this one has sent its
+    /// own (RFC 4724), where that was negotiated.
+    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer, restarting: bool) -> Result<(), Failure>;
 
     /// Deletes a peer; it is no failure if there is none.
     async fn delete_peer(&mut self, name: &PeerName) -> Result<(), Failure>;

@@ -72,7 +72,7 @@ impl Speaker {
             let is_held = peers.sessions.get(name).is_some_and(|listed| listed.shut.is_some());
             let Some(peer) = peers.ours.remove(name).filter(|_| is_held) else { return Ok(()) };
             api.delete_peer(name).await?;
-            match api.add_peer(global.asn, name, &peer).await {
+            match api.add_peer(global.asn, name, &peer, false).await {
                 // The agent was faster.
                 Err(Failure::Moved(_)) => Ok(()),
                 other => other,

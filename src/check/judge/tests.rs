@@ -496,6 +496,40 @@ fn a_host_firewall() {
 }
 
 #[test]
+fn bfd() {
+    let daemon = |facts: &mut Facts| assert!(facts.processes.insert("bfdd".to_owned(), 77).is_none());
+    let other = "W: another BFD daemon: found bfdd (process 77); wanted: UDP ports 3784 and 4784 free for vipcast speaker, or shared by address; stop its BFD, or give each session a localAddress and have the daemon bind to its own";
+    assert_findings(BASE, daemon, &[]);
+    assert_findings(&format!("{BASE}bfd: {{interval: 50ms}}"), daemon, &[]);
+    let switch = |more: &str| format!("{BASE}bfd: {{peers: [{{{more}}}]}}");
+    assert_findings(&switch("address: 10.0.1.1, localAddress: 10.0.1.2"), daemon, &[other]);
+    let late = |millis: u64| {
+        format!(
+            "W: capability CAP_SYS_NICE for BFD every {millis} ms: found not among this process's; wanted: CAP_SYS_NICE for vipcast speaker: without it a busy node may be late, and switches drop it; add SYS_NICE to the speaker container's capabilities or CAP_SYS_NICE to its unit's, or raise bfd.interval"
+        )
+    };
+    let watched = format!("{BASE}bgp: {{asn: 65001, {}}}", PEER.replace('}', ", bfd: {interval: 50ms}}"));
+    assert_findings(&watched, |_| {}, &[&late(50)]);
+    assert_findings(&watched, |facts| facts.capabilities |= 1 << 23, &[]);
+    assert_findings(&switch("address: 10.0.1.1, interval: 100ms"), |_| {}, &[]);
+    assert_findings(
+        &switch("address: 10.0.1.1, localAddress: 10.0.1.9"),
+        |_| {},
+        &[
+            "E: localAddress of bfd.peers 10.0.1.1: found 10.0.1.9, which no link of this node has; wanted: an address of this node; correct localAddress, or leave it out",
+        ],
+    );
+    assert_findings(
+        &switch("interface: eth9"),
+        |_| {},
+        &[
+            "E: interface of bfd.peers eth9: found no such link on this node; wanted: the link at whose other end the switch is; correct interface, or name the switch by its address",
+        ],
+    );
+    assert_findings(&switch("interface: eth9, nodeSelector: {rack: a}"), |_| {}, &[]);
+}
+
+#[test]
 fn other_speakers() {
     let spawned = format!("{BASE}bgp: {{asn: 65001, listenPort: 1790, {PEER}}}");
     let foreign = format!("{BASE}bgp: {{asn: 65001, gobgpd: {{address: 'unix:/g'}}, {PEER}}}");

@@ -102,6 +102,8 @@ pub struct Peer {
     pub password: Option<Secret>,
     /// How far away it may be.
     pub ttl: Ttl,
+    /// For how long it keeps the routes of a gobgpd that ended without a word (RFC 4724), whole seconds; `None`: not at all.
+    pub graceful_restart: Option<Duration>,
     /// Address families to negotiate (RFC 4760).
     pub families: BTreeSet<Family>,
 }
@@ -123,6 +125,7 @@ impl Peer {
             connect_retry: Duration::from_secs(5),
             password: None,
             ttl: Ttl::Default,
+            graceful_restart: None,
             families: families.into_iter().collect(),
         }
     }

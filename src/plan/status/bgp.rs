@@ -177,7 +177,7 @@ impl Planner {
             desired: established.map(|_| self.desired_sent(name).len()),
             sent: established.and(self.sent(name)).map(BTreeMap::len),
             astray: astray.collect(),
-            problem: self.peer_problem(name).or_else(|| self.sending_problem(name)),
+            problem: self.peer_problem(name).or_else(|| self.sending_problem(name)).or_else(|| self.bfd_problem(name)),
         }
     }
 

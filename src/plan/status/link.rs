@@ -92,6 +92,11 @@ impl BfdSessionStatus {
         }
     }
 
+    /// Does this node hold it down on purpose?
+    pub fn is_held_down(&self) -> bool {
+        self.state == BfdState::AdminDown.to_string()
+    }
+
     /// Is it up, and believed?
     pub fn is_up(&self) -> bool {
         self.state == BfdState::Up.to_string() && self.damped_ms.is_none()
@@ -101,6 +106,20 @@ impl BfdSessionStatus {
 impl Planner {
     pub(super) fn lease_status(&self) -> Option<LeaseStatus> {
         self.link.lease.as_ref().map(LeaseStatus::of)
+    }
+
+    /// That BFD finds the way to a BGP peer broken, if it does.
+    pub(super) fn bfd_problem(&self, peer: &PeerName) -> Option<String> {
+        let told = self.link.bfd.get(peer)?;
+        match (told.state, told.damped) {
+            (BfdState::AdminDown, _) | (BfdState::Up, None) => None,
+            (BfdState::Up, Some(_)) => Some("its BFD session flaps, and is not believed to be up yet".to_owned()),
+            (BfdState::Down | BfdState::Init, _) => {
+                let reason = told.problem.as_ref().or(told.reason.as_ref());
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                Some(format!("its BFD session is {}{reason}", told.state))
+            }
+        }
     }
 
     pub(super) fn bfd_status(&self) -> Vec<BfdSessionStatus> {

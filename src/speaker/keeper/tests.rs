@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::Prefix;
-use crate::model::bfd::{Distance, Session, Timers};
+use crate::model::bfd::{BfdState, Distance, Session, Timers};
 use crate::model::bgp::PeerName;
 use crate::model::canary::Canary;
 use crate::speaker::wire::{Hello, Renewal};
@@ -28,6 +28,7 @@ struct World {
     /// What was done, in words.
     done: Vec<String>,
     sessions: BTreeMap<PeerName, Session>,
+    held: BTreeMap<PeerName, String>,
 }
 
 #[derive(Clone)]
@@ -52,6 +53,11 @@ impl Hands for FakeHands {
         }
     }
 
+    async fn restart_gobgpd(&self, graceful: bool) -> Result<(), String> {
+        self.0.lock().unwrap().done.push(format!("restarted gobgpd, graceful: {graceful}"));
+        Ok(())
+    }
+
     async fn end_gobgpd(&self) {
         let mut world = self.0.lock().unwrap();
         world.done.push("ended gobgpd".to_owned());
@@ -60,6 +66,10 @@ impl Hands for FakeHands {
 
     fn want_sessions(&self, sessions: BTreeMap<PeerName, Session>) {
         self.0.lock().unwrap().sessions = sessions;
+    }
+
+    fn hold_peers(&self, held: BTreeMap<PeerName, String>) {
+        self.0.lock().unwrap().held = held;
     }
 }
 
@@ -79,6 +89,7 @@ fn orders(canaries: Vec<Canary>) -> Orders {
         fail_static: Duration::from_secs(60),
         owned: None,
         canaries,
+        graceful_restart: true,
         announced_by: [peers[1].clone()].into(),
         bfd: peers.map(|peer| (peer, session())).into(),
     }
@@ -89,28 +100,60 @@ struct Rig {
     folder: TempDir,
     world: Arc<Mutex<World>>,
     visits: mpsc::Sender<Visit>,
+    news: mpsc::UnboundedSender<News>,
     keeper: tokio::task::JoinHandle<()>,
 }
 
+type Ends = (mpsc::Sender<Visit>, mpsc::UnboundedSender<News>, tokio::task::JoinHandle<()>);
+
 impl Rig {
     fn new() -> Rig {
-        let world = World { proved: true, gobgpd: Gobgpd::Answers, done: Vec::new(), sessions: BTreeMap::new() };
+        let world = World {
+            proved: true,
+            gobgpd: Gobgpd::Answers,
+            done: Vec::new(),
+            sessions: BTreeMap::new(),
+            held: BTreeMap::new(),
+        };
         let folder = tempfile::tempdir().unwrap();
         let world = Arc::new(Mutex::new(world));
-        let (visits, keeper) = Rig::start(&folder, &world);
-        Rig { folder, world, visits, keeper }
+        let (visits, news, keeper) = Rig::start(&folder, &world);
+        Rig { folder, world, visits, news, keeper }
     }
 
-    fn start(folder: &TempDir, world: &Arc<Mutex<World>>) -> (mpsc::Sender<Visit>, tokio::task::JoinHandle<()>) {
+    fn start(folder: &TempDir, world: &Arc<Mutex<World>>) -> Ends {
         let (visits, receiver) = mpsc::channel(16);
-        let keeper = Keeper::new(FakeHands(world.clone()), Store::new(folder.path()));
-        (visits, tokio::spawn(keeper.keep(receiver)))
+        let (news, told) = mpsc::unbounded_channel();
+        let held = world.lock().unwrap().held.keys().cloned().collect();
+        let keeper = Keeper::new(FakeHands(world.clone()), Store::new(folder.path()), held);
+        (visits, news, tokio::spawn(keeper.keep(receiver, told)))
+    }
+
+    /// The BFD session with a peer stands so.
+    async fn bfd(&self, peer: &str, state: BfdState) {
+        let status = BfdStatus {
+            state,
+            remote: state,
+            reason: None,
+            since: 0,
+            interval: Duration::from_millis(300),
+            detection: None,
+            flaps: 0,
+            damped: None,
+            problem: None,
+        };
+        self.news.send(News { peer: peer.parse().unwrap(), status: Some(status) }).unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    fn held(&self) -> Vec<String> {
+        self.world.lock().unwrap().held.keys().map(ToString::to_string).collect()
     }
 
     /// Another speaker takes the place of this one.
     fn restart(&mut self) {
         self.keeper.abort();
-        (self.visits, self.keeper) = Rig::start(&self.folder, &self.world);
+        (self.visits, self.news, self.keeper) = Rig::start(&self.folder, &self.world);
     }
 
     async fn come(&self, id: ClientId, agent: bool) -> mpsc::Receiver<FromSpeaker> {
@@ -304,4 +347,53 @@ async fn only_the_agent_that_came_last_gives_orders() {
     assert!(answers[1].answer.clone().unwrap().refusal.unwrap().contains("does not know"));
     while first.try_recv().is_ok() {}
     assert!(first.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bfd_that_goes_down_holds_its_own_bgp_session_and_no_static_peer() {
+    let mut rig = Rig::new();
+    let mut told = rig.come(1, true).await;
+    rig.order(1, orders(vec![canary()])).await;
+    rig.live(1, 1).await;
+    for peer in ["192.0.2.1", "192.0.2.2"] {
+        rig.bfd(peer, BfdState::Up).await;
+    }
+    for peer in ["192.0.2.1", "192.0.2.2"] {
+        rig.bfd(peer, BfdState::Down).await;
+    }
+    assert_eq!(rig.held(), ["192.0.2.1"]);
+    let heard: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).filter_map(|message| message.bfd).collect();
+    assert_eq!(heard.iter().map(BTreeMap::len).collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
+    // The next speaker knows what this one held, and releases it.
+    rig.restart();
+    rig.bfd("192.0.2.1", BfdState::Down).await;
+    assert_eq!(rig.held(), ["192.0.2.1"]);
+    rig.bfd("192.0.2.1", BfdState::Up).await;
+    assert_eq!(rig.held(), [""; 0]);
+    // BFD that does not come back gives way after a while.
+    rig.bfd("192.0.2.1", BfdState::Down).await;
+    assert_eq!(rig.held(), ["192.0.2.1"]);
+    wait(31).await;
+    assert_eq!(rig.held(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gobgpd_is_restarted_where_its_routes_come_back() {
+    let rig = Rig::new();
+    let mut command = rig.come(7, false).await;
+    let mut ask = async |request| {
+        rig.say(7, ToSpeaker { request: Some(request), ..ToSpeaker::default() }).await;
+        command.recv().await.unwrap().answer.unwrap().refusal
+    };
+    let refusal = ask(Request::RestartGobgpd).await.unwrap();
+    assert!(refusal.contains("no agent is connected"), "{refusal}");
+    let _told = rig.come(1, true).await;
+    rig.order(1, Orders { graceful_restart: false, ..orders(vec![]) }).await;
+    let refusal = ask(Request::RestartGobgpd).await.unwrap();
+    assert!(refusal.contains("bgp.gracefulRestart is off"), "{refusal}");
+    assert_eq!(rig.done(), [""; 0]);
+    assert_eq!(ask(Request::ResetGobgpd).await, None);
+    rig.order(1, orders(vec![])).await;
+    assert_eq!(ask(Request::RestartGobgpd).await, None);
+    assert_eq!(rig.done(), ["restarted gobgpd, graceful: false", "restarted gobgpd, graceful: true"]);
 }

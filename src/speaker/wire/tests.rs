@@ -88,6 +88,7 @@ fn messages_survive_the_way() {
         owned: Some(["10.96.0.0/16".parse().unwrap()].into()),
         canaries: Vec::new(),
         bfd: BTreeMap::new(),
+        graceful_restart: false,
         announced_by: Default::default(),
     };
     let line = serde_json::to_string(&ToSpeaker { orders: Some(orders.clone()), ..ToSpeaker::default() }).unwrap();

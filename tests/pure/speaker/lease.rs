@@ -1,33 +1,37 @@
 //! The announcement lease, with the real speaker and the real gobgpd. There is no data plane here, so the speaker's own probe
 //! fails, or there is none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, watch};
 use vipcast::apply::bgp::Speaker;
+use vipcast::apply::link;
 use vipcast::model::bgp::{NextHop, Path};
 use vipcast::model::lease::LeaseState;
 use vipcast::model::orders::Orders;
 use vipcast::plan::step::Executor;
-use vipcast::plan::{Observation, Outcome, Step};
+use vipcast::plan::{Change, Observation, Outcome, Step};
 use vipcast::speaker;
 use vipcast::speaker::wire::{FromSpeaker, Hello, Renewal, ToSpeaker, parse, read_line, write_line};
 
 use super::{Folder, ended, send};
 use crate::gobgpd::daemon::{Flavour, each_gobgpd, until};
 use crate::gobgpd::identity;
-use rustix::process::{Signal, kill_process};
 
 /// An agent as far as the speaker knows.
-struct Agent {
+pub(super) struct Agent {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
 }
 
 impl Agent {
-    async fn connect(folder: &Folder) -> Agent {
+    pub(super) async fn connect(folder: &Folder) -> Agent {
         let socket = speaker::own_socket(&folder.path());
         let stream = until("the speaker listens", async || UnixStream::connect(&socket).await.ok()).await;
         let (reader, writer) = stream.into_split();
@@ -37,36 +41,45 @@ impl Agent {
         agent
     }
 
-    async fn say(&mut self, message: ToSpeaker) {
+    pub(super) async fn say(&mut self, message: ToSpeaker) {
         write_line(&mut self.writer, &message).await.unwrap();
     }
 
-    async fn hear(&mut self) -> FromSpeaker {
+    pub(super) async fn hear(&mut self) -> FromSpeaker {
         parse(&read_line(&mut self.reader).await.unwrap().unwrap()).unwrap()
     }
 
     /// Gives orders, and renews the lease once.
     async fn order(&mut self, ttl: Duration) {
-        let orders = Orders {
-            ttl,
-            fail_static: Duration::from_secs(3600),
-            owned: None,
-            canaries: Vec::new(),
-            bfd: Default::default(),
-            announced_by: Default::default(),
-        };
+        self.order_all(orders(ttl)).await;
+    }
+
+    pub(super) async fn order_all(&mut self, orders: Orders) {
         self.say(ToSpeaker { orders: Some(orders), ..ToSpeaker::default() }).await;
         self.renew(None).await;
     }
 
-    async fn renew(&mut self, objection: Option<&str>) {
+    pub(super) async fn renew(&mut self, objection: Option<&str>) {
         let renewal = Some(Renewal { objection: objection.map(str::to_owned) });
         self.say(ToSpeaker { renewal, ..ToSpeaker::default() }).await;
     }
 }
 
+/// Orders without canaries and without BFD.
+pub(super) fn orders(ttl: Duration) -> Orders {
+    Orders {
+        ttl,
+        fail_static: LONG,
+        owned: None,
+        canaries: Vec::new(),
+        bfd: Default::default(),
+        graceful_restart: false,
+        announced_by: Default::default(),
+    }
+}
+
 /// Starts BGP and announces two routes.
-async fn announce(writer: &mut Speaker) {
+pub(super) async fn announce(writer: &mut Speaker) {
     let path = |text: &str| Step::Announce(text.parse().unwrap(), Path::new(NextHop::Own));
     let steps = vec![Step::StartBgp(identity()), path("10.96.0.0/16"), path("fd00:10:96::/112")];
     for report in writer.perform(steps).await {
@@ -75,7 +88,7 @@ async fn announce(writer: &mut Speaker) {
 }
 
 /// How many routes gobgpd holds; none if there is no gobgpd with BGP.
-async fn routes(writer: &mut Speaker) -> usize {
+pub(super) async fn routes(writer: &mut Speaker) -> usize {
     match writer.perform(vec![Step::ReadSpeaker]).await.remove(0).outcome {
         Outcome::Read(Observation::Speaker(found)) => found.paths.len(),
         _ => 0,
@@ -85,7 +98,7 @@ async fn routes(writer: &mut Speaker) -> usize {
 const TTL: Duration = Duration::from_secs(2);
 
 /// Longer than any test.
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 async fn routes_outlive_an_agent_by_one_ttl_where_nothing_proves_them(flavour: Flavour) {
     let folder = Folder::new();
@@ -222,6 +235,52 @@ async fn who_says_what_nobody_understands_is_told_so() {
     };
     // The half line and the orders are one line, which is not understood; the renewal after it is.
     assert!(said.problem.is_some(), "{said:?}");
+}
+
+/// The next thing that the agent's end of the link tells of the lease.
+async fn lease_told(told: &mut mpsc::Receiver<Change>) -> Result<LeaseState, String> {
+    loop {
+        if let Change::Lease(lease) = told.recv().await.unwrap() {
+            return lease.map(|lease| lease.state);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_link_renews_while_its_loop_answers_and_tells_what_the_speaker_says() {
+    let folder = Folder::new();
+    let (changes, mut told) = mpsc::channel(64);
+    let (given, taken) = watch::channel(None);
+    let turns = Arc::new(AtomicBool::new(true));
+    let it_turns = turns.clone();
+    let vouch = async move || {
+        if !it_turns.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Some(Ok(()))
+    };
+    let link = tokio::spawn(link::keep(speaker::own_socket(&folder.path()), taken, vouch, changes));
+    assert!(lease_told(&mut told).await.unwrap_err().contains("cannot connect"));
+    let child = folder.speaker(Flavour::V3);
+    assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Unknown));
+    given.send_replace(Some(orders(TTL)));
+    assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Held));
+    tokio::time::sleep(TTL * 2).await;
+    assert!(told.try_recv().is_err());
+    // A loop that hangs vouches for nothing.
+    turns.store(false, Ordering::Relaxed);
+    assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Lapsed));
+    turns.store(true, Ordering::Relaxed);
+    assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Held));
+    // Another speaker gets the orders again.
+    send(&child, Signal::KILL);
+    ended(child).await;
+    assert!(lease_told(&mut told).await.is_err());
+    std::fs::remove_file(folder.path().join("orders.json")).unwrap();
+    let _child = folder.speaker(Flavour::V3);
+    while lease_told(&mut told).await != Ok(LeaseState::Held) {}
+    drop(told);
+    link.await.unwrap();
 }
 
 each_gobgpd!(

@@ -31,6 +31,19 @@ impl Lab {
         self.interfaces(node)?.iter().try_for_each(|interface| self.link_up(node, interface))
     }
 
+    /// Takes the carrier off the other ends of a node's cables, as a machine does that is switched off: what they are in
+    /// keeps its own addresses and static routes.
+    pub fn darken(&self, node: &str, interfaces: &[&str]) -> Result<()> {
+        let netns = self.find(node)?.netns();
+        interfaces.iter().try_for_each(|interface| netns.netlink(async |netlink| netlink.down(interface).await))
+    }
+
+    /// Gives it back.
+    pub fn lighten(&self, node: &str, interfaces: &[&str]) -> Result<()> {
+        let netns = self.find(node)?.netns();
+        interfaces.iter().try_for_each(|interface| netns.netlink(async |netlink| netlink.up(interface).await))
+    }
+
     /// The interfaces of a node that have a cable, by name.
     fn interfaces(&self, node: &str) -> Result<Vec<String>> {
         self.find(node)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,18 @@ impl Node {
 
     pub(super) fn keep(&mut self, daemon: Daemon) {
         self.daemons.push(daemon);
+    }
+
+    /// Kills the node's own daemons (SIGKILL), and forgets what they had in `run`.
+    pub(super) fn kill_daemons(&mut self) -> Result<()> {
+        self.daemons.clear();
+        let run = self.path("run");
+        fs::remove_dir_all(&run).and_then(|()| fs::create_dir(&run)).with_context(|| format!("empty {}", run.display()))
+    }
+
+    /// Starts the daemons that a router has.
+    pub(super) fn start_router(&mut self) -> Result<()> {
+        if self.has_bird() { self.start_bird() } else { self.start_frr() }
     }
 }
 

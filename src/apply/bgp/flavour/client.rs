@@ -175,12 +175,12 @@ impl Api for Client {
         Ok(peers)
     }
 
-    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer) -> Result<(), Failure> {
+    async fn add_peer(&mut self, asn: u32, name: &PeerName, peer: &Peer, restarting: bool) -> Result<(), Failure> {
         let address = match name {
             PeerName::Address(address) => address.to_string(),
             PeerName::Interface(interface) => address_behind(interface).await?,
         };
-        let peer = peer::write(asn, name, address, peer);
+        let peer = peer::write(asn, name, address, peer, restarting);
         done(self.calls.add_peer(proto::AddPeerRequest { peer: Some(peer) })).await
     }
 

@@ -17,9 +17,13 @@ const IDLE_HOLD_TIME: u64 = 30;
 /// The TTL that packets leave with where it is used for security (RFC 5082 section 3).
 const HIGHEST_TTL: u32 = 255;
 
+/// For how many seconds a gobgpd that was restarted keeps its routes back until all peers have sent theirs. We take none, so
+/// this bounds only what a peer that is away costs the others; GoBGP's own 360 would cost them the routes.
+const DEFERRAL_TIME: u32 = 5;
+
 /// A peer to add to a gobgpd of AS `asn`, with every field that GoBGP would fill in by itself. `address` is that of the
-/// session, where it is known.
-pub(super) fn write(asn: u32, name: &PeerName, address: String, peer: &Peer) -> proto::Peer {
+/// session, where it is known; `restarting` says that the peer knows a former gobgpd, and may keep its routes.
+pub(super) fn write(asn: u32, name: &PeerName, address: String, peer: &Peer, restarting: bool) -> proto::Peer {
     let any: IpAddr = match name.address().map(Family::of) {
         Some(Family::Ipv4) => Ipv4Addr::UNSPECIFIED.into(),
         Some(Family::Ipv6) | None => Ipv6Addr::UNSPECIFIED.into(),
@@ -30,7 +34,10 @@ pub(super) fn write(asn: u32, name: &PeerName, address: String, peer: &Peer) -> 
     };
     let asn = peer.local_asn.unwrap_or(asn);
     let kind = if peer.asn == asn { proto::PeerType::Internal } else { proto::PeerType::External };
+    let restart = peer.graceful_restart.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let families = peer.families.iter().map(|family| proto::AfiSafi {
+        mp_graceful_restart: restart
+            .map(|_| proto::MpGracefulRestart { config: Some(proto::MpGracefulRestartConfig { enabled: true }) }),
         config: Some(proto::AfiSafiConfig { family: Some(path::family(*family)), enabled: true }),
     });
     let (ebgp_multihop, ttl_security) = match peer.ttl {
@@ -52,6 +59,12 @@ pub(super) fn write(asn: u32, name: &PeerName, address: String, peer: &Peer) -> 
             r#type: kind.into(),
         }),
         ebgp_multihop,
+        graceful_restart: restart.map(|restart_time| proto::GracefulRestart {
+            enabled: true,
+            restart_time,
+            deferral_time: DEFERRAL_TIME,
+            local_restarting: restarting,
+        }),
         ttl_security,
         state: None,
         timers: Some(proto::Timers {
@@ -87,6 +100,7 @@ pub(super) fn read(asn: u32, peer: proto::Peer) -> Option<Peer> {
     let families = peer.afi_safis.into_iter().filter_map(|one| one.config).filter(|config| config.enabled);
     let security = peer.ttl_security.filter(|security| security.enabled);
     let multihop = peer.ebgp_multihop.filter(|multihop| multihop.enabled);
+    let restart = peer.graceful_restart.filter(|restart| restart.enabled);
     Some(Peer {
         asn: conf.peer_asn,
         // Where none was asked for, gobgpd says its own.
@@ -105,6 +119,7 @@ pub(super) fn read(asn: u32, peer: proto::Peer) -> Option<Peer> {
             (None, Some(multihop)) => Ttl::Multihop(u8::try_from(multihop.multihop_ttl).unwrap_or(u8::MAX)),
             (None, None) => Ttl::Default,
         },
+        graceful_restart: restart.map(|restart| Duration::from_secs(restart.restart_time.into())),
         families: families.filter_map(|config| path::known_family(&config.family?)).collect(),
     })
 }
@@ -171,7 +186,7 @@ mod tests {
     }
 
     fn written(peer: &Peer) -> proto::Peer {
-        write(65001, &"192.0.2.1".parse().unwrap(), "192.0.2.1".to_owned(), peer)
+        write(65001, &"192.0.2.1".parse().unwrap(), "192.0.2.1".to_owned(), peer, false)
     }
 
     #[test]
@@ -184,6 +199,7 @@ mod tests {
             Peer { ttl: Ttl::Security(254), connect_retry: Duration::from_secs(7), ..peer() },
             Peer { local_address: Some("192.0.2.2".parse().unwrap()), ..peer() },
             Peer { local_asn: Some(65010), ..peer() },
+            Peer { graceful_restart: Some(Duration::from_secs(30)), ..peer() },
             Peer { local_asn: Some(65001), local_address: Some("fd00::2".parse().unwrap()), ..peer() },
         ];
         for peer in peers {
@@ -192,10 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_gobgpd_that_was_restarted_says_so_and_nothing_else() {
+        let graceful = Peer { graceful_restart: Some(Duration::from_secs(30)), ..peer() };
+        let name = "192.0.2.1".parse().unwrap();
+        for (peer, expected) in [(graceful, Some(true)), (peer(), None)] {
+            let restarting = write(65001, &name, "192.0.2.1".to_owned(), &peer, true);
+            assert_eq!(restarting.graceful_restart.as_ref().map(|restart| restart.local_restarting), expected);
+            assert_eq!(read(65001, restarting), Some(peer));
+        }
+    }
+
+    #[test]
     fn a_peer_is_known_by_its_interface_if_it_has_one() {
         let interface = PeerName::Interface("eth1".into());
         for address in ["fe80::1%eth1", "invalid IP", ""] {
-            let conf = write(65001, &interface, address.to_owned(), &peer()).conf.unwrap();
+            let conf = write(65001, &interface, address.to_owned(), &peer(), false).conf.unwrap();
             assert_eq!((conf.neighbor_address.as_str(), name(&conf)), (address, Some(interface.clone())));
         }
         assert_eq!(name(&written(&peer()).conf.unwrap()), Some("192.0.2.1".parse().unwrap()));
@@ -239,7 +266,8 @@ mod tests {
 
     #[test]
     fn the_type_of_the_session_follows_from_the_as_numbers() {
-        let kind = |asn, peer| write(asn, &"::1".parse().unwrap(), "::1".to_owned(), &peer).conf.unwrap().r#type();
+        let kind =
+            |asn, peer| write(asn, &"::1".parse().unwrap(), "::1".to_owned(), &peer, false).conf.unwrap().r#type();
         assert_eq!(kind(65001, peer()), proto::PeerType::External);
         assert_eq!(kind(65000, peer()), proto::PeerType::Internal);
         assert_eq!(kind(65001, Peer { local_asn: Some(65000), ..peer() }), proto::PeerType::Internal);

@@ -88,6 +88,7 @@ mod tests {
         let message = |notification| Some(proto::Message { notification });
         let afi_safis = Family::ALL.map(|family| proto::AfiSafi {
             config: Some(proto::AfiSafiConfig { family: Some(path::family(family)), enabled: true }),
+            mp_graceful_restart: None,
         });
         let uptime = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 };
         proto::Peer {
