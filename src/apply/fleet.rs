@@ -67,7 +67,7 @@ pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, change
                 Stance::Absent | Stance::Present | Stance::Away => Some(RENEWAL),
             };
             if standing.stance == Stance::Asking {
-                let verdict = result.map_or_else(Verdict::Unknown, |verdict| verdict);
+                let verdict = result.unwrap_or_else(Verdict::Unknown);
                 if changes.send(Change::Fleet(verdict)).await.is_err() {
                     return;
                 }

@@ -47,15 +47,14 @@ pub(super) async fn drain(config: &Config, wait: bool, force: bool) -> anyhow::R
                 }
                 return Ok(Ending::Done);
             }
-            "here" | "asking" => {
-                if !wait && (drain.refused || asked.elapsed() > PATIENCE) {
-                    command(config, "/undrain").await?;
-                    let reason = drain.waits.clone().unwrap_or_else(|| waiting(&status));
-                    tell(&format!("not drained: {reason}"))?;
-                    tell(ALLOWED)?;
-                    return Ok(Ending::No);
-                }
+            "here" | "asking" if !wait && (drain.refused || asked.elapsed() > PATIENCE) => {
+                command(config, "/undrain").await?;
+                let reason = drain.waits.clone().unwrap_or_else(|| waiting(&status));
+                tell(&format!("not drained: {reason}"))?;
+                tell(ALLOWED)?;
+                return Ok(Ending::No);
             }
+            "here" | "asking" => {}
             _ if !wait => {
                 tell(&said)?;
                 tell("`vipcast drain --wait` waits until nothing depends on this node any more")?;

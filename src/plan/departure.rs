@@ -99,10 +99,9 @@ impl Planner {
         if let Some(reason) = &self.away.disowned {
             cause(reason.clone(), false);
         }
-        match self.away.ending {
+        if let Some(leave) = self.away.ending {
             // Its pod goes, whatever the others say, and its speaker with it.
-            Some(leave) => cause("the agent was told to end".to_owned(), leave == Leave::Remove),
-            None => {}
+            cause("the agent was told to end".to_owned(), leave == Leave::Remove);
         }
         if self.is_shutting_down() {
             cause("the machine shuts down".to_owned(), false);
@@ -280,7 +279,9 @@ impl Planner {
             Phase::Here => "back: the node announces again".to_owned(),
             Phase::Asking => format!("asking whether the other LB nodes can spare this one: {causes}"),
             Phase::Shunned => format!("draining: the routes have the community graceful-shutdown now: {causes}"),
-            Phase::Withdrawn => format!("draining: the routes are withdrawn, after {} new connections", meter.new()),
+            Phase::Withdrawn => {
+                format!("draining: the routes are withdrawn, after {} new connections", meter.arrived())
+            }
             Phase::Holding => {
                 let open = meter.open().map_or_else(|| "what is".to_owned(), |open| open.to_string());
                 format!("draining: nobody sends anything new; {open} open connections get their time")

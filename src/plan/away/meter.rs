@@ -98,7 +98,7 @@ impl Meter {
     }
 
     /// How many connections came since counting began.
-    pub(in crate::plan) fn new(&self) -> u64 {
+    pub(in crate::plan) fn arrived(&self) -> u64 {
         self.new
     }
 

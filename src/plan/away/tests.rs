@@ -65,7 +65,7 @@ fn a_node_leaves_by_all_phases_and_returns() {
     assert_eq!((go(&mut away, &scene, 610), away.wake_at(&scene)), (Phase::Holding, Some(at(909))));
     away.meter.count(traffic(101, 0), at(611));
     assert_eq!(go(&mut away, &scene, 611), Phase::Away);
-    assert_eq!((away.meter.new(), away.meter.ended()), (1, 7));
+    assert_eq!((away.meter.arrived(), away.meter.ended()), (1, 7));
 
     scene.demand = None;
     assert_eq!(go(&mut away, &scene, 700), Phase::Returning);
@@ -174,9 +174,9 @@ fn a_virtual_server_that_was_made_anew_counts_from_nothing() {
     let mut meter = Meter::begun(at(0));
     meter.count(traffic(1000, 3), at(0));
     meter.count(traffic(2, 2), at(1));
-    assert_eq!(meter.new(), 0);
+    assert_eq!(meter.arrived(), 0);
     meter.count(traffic(5, 2), at(2));
-    assert_eq!((meter.new(), meter.open(), meter.ended()), (3, Some(2), 1));
+    assert_eq!((meter.arrived(), meter.open(), meter.ended()), (3, Some(2), 1));
 }
 
 /// A switch has sent the packets of open connections elsewhere: nobody waits for what no packet comes for.

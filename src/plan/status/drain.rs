@@ -43,7 +43,7 @@ impl Planner {
             causes: self.away.causes.clone(),
             waits,
             refused: matches!(state.verdict(), Some(Verdict::Refused(_))),
-            new_connections: meter.new(),
+            new_connections: meter.arrived(),
             open_connections: meter.open(),
             ended_connections: meter.ended(),
         }

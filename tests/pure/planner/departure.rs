@@ -65,7 +65,7 @@ fn routes_are_marked_and_then_withdrawn_and_nothing_else_is_touched() {
         let routes = before.bgp.as_ref().unwrap().paths.len();
         let (marking, withdrawing) = writes.split_at(routes);
         let is_marked = |step: &&Step| matches!(step, Step::Announce(_, path) if path.communities.contains(&Community::GRACEFUL_SHUTDOWN));
-        assert!(marking.iter().all(|step| is_marked(step)), "{writes:#?}");
+        assert!(marking.iter().all(is_marked), "{writes:#?}");
         assert_eq!(withdrawing.len(), routes, "{writes:#?}");
         assert!(withdrawing.iter().all(|step| matches!(step, Step::Withdraw(_))), "{writes:#?}");
         let withdrawn = stages.iter().find(|stage| stage.steps.iter().any(|step| matches!(step, Step::Withdraw(_))));
