@@ -93,9 +93,14 @@ pub(super) async fn undrain(config: &Config, wait: bool) -> anyhow::Result<Endin
     }
 }
 
-/// Confirms what the agent holds since it could not believe it.
+/// Confirms what the agent holds since it could not believe it; the answer is no if that is nothing.
 pub(super) async fn confirm(config: &Config) -> anyhow::Result<Ending> {
+    let Some(brake) = status(config).await?.brake else {
+        tell("nothing is held, so there is nothing to confirm")?;
+        return Ok(Ending::No);
+    };
     command(config, "/confirm").await?;
+    tell(&format!("confirmed: {}", brake.reason))?;
     Ok(Ending::Done)
 }
 

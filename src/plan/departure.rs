@@ -47,7 +47,7 @@ impl Planner {
             Command::Drain { force: true } => self.away.commanded = Some(Commanded::Forced),
             Command::Drain { force: false } => self.away.commanded = Some(Commanded::Asking),
             Command::Undrain => self.away.commanded = None,
-            Command::Confirm => drop(self.confirm()),
+            Command::Confirm => self.confirm(),
         }
     }
 
