@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vipcast_lab::Node;
-use vipcast_lab::traffic::{Churn, LongLived};
+use vipcast_lab::traffic::{Answer, Churn, LongLived};
+use vipcast_lab::{Node, wait_for};
 
-use crate::rack::{CONFIG, PATIENCE, Rack, VIPCAST, WEB, address, metric, wait_until_ready};
+use crate::rack::{CONFIG, LONG, PATIENCE, Rack, VIPCAST, WEB, address, ask, metric, wait_until_ready};
 
 /// Open connections while the node leaves.
 const OPEN: usize = 50;
@@ -51,7 +51,7 @@ fn a_drained_node_leaves_in_order_and_returns_and_just_its_own_connections_move(
         ensure!(metric(node, "vipcast_bgp_session_flaps_total")? == 0.0, "no session ends");
 
         let (broken, report) = (open.stop(), load.stop());
-        let is_leavers = |answer: &vipcast_lab::traffic::Answer| answer.seen.ip() == leaver;
+        let is_leavers = |answer: &Answer| answer.seen.ip() == leaver;
         ensure!(broken.iter().all(|failure| failure.connection.as_ref().is_some_and(is_leavers)), "{broken:?}");
         // At most what was under way on this node when the ToR turned away from it.
         ensure!(report.failures.len() <= CLIENTS && report.answered > 20, "{report:?}");
@@ -60,6 +60,10 @@ fn a_drained_node_leaves_in_order_and_returns_and_just_its_own_connections_move(
         rack.agents[0].kill()?;
         rack.agents[0] = rack.lab.node("lb1").start_agent(VIPCAST)?;
         let node = rack.lab.node("lb1");
+        wait_for(LONG, "an agent that answers", || {
+            let answer = ask(node, "/livez").map_err(|error| error.to_string());
+            Ok(if matches!(answer, Ok((200, _))) { Ok(()) } else { Err(answer) })
+        })?;
         vipcast(node, &["drain", "--wait"])?;
         ensure!(rack.next_hops("10.96.0.0/16")?.len() == 1, "it announced in between");
 
