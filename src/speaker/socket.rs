@@ -93,7 +93,12 @@ async fn attend(id: ClientId, stream: UnixStream, desk: &mpsc::Sender<Visit>) ->
     let (tell, told) = mpsc::channel(BACKLOG);
     let complain = tell.downgrade();
     desk.send(Visit::Came(id, hello, tell)).await?;
-    let talk = write(&mut writer, told);
+    let talk = async {
+        if write(&mut writer, told).await.is_err() {
+            // Who reads no more may have said something before.
+            std::future::pending::<()>().await;
+        }
+    };
     let listen = async {
         while let Some(line) = read_line(&mut reader).await? {
             match parse(&line) {
@@ -110,7 +115,7 @@ async fn attend(id: ClientId, stream: UnixStream, desk: &mpsc::Sender<Visit>) ->
         anyhow::Ok(())
     };
     tokio::select! {
-        said = talk => said.map_err(Into::into),
+        () = talk => Ok(()),
         heard = listen => heard,
     }
 }

@@ -84,6 +84,7 @@ fn desired(flavour: Flavour) -> Bgp {
         keepalive: Duration::from_secs(30),
         password: Some(Secret::new("correct horse battery staple")),
         ttl: Ttl::Multihop(3),
+        graceful_restart: Some(Duration::from_secs(30)),
         ..Peer::new(65001, Family::ALL)
     };
     let near = Peer {

@@ -113,7 +113,8 @@ fn a_session_that_announces_comes_up_with_the_proof_and_goes_down_before_what_it
     // A removal waits until the other side had time to notice.
     rig.change(Change::Leave(Leave::Remove));
     let stages = rig.run();
-    assert!(!stages.is_empty() && stages.iter().all(|stage| stage.after >= Duration::from_secs(2)), "{stages:#?}");
+    let removals: Vec<_> = stages.iter().filter(|stage| !stage.steps.is_empty()).collect();
+    assert!(!removals.is_empty() && removals.iter().all(|stage| stage.after >= Duration::from_secs(2)), "{stages:#?}");
     assert!(!stands(&rig));
     assert!(rig.node.state.addr.routes.is_empty() && rig.node.state.ipvs.is_empty());
 }
