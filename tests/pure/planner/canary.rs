@@ -252,3 +252,19 @@ fn after_a_reboot_two_thousand_services_are_forwarded_and_proved_before_one_rout
         assert!(rig.now.0 < Duration::from_secs(60), "{:#?}", rig.planner.status().reasons);
     }
 }
+
+/// A canary's route would take the traffic of whoever has its addresses.
+#[test]
+fn a_canary_with_somebody_elses_addresses_is_not_in_force() {
+    let mut peers = dual_stack();
+    let settings = peers.bgp.as_mut().unwrap();
+    let mut peer = settings.peers[0].clone();
+    peer.name = vipcast::model::bgp::PeerName::Address("169.254.77.1".parse().unwrap());
+    settings.peers.push(peer);
+    let mut rig = Rig::new(proved(peers));
+    rig.list(web()).run();
+    assert_eq!(rig.planner.canaries().len(), 1, "IPv6's");
+    assert!(!rig.node.state.addr.routes.contains_key(&prefix("169.254.77.1/32")));
+    let reasons = rig.planner.status().reasons.join("\n");
+    assert!(reasons.contains("the canary's range 169.254.77.0/29 holds the BGP peer 169.254.77.1"), "{reasons}");
+}
