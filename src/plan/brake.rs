@@ -62,7 +62,7 @@ pub(super) struct BrakeBook {
     engaged: Option<Engaged>,
     /// Somebody said that what is held is meant.
     confirmed: bool,
-    /// Somebody said so of a source that is empty still.
+    /// Somebody said so, and there is no ServiceCIDR still.
     believed: bool,
     /// The first list of all objects was empty: what an earlier agent left may be wanted all the same.
     doubted: bool,
@@ -169,7 +169,7 @@ impl Planner {
         let settings::Brake { share, window, hold } = self.settings.brake;
         let Some(engaged) = &self.brake.engaged else {
             self.brake.confirmed = false;
-            self.brake.believed &= self.is_source_empty() || self.cluster.service_cidrs().is_empty();
+            self.brake.believed &= self.cluster.service_cidrs().is_empty();
             self.brake.expire(Time(now.0.saturating_sub(window)));
             let Some((reason, for_ever)) = self.what_vanished() else {
                 if self.brake.doubted && self.servers.adopted {
@@ -233,7 +233,10 @@ impl Planner {
 
     /// How many endpoints an earlier agent left that nobody claims, while that is doubted.
     fn left_over(&self) -> usize {
-        let servers = self.actual.ipvs.iter().filter(|(key, _)| self.brake.doubted && self.ledger.owner(key).is_none());
+        if !self.brake.doubted {
+            return 0;
+        }
+        let servers = self.actual.ipvs.iter().filter(|(key, _)| self.ledger.owner(key).is_none());
         servers.map(|(_, server)| server.destinations.len()).sum()
     }
 
@@ -242,9 +245,10 @@ impl Planner {
         self.brake.doubted = self.settings.brake.share < 100 && self.is_source_empty();
     }
 
-    /// Do ranges stay whose ServiceCIDR vanished? They do while nothing that the source says of that kind is believed.
+    /// Do ranges stay whose ServiceCIDR vanished? They do while something else is held, and while there is no ServiceCIDR at
+    /// all: the API server makes one by itself.
     pub(super) fn holds_ranges(&self) -> bool {
-        let is_empty = self.is_source_empty() || self.cluster.service_cidrs().is_empty();
+        let is_empty = self.cluster.service_cidrs().is_empty();
         let is_on = self.settings.brake.share < 100 && self.settings.cluster_ips.is_none() && !self.is_removing();
         is_on && (self.brake.engaged.is_some() || is_empty && !self.brake.believed)
     }

@@ -52,6 +52,7 @@ fn the_canary_is_made_before_anything_is_announced_and_removed_with_the_rest() {
     }
     assert!(is_out(&rig, "10.96.0.0/16") && is_out(&rig, "fd00:10:96::/112"));
     assert!(rig.planner.is_proved());
+    assert_eq!(rig.planner.given_orders().map(|orders| orders.ttl), Some(Duration::from_secs(5)));
     let status = rig.planner.status();
     assert!(status.ready && status.proof.iter().all(|proof| proof.state == "proved"), "{status:#?}");
     // Nobody else hears of it, and nobody takes it for a Service.
