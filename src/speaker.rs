@@ -153,7 +153,10 @@ async fn supervise(
     let mut restarting: Option<oneshot::Sender<()>> = None;
     loop {
         let begun = Instant::now();
-        match program.adopt_or_start().await {
+        let started = program.adopt_or_start().await;
+        // What was said of the one before is not for this one. Who waits for a restart hears that there was none.
+        while words.try_recv().is_ok() {}
+        match started {
             Ok(mut gobgpd) => {
                 info!(pid = gobgpd.pid(), adopted = gobgpd.is_adopted(), "gobgpd runs");
                 said = None;
@@ -185,6 +188,8 @@ async fn supervise(
                             if at_once { finish_at_once(socket, gobgpd).await } else { finish(socket, gobgpd).await };
                         if let Err(failure) = finished {
                             error!("{failure:#}");
+                            // It runs still, and is adopted again: that is no restart.
+                            restarting = None;
                         }
                     }
                     () = &mut told_to_end => {
@@ -197,6 +202,7 @@ async fn supervise(
             }
             // Said once, not on every attempt.
             Err(failure) => {
+                restarting = None;
                 let failure = format!("{failure:#}");
                 if said.as_ref() != Some(&failure) {
                     error!("{failure}");
@@ -214,3 +220,6 @@ async fn supervise(
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests;

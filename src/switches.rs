@@ -96,6 +96,8 @@ pub struct Peering {
     pub asn: u32,
     /// The LB nodes' AS number.
     pub node_asn: u32,
+    /// Do LB nodes ask for graceful restart, so that the switch keeps the routes of a gobgpd that ended without a word?
+    pub graceful_restart: bool,
     /// One kind of session per address family that sessions run over.
     pub sessions: Vec<Session>,
 }

@@ -43,12 +43,21 @@ pub struct Speaker {
     has_peers: bool,
     /// Since when another one runs in its place.
     restarted: Option<Instant>,
+    /// Peers that were deleted to be added again at once, which failed.
+    detached: BTreeMap<PeerName, Peer>,
 }
 
 impl Speaker {
     /// The writer of the gobgpd at `endpoint`, which is connected to when there is something to do.
     pub fn new(endpoint: Endpoint) -> Speaker {
-        Speaker { endpoint, api: None, ledger: Ledger::default(), has_peers: false, restarted: None }
+        Speaker {
+            endpoint,
+            api: None,
+            ledger: Ledger::default(),
+            has_peers: false,
+            restarted: None,
+            detached: BTreeMap::new(),
+        }
     }
 
     /// What this writer believes gobgpd to hold, for [`watch()`].

@@ -114,7 +114,7 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
         let lost = |error: std::io::Error| format!("the connection broke: {error}");
         let mut due = Instant::now();
         loop {
-            let ttl = self.orders.borrow().as_ref().map_or(Lease::default().ttl, |orders| orders.ttl);
+            let ttl = self.orders.borrow().as_ref().map_or(Lease::TTL, |orders| orders.ttl);
             tokio::select! {
                 line = heard.recv() => match line {
                     Some(line) => self.hear(&line).await?,

@@ -17,7 +17,7 @@ pub(super) fn read(item: Option<&Item>) -> Result<Lease, Mistake> {
     let fail_static = table.read("static", |item| {
         value::duration(item, Duration::ZERO..=day * 365, "a time such as 1h, from 0s (never) to 8760h")
     })?;
-    lease.ttl = ttl.unwrap_or(lease.ttl);
+    lease.ttl = ttl;
     lease.fail_static = fail_static.unwrap_or(lease.fail_static);
     Ok(lease)
 }

@@ -195,7 +195,9 @@ fn values_are_read_as_people_write_them() {
     assert_eq!(config.runtime_dir, config.file.with_file_name("run"));
     assert_eq!(config.settings.resync, Duration::from_secs(5400));
     let (ttl, fail_static) = (Duration::from_secs(30), Duration::ZERO);
-    assert_eq!(config.settings.lease, Lease { ttl, fail_static });
+    assert_eq!(config.settings.lease, Lease { ttl: Some(ttl), fail_static });
+    assert_eq!(Lease { ttl: Some(ttl), fail_static }.ttl(false), ttl);
+    assert_eq!([true, false].map(|has| Lease::default().ttl(has).as_secs()), [5, 120]);
     assert_eq!(config.settings.withdraw_delay, Duration::from_millis(500));
     assert_eq!(config.shutdown, Leave::Keep);
     assert_eq!(config.admin.to_string(), "[::1]:80");

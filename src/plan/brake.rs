@@ -3,13 +3,16 @@
 //! keep their weights, virtual servers and routes stay, until it comes back, somebody confirms, or time has passed.
 //!
 //! What each Service had is remembered from its first loss on, for the length of the window, so that what vanished before it
-//! was too much comes back too. No single Service can trip the brake: whoever scales one down means it.
+//! was too much comes back too. No single Service can trip the brake: whoever scales one down means it. An agent that finds
+//! an empty source when it starts knows no Service, so it keeps the virtual servers that it finds; and a source that has no
+//! ServiceCIDR any more takes no range away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::model::ipvs::Destination;
-use crate::model::settings;
-use crate::model::{ServiceKey, Time};
+use crate::model::settings::{self, Use};
+use crate::model::{Prefix, ServiceKey, Time};
 
 use super::claims::Claim;
 use super::news::News;
@@ -59,6 +62,10 @@ pub(super) struct BrakeBook {
     engaged: Option<Engaged>,
     /// Somebody said that what is held is meant.
     confirmed: bool,
+    /// Somebody said so, and there is no ServiceCIDR still.
+    believed: bool,
+    /// The first list of all objects was empty: what an earlier agent left may be wanted all the same.
+    doubted: bool,
 }
 
 impl BrakeBook {
@@ -97,8 +104,23 @@ impl BrakeBook {
         self.missing * 100 > share * (self.missing + left)
     }
 
+    /// Forgets what was lost at addresses that are not `served` any more.
+    fn narrow(&mut self, served: impl Fn(IpAddr) -> bool) {
+        for loss in self.losses.values_mut() {
+            self.missing -= loss.missing();
+            loss.before.servers.retain(|key, _| served(key.address));
+            loss.before.routes.retain(|vip, _| served(*vip));
+            self.missing += loss.missing();
+        }
+    }
+
+    /// Is it doubted that nobody wants what an earlier agent left?
+    pub(super) fn is_doubting(&self) -> bool {
+        self.doubted
+    }
+
     /// Forgets everything; the Services that something is held of.
-    pub(super) fn clear(&mut self) -> Vec<ServiceKey> {
+    fn clear(&mut self) -> Vec<ServiceKey> {
         std::mem::take(self).losses.into_keys().collect()
     }
 }
@@ -118,7 +140,7 @@ impl Planner {
     pub(super) fn held_back(&self) -> Option<Held<'_>> {
         let Engaged { reason, until } = self.brake.engaged.as_ref()?;
         let services = self.brake.losses.values().filter(|loss| loss.missing() > 0).count();
-        Some(Held { reason, services, endpoints: self.brake.missing, for_ever: until.is_none() })
+        Some(Held { reason, services, endpoints: self.brake.missing + self.left_over(), for_ever: until.is_none() })
     }
 
     /// Somebody says that what is held is meant, if something is.
@@ -145,24 +167,19 @@ impl Planner {
     /// Pulls the brake where too much has vanished, and lets go of it when that is over.
     pub(super) fn plan_brake(&mut self, now: Time, draft: &mut Draft) {
         let settings::Brake { share, window, hold } = self.settings.brake;
-        let share = usize::from(share);
-        let claimed = self.ledger.endpoints() - self.canaries().len().min(self.ledger.endpoints());
         let Some(engaged) = &self.brake.engaged else {
             self.brake.confirmed = false;
+            self.brake.believed &= self.cluster.service_cidrs().is_empty();
             self.brake.expire(Time(now.0.saturating_sub(window)));
-            if self.brake.losses.len() < LEAST_SERVICES {
+            let Some((reason, for_ever)) = self.what_vanished() else {
+                if self.brake.doubted && self.servers.adopted {
+                    self.brake.doubted = false;
+                    self.open_eyes();
+                    self.derive_ranges(now);
+                }
                 return;
-            }
-            let (missing, all) = (self.brake.missing, self.brake.missing + claimed);
-            let empty = self.is_source_empty();
-            if !empty && (missing < LEAST || !self.brake.exceeds(share, claimed)) {
-                return;
-            }
-            let reason = match empty {
-                true => format!("the source has no Services any more: {missing} endpoints vanished"),
-                false => format!("{missing} of {all} endpoints vanished within {} s", window.as_secs()),
             };
-            let until = (!empty).then_some(now + hold);
+            let until = (!for_ever).then_some(now + hold);
             self.news.push(News::Held { reason: reason.clone(), hold: until.map(|_| hold) });
             self.brake.engaged = Some(Engaged { reason, until });
             let services: Vec<ServiceKey> = self.brake.losses.keys().cloned().collect();
@@ -170,11 +187,14 @@ impl Planner {
             until.into_iter().for_each(|until| draft.wake(until));
             return;
         };
+        let half = usize::from(share) / 2;
         // What is held is claimed, too.
-        let left = claimed.saturating_sub(self.brake.missing);
+        let left = self.claimed_endpoints().saturating_sub(self.brake.missing);
+        let over = self.left_over();
+        let is_back = !self.brake.exceeds(half, left) && over * 100 <= half * (over + left);
         let cause = if self.brake.confirmed {
             "somebody confirmed it"
-        } else if !self.brake.exceeds(share / 2, left) {
+        } else if is_back && self.vanished_ranges().is_empty() {
             "most of it came back"
         } else if engaged.until.is_some_and(|until| until <= now) {
             "brake.hold has passed"
@@ -182,10 +202,87 @@ impl Planner {
             engaged.until.into_iter().for_each(|until| draft.wake(until));
             return;
         };
-        self.news.push(News::LetGo(cause));
-        for service in self.brake.clear() {
-            self.derive_claim(&service, now);
+        self.let_go(cause, now);
+        self.derive_ranges(now);
+    }
+
+    /// What vanished that is too much to be believed, and whether that takes a confirmation.
+    fn what_vanished(&self) -> Option<(String, bool)> {
+        let settings::Brake { share, window, .. } = self.settings.brake;
+        let (claimed, missing, over) = (self.claimed_endpoints(), self.brake.missing, self.left_over());
+        if self.servers.adopted && over >= LEAST {
+            return Some((format!("the source has no Services, and {over} endpoints are served"), true));
         }
+        let many = self.brake.losses.len() >= LEAST_SERVICES;
+        if many && self.is_source_empty() {
+            return Some((format!("the source has no Services any more: {missing} endpoints vanished"), true));
+        }
+        if many && missing >= LEAST && self.brake.exceeds(usize::from(share), claimed) {
+            let (all, seconds) = (missing + claimed, window.as_secs());
+            return Some((format!("{missing} of {all} endpoints vanished within {seconds} s"), false));
+        }
+        let ranges: Vec<String> = self.vanished_ranges().iter().map(ToString::to_string).collect();
+        let reason = || format!("the source has no ServiceCIDR any more for {}", ranges.join(", "));
+        (!ranges.is_empty()).then(|| (reason(), true))
+    }
+
+    /// How many endpoints Services claim.
+    fn claimed_endpoints(&self) -> usize {
+        self.ledger.endpoints().saturating_sub(self.canaries().len())
+    }
+
+    /// How many endpoints an earlier agent left that nobody claims, while that is doubted.
+    fn left_over(&self) -> usize {
+        if !self.brake.doubted {
+            return 0;
+        }
+        let servers = self.actual.ipvs.iter().filter(|(key, _)| self.ledger.owner(key).is_none());
+        servers.map(|(_, server)| server.destinations.len()).sum()
+    }
+
+    /// The first list of all objects is there: may it be believed, where it is empty?
+    pub(super) fn doubt_emptiness(&mut self) {
+        self.brake.doubted = self.settings.brake.share < 100 && self.is_source_empty();
+    }
+
+    /// Do ranges stay whose ServiceCIDR vanished? They do while something else is held, and while there is no ServiceCIDR at
+    /// all: the API server makes one by itself.
+    pub(super) fn holds_ranges(&self) -> bool {
+        let is_empty = self.cluster.service_cidrs().is_empty();
+        let is_on = self.settings.brake.share < 100 && self.settings.cluster_ips.is_none() && !self.is_removing();
+        is_on && (self.brake.engaged.is_some() || is_empty && !self.brake.believed)
+    }
+
+    /// The ranges in force that are held, since their ServiceCIDR vanished.
+    fn vanished_ranges(&self) -> Vec<Prefix> {
+        if !self.holds_ranges() {
+            return Vec::new();
+        }
+        let there = self.cluster.service_cidrs();
+        let derived = self.vip_ranges().filter(|range| range.uses.contains(&Use::ClusterIp));
+        derived.map(|range| range.prefix).filter(|prefix| !there.contains(prefix)).collect()
+    }
+
+    /// The ranges are others now, or the node's role is: what is held outside of them is not held any more.
+    pub(super) fn narrow_brake(&mut self, now: Time) {
+        if self.is_removing() {
+            if self.brake.engaged.is_some() {
+                self.let_go("this node is to have nothing of vipcast's", now);
+            }
+            self.brake.clear();
+            return;
+        }
+        let (ranges, here) = (&self.ranges, &self.here);
+        self.brake.narrow(|address| ranges.covering(address).is_some() || here.node_port_addresses.contains(&address));
+    }
+
+    fn let_go(&mut self, cause: &'static str, now: Time) {
+        self.news.push(News::LetGo(cause));
+        let believed = self.brake.confirmed;
+        let services = self.brake.clear();
+        self.brake.believed = believed;
+        self.open_eyes();
+        services.iter().for_each(|service| self.derive_claim(service, now));
     }
 
     /// Is there no Service but the API server's own, which comes back first?

@@ -34,7 +34,7 @@ impl Planner {
                 &candidates,
                 &here.addresses,
                 &self.actual.addr,
-                self.servers.blind,
+                self.servers.blind || self.holds_ranges(),
             )
         };
         self.derive_budget();
@@ -56,8 +56,7 @@ impl Planner {
         }
         self.ranges = ranges;
         if moved {
-            // Whoever changes ranges or roles means it, and what was held may lie outside.
-            self.brake.clear();
+            self.narrow_brake(now);
         }
         let claimants = self.ledger.services().cloned();
         let services = self.cluster.services().map(|(key, _)| key.clone());

@@ -128,7 +128,7 @@ impl Planner {
             self.ranges.prefixes().into_iter().chain(configured.map(|range| range.prefix)).collect()
         });
         Some(Orders {
-            ttl: self.settings.lease.ttl,
+            ttl: self.settings.lease.ttl(!self.canaries().is_empty()),
             fail_static: self.settings.lease.fail_static,
             owned,
             canaries: self.trusted_canaries(),

@@ -265,15 +265,12 @@ impl Planner {
         let complete_before = self.cluster.is_listed();
         let touched = self.cluster.apply(event);
         let understood = self.cluster.is_understood();
-        let sees = self.servers.blind && understood;
+        let sees = self.servers.blind && understood && !self.brake.is_doubting();
         if !complete_before && self.cluster.is_listed() {
-            self.servers.blind = !understood;
+            self.doubt_emptiness();
+            self.servers.blind = !understood || self.brake.is_doubting();
         } else if sees {
-            self.servers.blind = false;
-            self.servers.claimed.clear();
-            self.servers.todo.extend(self.ledger.servers());
-            self.servers.held_until = Some(Time::ZERO);
-            self.touch_all_vips();
+            self.open_eyes();
         }
         self.notice_complaints(touched.complaints);
         // The addresses that health check ports are served on follow the Node.
@@ -299,6 +296,18 @@ impl Planner {
             // Which slices list an address decides how long its connections may go on.
             self.servers.todo.extend(self.servers.drains.of_service(&service));
         }
+    }
+
+    /// Nothing that an earlier run left may belong to something unknown any more, if all is understood.
+    pub(super) fn open_eyes(&mut self) {
+        if !self.servers.blind || !self.cluster.is_understood() {
+            return;
+        }
+        self.servers.blind = false;
+        self.servers.claimed.clear();
+        self.servers.todo.extend(self.ledger.servers());
+        self.servers.held_until = Some(Time::ZERO);
+        self.touch_all_vips();
     }
 
     fn on_speaker_down(&mut self, reason: String, gone: bool, now: Time) {

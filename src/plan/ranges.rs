@@ -25,8 +25,8 @@ pub struct Ranges {
 
 impl Ranges {
     /// The ranges in force. One that is local on this node already stays in force whatever is found in it, so that an
-    /// edit elsewhere (a Node object, say) cannot take down what works; the problem is told all the same. While some
-    /// object has been `unknown` since the start, it may be the ServiceCIDR of any range that is local.
+    /// edit elsewhere (a Node object, say) cannot take down what works; the problem is told all the same. While objects
+    /// are `unknown`, or not believed to be gone, one of them may be the ServiceCIDR of any range that is local.
     pub fn in_force(
         settings: &Settings,
         cluster: &Cluster,
@@ -38,7 +38,9 @@ impl Ranges {
         let mut wanted: Vec<Range> = match &settings.cluster_ips {
             Some(ranges) => ranges.clone(),
             None => {
-                let left = local.routes.keys().copied().filter(|prefix| unknown && !prefix.is_host());
+                let is_given = |prefix: &Prefix| settings.allowed.iter().any(|range| range.prefix.overlaps(*prefix));
+                let left = local.routes.keys().copied();
+                let left = left.filter(|prefix| unknown && !prefix.is_host() && !is_given(prefix));
                 cluster.service_cidrs().into_iter().chain(left).map(aggregate).collect()
             }
         };
@@ -71,12 +73,12 @@ impl Ranges {
                 result.ranges.insert(range.prefix, range);
             }
         }
-        result.add_canaries(settings, &all, local);
+        result.add_canaries(settings, cluster, &all, local);
         result.with_pool(settings, &labels, own)
     }
 
     /// The canaries of the families that are served, on a node with the addresses `all`.
-    fn add_canaries(&mut self, settings: &Settings, all: &[IpAddr], local: &Addr) {
+    fn add_canaries(&mut self, settings: &Settings, cluster: &Cluster, all: &[IpAddr], local: &Addr) {
         let served: BTreeSet<Family> = self.ranges.keys().map(|prefix| prefix.family()).collect();
         for (prefix, canary) in canary::configured(settings) {
             if !served.contains(&canary.family()) || !all.iter().any(|ip| Family::of(*ip) == canary.family()) {
@@ -84,9 +86,8 @@ impl Ranges {
             }
             let problem = match self.ranges.keys().find(|other| other.overlaps(prefix)) {
                 Some(other) => Some(format!("the canary's range {prefix} shares addresses with the range {other}")),
-                None => all.iter().find(|address| prefix.contains(**address)).map(|address| {
-                    format!("the canary's range {prefix} holds this node's address {address}: set proof.canaries")
-                }),
+                None => intruder(prefix, settings, cluster, all)
+                    .map(|problem| format!("the canary's {problem}: set proof.canaries")),
             };
             let range = canary::range(&canary);
             let overlaps = self.ranges.keys().any(|other| other.overlaps(prefix));
@@ -197,6 +198,10 @@ fn intruder(range: Prefix, settings: &Settings, cluster: &Cluster, node_ips: &[I
     let pods = cluster.node().map(|node| node.pod_cidrs.as_slice()).unwrap_or_default();
     if let Some(pods) = pods.iter().find(|pods| pods.overlaps(range)) {
         return Some(format!("range {range} overlaps this node's pod range {pods}"));
+    }
+    let mut watched = settings.bfd.peers.iter().filter_map(|entry| entry.name.address());
+    if let Some(peer) = watched.find(|peer| range.contains(*peer)) {
+        return Some(format!("range {range} holds the BFD peer {peer}"));
     }
     let bgp = settings.bgp.as_ref()?;
     if let Some(peer) = bgp.peers.iter().filter_map(|entry| entry.name.address()).find(|peer| range.contains(*peer)) {

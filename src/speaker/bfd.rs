@@ -1,6 +1,7 @@
 //! The BFD engine: sessions on real sockets, with a thread of its own, so that nothing else in the process delays a
 //! packet. What a session does is decided by the pure [`crate::bfd`].
 
+mod discards;
 mod finder;
 mod socket;
 mod watched;

@@ -103,7 +103,7 @@ impl Hands for OwnHands {
         if sent && is_done.await.is_ok() {
             Ok(())
         } else {
-            Err("gobgpd does not start; see the speaker's log".to_owned())
+            Err("gobgpd was not restarted; see the speaker's log".to_owned())
         }
     }
 

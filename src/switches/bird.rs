@@ -101,8 +101,8 @@ fn template(page: &mut Page, switch: &Switch, peering: &Peering, session: &Sessi
         let (interval, multiplier) = (timers.interval.as_millis(), timers.multiplier);
         page.line(1, format_args!("bfd {{ interval {interval} ms; multiplier {multiplier}; }};"));
     }
-    page.why(1, why::RESTART);
-    page.line(1, "graceful restart off;");
+    page.why(1, why::restart(peering));
+    page.line(1, if peering.graceful_restart { "graceful restart aware;" } else { "graceful restart off;" });
     page.why(1, "A session that ended, because an LB node was restarted for example, may come back at once.");
     page.line(1, if session.bfd.is_some() { "error wait time 1, 5;" } else { "error wait time 1, 60;" });
     for family in Family::ALL.into_iter().filter(|family| session.carries.contains(family)) {

@@ -200,7 +200,12 @@ fn peering(
         let family = announced.first().copied().unwrap_or(Family::Ipv4);
         return Err(DescribeError::NothingCarried(family));
     }
-    Ok(Peering { asn: peer.asn, node_asn: peer.local_asn.unwrap_or(bgp.asn), sessions })
+    Ok(Peering {
+        asn: peer.asn,
+        node_asn: peer.local_asn.unwrap_or(bgp.asn),
+        graceful_restart: bgp.graceful_restart.is_some(),
+        sessions,
+    })
 }
 
 fn session(over: Family, address: IpAddr, entry: &PeerEntry, bfd: &Bfd, announced: &BTreeSet<Family>) -> Session {

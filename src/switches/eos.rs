@@ -30,11 +30,7 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     }
     page.why(1, why::WIDTH);
     page.line(1, format_args!("maximum-paths {WIDTH} ecmp {WIDTH}"));
-    page.why(1, why::RESTART);
-    page.why(
-        1,
-        "EOS has this for the whole router; vipcast does not offer graceful restart, so nothing has to be said.",
-    );
+    why::router_restart(page, peering, "EOS");
     for session in &peering.sessions {
         page.line(1, "!");
         group(page, switch, peering, session);

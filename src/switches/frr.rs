@@ -96,9 +96,13 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.line(1, format_args!("neighbor {name} bfd profile {name}"));
     }
     classic::members(page, switch, session, &WORDS);
-    page.why(1, format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::RESTART));
+    page.why(
+        1,
+        format_args!("{}\nFor each node, since FRR 8.4 does not hand it on from the group.", why::restart(peering)),
+    );
+    let mode = if peering.graceful_restart { "helper" } else { "disable" };
     for node in switch.nodes(session.over) {
-        page.line(1, format_args!("neighbor {node} graceful-restart-disable"));
+        page.line(1, format_args!("neighbor {node} graceful-restart-{mode}"));
     }
 }
 

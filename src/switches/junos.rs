@@ -172,10 +172,14 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         page.line(4, "}");
         page.line(3, "}");
     }
-    page.why(3, why::RESTART);
-    page.line(3, "graceful-restart {");
-    page.line(4, "disable;");
-    page.line(3, "}");
+    page.why(3, why::restart(peering));
+    if peering.graceful_restart {
+        page.why(3, "Junos helps unless it is told not to, so nothing has to be said.");
+    } else {
+        page.line(3, "graceful-restart {");
+        page.line(4, "disable;");
+        page.line(3, "}");
+    }
     page.why(3, why::RELAX);
     page.line(3, if peering.internal() { "multipath;" } else { "multipath multiple-as;" });
     for node in switch.nodes(session.over) {

@@ -17,11 +17,7 @@ pub(super) fn peering(page: &mut Page, switch: &Switch, peering: &Peering) {
     page.line(0, "route-map vipcast-nothing deny 10");
     page.gap();
     page.line(0, format_args!("router bgp {}", peering.asn));
-    page.why(1, why::RESTART);
-    page.why(
-        1,
-        "NX-OS has this for the whole router; vipcast does not offer graceful restart, so nothing has to be said.",
-    );
+    why::router_restart(page, peering, "NX-OS");
     if !peering.internal() {
         page.why(1, why::RELAX);
         page.line(1, "bestpath as-path multipath-relax");

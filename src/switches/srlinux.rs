@@ -142,8 +142,9 @@ fn group(page: &mut Page, switch: &Switch, peering: &Peering, session: &Session)
         bfd::srlinux(page, session.bfd);
         page.line(0, format_args!("{group} failure-detection enable-bfd true"));
     }
-    page.why(0, why::RESTART);
-    page.line(0, format_args!("{group} graceful-restart admin-state disable"));
+    page.why(0, why::restart(peering));
+    let state = if peering.graceful_restart { "enable" } else { "disable" };
+    page.line(0, format_args!("{group} graceful-restart admin-state {state}"));
     page.why(0, why::LIMIT);
     page.line(0, format_args!("{group} timers prefix-limit-restart-timer 60"));
     for family in peering.families() {

@@ -61,6 +61,22 @@ fn statements(vendor: Vendor, switch: &Switch) -> String {
 }
 
 #[test]
+fn a_switch_helps_with_the_graceful_restart_that_lb_nodes_ask_for_and_with_none_else() {
+    let asking = CONFIG.replace("bgp:\n", "bgp:\n  gracefulRestart: 30s\n");
+    for (vendor, off, on) in [
+        (Vendor::Frr, "graceful-restart-disable", "neighbor fd00:2::2 graceful-restart-helper\n"),
+        (Vendor::Sonic, "graceful-restart-disable", "neighbor fd00:2::2 graceful-restart-helper\n"),
+        (Vendor::Bird, "graceful restart off;", "graceful restart aware;\n"),
+        (Vendor::JuniperJunos, "graceful-restart {\ndisable;\n}", ""),
+        (Vendor::NokiaSrlinux, "graceful-restart admin-state disable", "graceful-restart admin-state enable\n"),
+    ] {
+        let without = statements(vendor, &described(CONFIG, &both()).unwrap());
+        let with = statements(vendor, &described(&asking, &both()).unwrap());
+        assert!(without.contains(off) && !with.contains(off) && with.contains(on), "{vendor:?}:\n{without}\n{with}");
+    }
+}
+
+#[test]
 fn every_vendor_has_every_part() {
     let switch = described(CONFIG, &both()).unwrap();
     for (vendor, parts) in [

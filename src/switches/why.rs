@@ -41,8 +41,11 @@ pub(super) const SECURITY: &str =
 
 pub(super) const EXTENDED: &str = "IPv4 routes come with IPv6 next hops (RFC 8950).";
 
-pub(super) const RESTART: &str = "No graceful restart, not as its helper either: to keep the routes of an LB node that \
-    is gone is to send its share of the traffic nowhere.";
+const NO_RESTART: &str = "No graceful restart, not as its helper either: to keep the routes of an LB node that is gone is \
+    to send its share of the traffic nowhere.";
+
+const RESTART: &str = "Graceful restart, as its helper: the routes of an LB node whose gobgpd ended without a word stay until \
+    the next one has sent them again, as it asks for (bgp.gracefulRestart). Only with BFD is a node that is dead told from that.";
 
 pub(super) const LIMIT: &str = "Far more routes than vipcast announces mean that something is wrong there: the session \
     ends, and is tried again a minute later at most.";
@@ -58,6 +61,25 @@ const WATCHED: &str = "Each range goes to all LB nodes at equal cost, each watch
     is up only while it can forward all ranges: it is the announcement. So a route without its session must not be used.";
 
 pub(super) const NO_ECHO: &str = "Without echo packets, which LB nodes do not send back.";
+
+/// Why graceful restart is off, or this switch helps with it.
+pub(super) fn restart(peering: &Peering) -> &'static str {
+    if peering.graceful_restart { RESTART } else { NO_RESTART }
+}
+
+/// The same where the whole router `vendor` has it, and helps by default.
+pub(super) fn router_restart(page: &mut Page, peering: &Peering, vendor: &str) {
+    page.why(1, restart(peering));
+    let reason = match peering.graceful_restart {
+        true => {
+            "and helps unless it is told not to: nothing has to be said, and graceful-restart-helper must not be off."
+        }
+        false => {
+            "and keeps nothing for those who do not ask: LB nodes do not (bgp.gracefulRestart), so nothing has to be said."
+        }
+    };
+    page.why(1, format_args!("{vendor} has this for the whole router, {reason}"));
+}
 
 /// Why static routes are as they are.
 pub(super) fn routes(switch: &Switch) -> &'static str {

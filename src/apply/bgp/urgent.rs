@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{PathChange, Speaker, not_ours};
 use crate::apply::bgp::api::Failure;
 use crate::model::Prefix;
-use crate::model::bgp::{Path, PeerName};
+use crate::model::bgp::{Path, Peer, PeerName};
 
 impl Speaker {
     /// Withdraws all local paths, or those in the prefixes `owned`, and answers how many there were. Where nobody listens,
@@ -60,22 +60,33 @@ impl Speaker {
     }
 
     /// Lets the session with a peer of ours come back, if it is held. The peer is deleted and added again, as it was: gobgpd
-    /// connects to a peer that is new seconds earlier than to one that was disabled.
+    /// connects to a peer that is new seconds earlier than to one that was disabled. One that was deleted and could not be
+    /// added is added by the next attempt.
     ///
     /// # Errors
     /// What gobgpd, or the connection to it, says.
     pub async fn release(&mut self, name: &PeerName) -> Result<(), String> {
         let released = async {
             let api = self.api().await?;
-            let Some(global) = api.identity().await? else { return Ok(()) };
+            let Some(global) = api.identity().await? else {
+                // Another gobgpd: the agent tells it of all peers.
+                self.detached.clear();
+                return Ok(());
+            };
             let mut peers = api.peers().await?;
             let is_held = peers.sessions.get(name).is_some_and(|listed| listed.shut.is_some());
-            let Some(peer) = peers.ours.remove(name).filter(|_| is_held) else { return Ok(()) };
+            let found = peers.ours.remove(name);
+            let Some(peer) = to_add(found, is_held, self.detached.remove(name)) else { return Ok(()) };
+            self.detached.insert(name.clone(), peer.clone());
+            let api = self.api().await?;
             api.delete_peer(name).await?;
             match api.add_peer(global.asn, name, &peer, false).await {
                 // The agent was faster.
-                Err(Failure::Moved(_)) => Ok(()),
-                other => other,
+                Ok(()) | Err(Failure::Moved(_)) => {
+                    self.detached.remove(name);
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
             }
         };
         released.await.map_err(|failure| self.in_words(failure))
@@ -85,5 +96,37 @@ impl Speaker {
     fn in_words(&mut self, failure: Failure) -> String {
         self.api = None;
         format!("gobgpd at {}: {failure}", self.endpoint)
+    }
+}
+
+/// The peer that has to be added so that its session comes back, if it has to: gobgpd has `found`, whose session is held or
+/// not, and an attempt before this one may have left it `detached`, deleted as far as it knew.
+fn to_add(found: Option<Peer>, is_held: bool, detached: Option<Peer>) -> Option<Peer> {
+    match found {
+        Some(found) => Some(found).filter(|_| is_held),
+        None => detached,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family;
+
+    #[test]
+    fn a_peer_that_was_deleted_and_not_added_is_added_by_the_next_attempt() {
+        let peer = |asn| Some(Peer::new(asn, [Family::Ipv4]));
+        for (found, is_held, detached, expected) in [
+            (peer(1), true, None, peer(1)),
+            (peer(1), false, None, None),
+            (None, false, None, None),
+            // Deleted, and the addition failed.
+            (None, false, peer(1), peer(1)),
+            // The agent added it in between, as it is to be now; or the deletion had failed.
+            (peer(2), false, peer(1), None),
+            (peer(2), true, peer(1), peer(2)),
+        ] {
+            assert_eq!(to_add(found.clone(), is_held, detached.clone()), expected, "{found:?} {is_held} {detached:?}");
+        }
     }
 }

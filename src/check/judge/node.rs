@@ -1,5 +1,7 @@
 //! This node: its addresses, and what it reads.
 
+use std::time::Duration;
+
 use super::super::Finding;
 use super::super::facts::Facts;
 use super::{error, warning};
@@ -8,6 +10,9 @@ use crate::model::settings::{NodePorts, Use};
 
 /// Links on which other service proxies keep VIPs as addresses: kube-proxy's ipvs mode and kube-router.
 pub(super) const VIP_LINKS: [&str; 2] = ["kube-ipvs0", "kube-dummy-if"];
+
+/// An agent's upgrade may take so long: its image is pulled, and it lists all objects.
+const UPGRADE: Duration = Duration::from_secs(60);
 
 pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     for address in config.settings.node_ips.iter().filter(|address| !facts.addresses.contains(address)) {
@@ -39,6 +44,15 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     }
     if let Some(node_ports) = &config.settings.dataplane.node_ports {
         judge_node_ports(node_ports, facts, findings);
+    }
+    let ttl = config.settings.lease.ttl(false);
+    if config.settings.proof.canaries.is_empty() && ttl < UPGRADE {
+        findings.push(warning(
+            "lease.ttl",
+            format!("{} s, without canaries", ttl.as_secs()),
+            "more than an upgrade of the agent takes: nothing else proves the data plane meanwhile, and the routes go",
+            "leave lease.ttl out (2m then), raise it, or set proof.canaries",
+        ));
     }
     let Source::Manifests(folder) = &config.source else { return };
     let subject = format!("folder {}", folder.display());

@@ -180,6 +180,15 @@ fn rights() {
         ],
     );
     assert_findings(&format!("{BASE}proof: {{canaries: off}}"), |facts| facts.capabilities = 1 << 12, &[]);
+    let short = "lease: {ttl: 5s}\n";
+    assert_findings(&format!("{BASE}{short}"), |_| {}, &[]);
+    assert_findings(
+        &format!("{BASE}{short}proof: {{canaries: off}}"),
+        |_| {},
+        &[
+            "W: lease.ttl: found 5 s, without canaries; wanted: more than an upgrade of the agent takes: nothing else proves the data plane meanwhile, and the routes go; leave lease.ttl out (2m then), raise it, or set proof.canaries",
+        ],
+    );
     assert_findings(
         BASE,
         |facts| facts.initial_user_namespace = false,

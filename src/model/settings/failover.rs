@@ -13,15 +13,29 @@ use crate::model::prefix::Prefix;
 /// `lease`: how long routes outlive the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Where nothing proves the data plane.
-    pub ttl: Duration,
+    /// Where nothing proves the data plane, as configured; see [`Lease::ttl`].
+    pub ttl: Option<Duration>,
     /// While the speaker's own probe proves it.
     pub fail_static: Duration,
 }
 
+impl Lease {
+    /// By default, where there are canaries.
+    pub const TTL: Duration = Duration::from_secs(5);
+
+    /// By default, where there are none, so that nothing proves the data plane while the agent is upgraded: as long as that
+    /// takes, with the pull of an image.
+    pub const BLIND_TTL: Duration = Duration::from_secs(120);
+
+    /// How long routes outlive an agent, on a node that has canaries or not.
+    pub fn ttl(&self, has_canaries: bool) -> Duration {
+        self.ttl.unwrap_or(if has_canaries { Lease::TTL } else { Lease::BLIND_TTL })
+    }
+}
+
 impl Default for Lease {
     fn default() -> Lease {
-        Lease { ttl: Duration::from_secs(5), fail_static: Duration::from_secs(3600) }
+        Lease { ttl: None, fail_static: Duration::from_secs(3600) }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 
 use super::SavedSession;
+use super::discards::Discards;
 use super::socket::{Arrival, Sender, random};
 use crate::bfd::{self, Packet, Transition};
 use crate::model::Time;
@@ -31,8 +32,8 @@ pub(super) struct Watched {
     mute: Option<String>,
     /// Why the other side is not found.
     lost: Option<String>,
-    /// Why the last packet that came was discarded.
-    discarded: Option<String>,
+    /// Why packets that came were discarded.
+    discarded: Discards,
     /// It is not wanted any more, and goes then.
     leaves: Option<Time>,
 }
@@ -66,7 +67,7 @@ impl Watched {
             since: unix_time(),
             mute: None,
             lost: None,
-            discarded: None,
+            discarded: Discards::default(),
             leaves: None,
             peer,
             wanted,
@@ -140,7 +141,7 @@ impl Watched {
         };
         match heard {
             Ok(heard) => {
-                self.discarded = None;
+                self.discarded.note(None, now);
                 if let Some(answer) = heard.answer {
                     self.send(&answer);
                 }
@@ -148,11 +149,9 @@ impl Watched {
             }
             Err(why) => {
                 let why = format!("its last packet was discarded: {why}");
-                // Once, until something better comes: whoever sends rubbish does not get to fill the log.
-                if self.discarded.is_none() {
+                if self.discarded.note(Some(why.clone()), now) {
                     warn!(peer = %self.peer, "BFD: {why}");
                 }
-                self.discarded = Some(why);
             }
         }
     }
@@ -221,7 +220,7 @@ impl Watched {
     /// How the session stands; `deaf` says why nothing is heard.
     pub(super) fn status(&self, deaf: Option<&str>, now: Time) -> BfdStatus {
         // What was discarded matters while nothing better comes.
-        let discarded = self.discarded.as_deref().filter(|_| !self.is_up());
+        let discarded = self.discarded.why().filter(|_| !self.is_up());
         let lost = self.lost.as_deref().filter(|_| self.remote.is_none());
         let problem = self.mute.as_deref().or(deaf).or(lost).or(discarded);
         BfdStatus {

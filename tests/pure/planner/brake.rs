@@ -7,7 +7,7 @@ use vipcast::model::{Event, Kind, Settings};
 use vipcast::plan::change::{Command, Leave};
 use vipcast::plan::{Change, Report};
 
-use crate::support::build::{dual_stack, gone, listed, service, slice};
+use crate::support::build::{cidr, dual_stack, gone, listed, prefix, service, slice};
 use crate::support::rig::Rig;
 
 const SERVICES: usize = 20;
@@ -203,4 +203,110 @@ fn the_brake_can_be_off() {
     rig.list(objects()).run();
     rig.tell_all(listed([])).run();
     assert!(rig.node.state.ipvs.is_empty());
+}
+
+/// What the cluster's ServiceCIDR objects say, with the brake on.
+fn from_cidrs() -> Settings {
+    Settings { brake: Brake::default(), cluster_ips: None, ..dual_stack() }
+}
+
+fn is_out(rig: &Rig, range: &str) -> bool {
+    rig.node.state.bgp.as_ref().is_some_and(|bgp| bgp.paths.contains_key(&prefix(range)))
+}
+
+#[test]
+fn what_is_held_stays_held_when_the_ranges_change() {
+    let objects = || objects().into_iter().chain([cidr("a", &["10.96.0.0/16"]), cidr("b", &["10.97.0.0/16"])]);
+    let mut rig = Rig::new(from_cidrs());
+    rig.list(objects()).run();
+    rig.tell_all((1..=15).map(|n| endpoints(n, 0)));
+    now(&mut rig);
+    rig.tell(cidr("c", &["10.98.0.0/16"]));
+    now(&mut rig);
+    assert_eq!((destinations(&rig), is_held(&rig)), (80, true));
+    let told = later(&mut rig, 61);
+    assert!(told.contains(&"what vanished is kept no more: brake.hold has passed".to_owned()), "{told:#?}");
+    assert_eq!((destinations(&rig), is_held(&rig)), (20, false));
+}
+
+/// An etcd that was restored from nothing has no ServiceCIDR either, and who hears of that first is chance.
+#[test]
+fn ranges_stay_while_the_source_has_no_range_at_all() {
+    let with_range = || objects().into_iter().chain([cidr("a", &["10.96.0.0/16"])]);
+    for services_first in [true, false] {
+        let mut rig = Rig::new(from_cidrs());
+        rig.list(with_range()).run();
+        assert!(is_out(&rig, "10.96.0.0/16"));
+        let before = rig.node.state.clone();
+        let services = (1..=SERVICES).map(|n| gone(Kind::Service, &format!("shop/{}", name(n))));
+        let range = [gone(Kind::ServiceCidr, "a")];
+        match services_first {
+            true => rig.tell_all(services.chain(range)),
+            false => {
+                rig.tell_all(range);
+                now(&mut rig);
+                rig.tell_all(services)
+            }
+        };
+        now(&mut rig);
+        later(&mut rig, 10_000);
+        assert!(rig.node.state == before && is_held(&rig), "{services_first}");
+        // Back again, or meant.
+        let mut back = Rig { planner: rig.planner.clone(), node: rig.node.clone(), now: rig.now };
+        back.tell_all(with_range());
+        now(&mut back);
+        assert!(back.node.state == before && !is_held(&back), "{services_first}");
+        rig.change(Change::Command(Command::Confirm));
+        for _ in 0..10 {
+            later(&mut rig, 60);
+        }
+        assert!(!is_out(&rig, "10.96.0.0/16") && rig.node.state.ipvs.is_empty(), "{services_first}");
+        assert!(!is_held(&rig), "{services_first}");
+    }
+    // A range of several that goes is meant.
+    let mut rig = Rig::new(from_cidrs());
+    rig.list(with_range().chain([cidr("b", &["10.97.0.0/16"])])).run();
+    rig.tell(gone(Kind::ServiceCidr, "b")).run();
+    assert!(is_out(&rig, "10.96.0.0/16") && !is_out(&rig, "10.97.0.0/16") && !is_held(&rig));
+}
+
+#[test]
+fn an_agent_that_starts_while_the_source_is_empty_keeps_what_it_finds() {
+    let settings = || Settings { brake: Brake::default(), ..dual_stack() };
+    let before = at_rest();
+    let mut rig = Rig::on(settings(), before.node.clone());
+    rig.list([]);
+    let told = now(&mut rig);
+    assert!(
+        told.iter().any(|line| line.contains("the source has no Services, and 80 endpoints are served")),
+        "{told:#?}"
+    );
+    later(&mut rig, 100_000);
+    assert!(rig.node.state == before.node.state, "nothing is touched");
+    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+    // One by one they come back, and nothing goes meanwhile.
+    let mut back = Rig { planner: rig.planner.clone(), node: rig.node.clone(), now: rig.now };
+    back.tell_all(objects().into_iter().take(4));
+    now(&mut back);
+    assert_eq!((destinations(&back), is_held(&back)), (80, true));
+    back.tell_all(objects().into_iter().take(2 * SERVICES - 2));
+    later(&mut back, 1);
+    assert!(!is_held(&back));
+    for _ in 0..10 {
+        later(&mut back, 60);
+    }
+    assert_eq!(destinations(&back), 76, "the one that did not come back is gone");
+
+    rig.change(Change::Command(Command::Confirm));
+    for _ in 0..10 {
+        later(&mut rig, 60);
+    }
+    assert!(rig.node.state.ipvs.is_empty() && !is_held(&rig));
+
+    // Few are no reason to wait.
+    let mut small = Rig::new(settings());
+    small.list(objects().into_iter().take(4)).run();
+    let mut next = Rig::on(settings(), small.node.clone());
+    next.list([]).run();
+    assert!(next.node.state.ipvs.is_empty() && !is_held(&next));
 }

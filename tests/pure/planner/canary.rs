@@ -52,6 +52,7 @@ fn the_canary_is_made_before_anything_is_announced_and_removed_with_the_rest() {
     }
     assert!(is_out(&rig, "10.96.0.0/16") && is_out(&rig, "fd00:10:96::/112"));
     assert!(rig.planner.is_proved());
+    assert_eq!(rig.planner.given_orders().map(|orders| orders.ttl), Some(Duration::from_secs(5)));
     let status = rig.planner.status();
     assert!(status.ready && status.proof.iter().all(|proof| proof.state == "proved"), "{status:#?}");
     // Nobody else hears of it, and nobody takes it for a Service.
@@ -251,4 +252,20 @@ fn after_a_reboot_two_thousand_services_are_forwarded_and_proved_before_one_rout
         rig.now = rig.now + Duration::from_millis(100);
         assert!(rig.now.0 < Duration::from_secs(60), "{:#?}", rig.planner.status().reasons);
     }
+}
+
+/// A canary's route would take the traffic of whoever has its addresses.
+#[test]
+fn a_canary_with_somebody_elses_addresses_is_not_in_force() {
+    let mut peers = dual_stack();
+    let settings = peers.bgp.as_mut().unwrap();
+    let mut peer = settings.peers[0].clone();
+    peer.name = vipcast::model::bgp::PeerName::Address("169.254.77.1".parse().unwrap());
+    settings.peers.push(peer);
+    let mut rig = Rig::new(proved(peers));
+    rig.list(web()).run();
+    assert_eq!(rig.planner.canaries().len(), 1, "IPv6's");
+    assert!(!rig.node.state.addr.routes.contains_key(&prefix("169.254.77.1/32")));
+    let reasons = rig.planner.status().reasons.join("\n");
+    assert!(reasons.contains("the canary's range 169.254.77.0/29 holds the BGP peer 169.254.77.1"), "{reasons}");
 }
