@@ -180,7 +180,7 @@ impl Stage {
     pub(super) fn wait_until_ready(&self, name: &str) -> Result<()> {
         let node = self.lab.node(name);
         wait_for(LONG, &format!("{name} to be ready"), || {
-            let said = node.run(|| ready())?;
+            let said = node.run(ready)?;
             Ok(said
                 .map_err(|error| format!("{error:#}"))
                 .and_then(|said| if said.contains(" 200 ") { Ok(()) } else { Err(said) }))
