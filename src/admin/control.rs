@@ -78,3 +78,83 @@ async fn status(State(desk): State<mpsc::Sender<Question>>) -> Response {
         None => stuck(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::plan::Status;
+
+    /// The answer to a request, and the command that the loop was given.
+    async fn ask_socket(folder: &Path, method: &str, path: &str) -> (String, Option<Command>) {
+        let listener = bind(folder).unwrap();
+        let (sender, mut questions) = mpsc::channel(1);
+        let looping = async {
+            let mut given = None;
+            while let Some(question) = questions.recv().await {
+                match question {
+                    Question::Command(command, taken) => {
+                        given = Some(command);
+                        taken.send(()).unwrap();
+                    }
+                    Question::Status(answer) => {
+                        answer.send(Status { node: "lb1".into(), ..Status::default() }).unwrap()
+                    }
+                    Question::Explain(asked, _) => panic!("{asked}"),
+                    Question::Vouch(_) => panic!("nobody vouches over this socket"),
+                }
+            }
+            given
+        };
+        let asking = async {
+            let mut stream = UnixStream::connect(socket(folder)).await.unwrap();
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answered = async {
+            tokio::select! {
+                answer = asking => answer,
+                ended = serve(listener, sender) => panic!("{ended:?}"),
+            }
+        };
+        tokio::join!(answered, looping)
+    }
+
+    #[tokio::test]
+    async fn commands_are_taken_in_and_what_is_no_command_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for (method, path, code, command) in [
+            ("POST", "/drain", 200, Some(Command::Drain { force: false })),
+            ("POST", "/drain?force=true", 200, Some(Command::Drain { force: true })),
+            ("POST", "/drain?force=yes", 400, None),
+            ("POST", "/undrain", 200, Some(Command::Undrain)),
+            ("POST", "/confirm", 200, Some(Command::Confirm)),
+            ("GET", "/drain", 405, None),
+            ("GET", "/status", 200, None),
+            ("GET", "/metrics", 404, None),
+        ] {
+            let (answer, given) = ask_socket(folder.path(), method, path).await;
+            assert_eq!(answer.split(' ').nth(1).unwrap(), code.to_string(), "{method} {path}: {answer}");
+            assert_eq!(given, command, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_takes_the_place_of_a_dead_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = bind(folder.path()).unwrap();
+        drop(dead);
+        assert!(UnixStream::connect(socket(folder.path())).await.is_err());
+        let _listener = bind(folder.path()).unwrap();
+        UnixStream::connect(socket(folder.path())).await.unwrap();
+        let mode = socket(folder.path()).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["agent.sock"]);
+    }
+}

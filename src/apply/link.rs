@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -21,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long the speaker may take for its first line.
 const MANNERS: Duration = Duration::from_secs(5);
 
+/// How long the speaker may be away before that is told: one that starts, or takes its own place, is back by then.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// How often a lease is renewed within its time: two renewals may come late.
 const RENEWALS: u32 = 3;
 
@@ -34,8 +38,9 @@ pub async fn keep(
     changes: mpsc::Sender<Change>,
 ) {
     let mut told = None;
+    let mut away = Instant::now();
     loop {
-        let link = Link { orders: &mut orders, vouch: &vouch, changes: &changes, told: &mut told };
+        let link = Link { orders: &mut orders, vouch: &vouch, changes: &changes, told: &mut told, away: &mut away };
         let why = tokio::select! {
             ended = link.hold(&socket) => match ended {
                 Ok(()) => "it closed the connection".to_owned(),
@@ -45,7 +50,7 @@ pub async fn keep(
         };
         let why = format!("the speaker at {}: {why}", socket.display());
         // Said again only if there is something new to it.
-        if told.as_ref() != Some(&why) {
+        if away.elapsed() >= GRACE && told.as_ref() != Some(&why) {
             if changes.send(Change::Lease(Err(why.clone()))).await.is_err() {
                 return;
             }
@@ -64,11 +69,13 @@ struct Link<'a, V> {
     changes: &'a mpsc::Sender<Change>,
     /// The problem that was told last, until there is none.
     told: &'a mut Option<String>,
+    /// When the speaker was there the last time, or when this began.
+    away: &'a mut Instant,
 }
 
 impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
     /// Holds one connection to its end, and says why it ended if the speaker did not just close it.
-    async fn hold(self, socket: &Path) -> Result<(), String> {
+    async fn hold(mut self, socket: &Path) -> Result<(), String> {
         let stream = UnixStream::connect(socket).await.map_err(|error| format!("cannot connect: {error}"))?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
@@ -93,6 +100,18 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
         });
         let _reading = AbortOnDrop(reading.abort_handle());
         self.orders.mark_changed();
+        let ended = self.converse(&mut writer, &mut heard).await;
+        *self.away = Instant::now();
+        ended
+    }
+
+    /// Renews, hands on orders and hears until the connection ends.
+    async fn converse(
+        &mut self,
+        writer: &mut OwnedWriteHalf,
+        heard: &mut mpsc::Receiver<String>,
+    ) -> Result<(), String> {
+        let lost = |error: std::io::Error| format!("the connection broke: {error}");
         let mut due = Instant::now();
         loop {
             let ttl = self.orders.borrow().as_ref().map_or(Lease::default().ttl, |orders| orders.ttl);
@@ -107,7 +126,7 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
                     }
                     let orders = self.orders.borrow_and_update().clone();
                     if orders.is_some() {
-                        write_line(&mut writer, &ToSpeaker { orders, ..ToSpeaker::default() }).await.map_err(lost)?;
+                        write_line(writer, &ToSpeaker { orders, ..ToSpeaker::default() }).await.map_err(lost)?;
                     }
                 }
                 () = tokio::time::sleep_until(due) => {
@@ -115,7 +134,7 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
                     due = Instant::now() + pause;
                     if let Ok(Some(verdict)) = tokio::time::timeout(pause, (self.vouch)()).await {
                         let renewal = Some(Renewal { objection: verdict.err() });
-                        write_line(&mut writer, &ToSpeaker { renewal, ..ToSpeaker::default() }).await.map_err(lost)?;
+                        write_line(writer, &ToSpeaker { renewal, ..ToSpeaker::default() }).await.map_err(lost)?;
                     }
                 }
             }

@@ -30,7 +30,7 @@ use crate::plan::Change;
 use crate::plan::proof::Probing;
 
 /// How long a probe may take. It takes less than a millisecond; but a machine under load can be slow without being broken.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Room for any frame of a handshake; what is longer is something else.
 const LONGEST: usize = 256;
@@ -90,7 +90,7 @@ impl Prober {
         Prober { canary: *canary, wire: None, count: 0, random: RandomState::new() }
     }
 
-    /// Tries the whole way once, in the network namespace of the calling thread, within a Tokio runtime. It takes half a second
+    /// Tries the whole way once, in the network namespace of the calling thread, within a Tokio runtime. It takes a second
     /// at most.
     ///
     /// # Errors

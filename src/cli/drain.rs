@@ -93,9 +93,14 @@ pub(super) async fn undrain(config: &Config, wait: bool) -> anyhow::Result<Endin
     }
 }
 
-/// Confirms what the agent holds since it could not believe it.
+/// Confirms what the agent holds since it could not believe it; the answer is no if that is nothing.
 pub(super) async fn confirm(config: &Config) -> anyhow::Result<Ending> {
+    let Some(brake) = status(config).await?.brake else {
+        tell("nothing is held, so there is nothing to confirm")?;
+        return Ok(Ending::No);
+    };
     command(config, "/confirm").await?;
+    tell(&format!("confirmed: {}", brake.reason))?;
     Ok(Ending::Done)
 }
 
@@ -113,7 +118,9 @@ pub(super) fn progress(drain: &DrainStatus) -> String {
         "holding" => format!("waiting for {open} open connections to end; {} have", drain.ended_connections),
         "away" => match drain.open_connections {
             None | Some(0) => "drained: no connection is left".to_owned(),
-            Some(cut) => format!("drained: {cut} connections are still open, and their time is over"),
+            Some(cut) => {
+                format!("drained: {cut} connections are still open, but nothing comes for them, or their time is over")
+            }
         },
         "returning" => "the routes come back as soon as the data plane is proved".to_owned(),
         _ => "the agent has not looked at it yet".to_owned(),
@@ -140,4 +147,38 @@ async fn command(config: &Config, path: &str) -> anyhow::Result<()> {
 async fn status(config: &Config) -> anyhow::Result<Status> {
     let socket = control::socket(&config.runtime_dir);
     agent::get_at(&socket, "/status").await.with_context(|| format!("the agent at {}", socket.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_has_its_line() {
+        let drain = |phase: &str, open: Option<u64>| DrainStatus {
+            phase: phase.to_owned(),
+            new_connections: 3,
+            open_connections: open,
+            ended_connections: 40,
+            ..DrainStatus::default()
+        };
+        for (phase, open, expected) in [
+            ("asking", None, "asking the other LB nodes"),
+            ("shunned", None, "the routes say that they are about to go: 3 new connections since, ? open"),
+            ("shunned", Some(47), "the routes say that they are about to go: 3 new connections since, 47 open"),
+            ("withdrawn", Some(47), "the routes are withdrawn; peers get their time to hear it"),
+            ("holding", Some(7), "waiting for 7 open connections to end; 40 have"),
+            ("away", Some(0), "drained: no connection is left"),
+            (
+                "away",
+                Some(7),
+                "drained: 7 connections are still open, but nothing comes for them, or their time is over",
+            ),
+            ("returning", None, "the routes come back as soon as the data plane is proved"),
+        ] {
+            assert_eq!(progress(&drain(phase, open)), expected);
+        }
+        let waits = DrainStatus { waits: Some("lb2 is away".to_owned()), ..drain("asking", None) };
+        assert_eq!(progress(&waits), "waiting: lb2 is away");
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn brake(item: Option<&Item>) -> Result<Brake, Mistake> {
     let brake = Brake::default();
     let Some(item) = item else { return Ok(brake) };
     let table = item.table(&["share", "window", "hold"])?;
-    let share = table.read("share", |item| item.number(0..=100, "a share in percent, where 100 is never reached,"))?;
+    let share = table.read("share", |item| item.number(0..=100, "a share in percent, where 100 means never,"))?;
     let window = table.read("window", |item| {
         let range = Duration::from_secs(1)..=Duration::from_secs(60);
         value::duration(item, range, "a time such as 5s, from 1s to 1m")

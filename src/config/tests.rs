@@ -9,7 +9,7 @@ use crate::model::bgp::{Attributes, Community, Export, LargeCommunity, NextHop, 
 use crate::model::ipvs::Scheduler;
 use crate::model::node::Overrides;
 use crate::model::settings::{
-    Announce, BfdEntry, BgpSettings, Dataplane, Drain, Lease, PeerBfd, PeerEntry, Range, Snat, Use,
+    Announce, BfdEntry, BgpSettings, Brake, Dataplane, Drain, Lease, PeerBfd, PeerEntry, Range, Snat, Use,
 };
 use crate::model::{Family, Secret};
 
@@ -184,8 +184,14 @@ fn values_are_read_as_people_write_them() {
     let config = good(&format!(
         "{SOURCE}runtimeDir: run\nresync: 1h30m\nlease: {{ttl: 30s, static: 0s}}\nwithdrawDelay: 500ms\nshutdown: keep\nadmin: {{listen: '[::1]:80'}}\n\
          dataplane: {{scheduler: mh, snatRule: ipvs-match}}\n\
-         ranges: {{clusterIPs: [{{prefix: 10.96.0.0/16, announce: host, communities: [65001:7]}}]}}\n"
+         ranges: {{clusterIPs: [{{prefix: 10.96.0.0/16, announce: host, communities: [65001:7]}}]}}\n\
+         proof: {{canaries: [198.51.100.0/28], interval: 200ms, fail: 5}}\nbrake: {{share: 100, hold: 2h}}\n"
     ));
+    let proof = &config.settings.proof;
+    assert_eq!(proof.canaries.iter().map(ToString::to_string).collect::<Vec<_>>(), ["198.51.100.0/28"]);
+    assert_eq!((proof.interval, proof.fail, proof.pass), (Duration::from_millis(200), 5, 2));
+    let brake = Brake { share: 100, hold: Duration::from_secs(7200), ..Brake::default() };
+    assert_eq!(config.settings.brake, brake);
     assert_eq!(config.runtime_dir, config.file.with_file_name("run"));
     assert_eq!(config.settings.resync, Duration::from_secs(5400));
     let (ttl, fail_static) = (Duration::from_secs(30), Duration::ZERO);
@@ -198,6 +204,8 @@ fn values_are_read_as_people_write_them() {
     let range = &config.settings.cluster_ips.unwrap()[0];
     assert_eq!(range.announce, Announce::Host);
     assert_eq!(range.attributes.communities, BTreeSet::from([Community(65001 << 16 | 7)]));
+    assert_eq!(good(&format!("{SOURCE}proof: {{canaries: off}}")).settings.proof.canaries, []);
+    assert_eq!(good(&format!("{SOURCE}proof: {{canaries: on}}")).settings.proof, Default::default());
     let none = good(&format!("{SOURCE}dataplane: {{snat: none, snatRule: ipvs-match}}"));
     assert_eq!(none.settings.dataplane.snat, Snat::None);
 }

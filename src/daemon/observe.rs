@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::connect::endpoint;
+use super::remember;
 use crate::apply::bgp::{Endpoint, Speaker};
 use crate::apply::kernel::Kernel;
 use crate::config::Config;
@@ -102,6 +103,7 @@ pub(super) async fn can_reach(endpoint: &Endpoint, patience: Duration) -> bool {
 /// Troubles of the source are in its status.
 async fn informed(config: &Config, settings: Settings) -> Planner {
     let mut planner = Planner::new(settings, Time::ZERO);
+    planner.apply(Change::Remembered(remember::read(&config.runtime_dir)), Time::ZERO);
     planner.apply(Change::SpeakerUp, Time::ZERO);
     let (sender, mut changes) = mpsc::channel(1024);
     let (secrets, wanted) = watch::channel(BTreeSet::new());

@@ -233,7 +233,7 @@ impl Away {
 
     /// Is the traffic of interest?
     pub(super) fn counts(&self) -> bool {
-        matches!(self.phase, Phase::Shunned | Phase::Withdrawn | Phase::Holding)
+        matches!(self.phase, Phase::Shunned | Phase::Holding)
     }
 
     /// When to ask again, whatever happens until then.

@@ -121,10 +121,9 @@ impl Planner {
         Some(Held { reason, services, endpoints: self.brake.missing, for_ever: until.is_none() })
     }
 
-    /// Somebody says that what is held is meant. Answers whether there is something.
-    pub fn confirm(&mut self) -> bool {
+    /// Somebody says that what is held is meant, if something is.
+    pub(super) fn confirm(&mut self) {
         self.brake.confirmed = self.brake.engaged.is_some();
-        self.brake.confirmed
     }
 
     /// The source told something of `service`, which would claim `claim` by that.

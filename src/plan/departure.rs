@@ -47,7 +47,7 @@ impl Planner {
             Command::Drain { force: true } => self.away.commanded = Some(Commanded::Forced),
             Command::Drain { force: false } => self.away.commanded = Some(Commanded::Asking),
             Command::Undrain => self.away.commanded = None,
-            Command::Confirm => drop(self.confirm()),
+            Command::Confirm => self.confirm(),
         }
     }
 
@@ -130,7 +130,8 @@ impl Planner {
             speaks: self.settings.bgp.is_some(),
             marked: self.are_all_marked(),
             heard: self.withdrawal_heard(now),
-            restored: self.is_restored(),
+            // Under another bearing other routes are wanted.
+            restored: before == Bearing::Announce && self.is_restored(),
             drain: &drain,
         };
         self.away.causes = causes;
@@ -179,6 +180,13 @@ impl Planner {
         }
     }
 
+    /// The routes may be out again by what this pass found: then the next one, which is due at once, says so.
+    pub(super) fn plan_return(&mut self, now: Time, draft: &mut Draft) {
+        if self.away.state.phase() == Phase::Returning && self.is_restored() {
+            draft.wake(now);
+        }
+    }
+
     /// What the next agent has to know, if that is something else than it was told last.
     pub(super) fn saved_anew(&mut self) -> Option<Saved> {
         // What was withdrawn for good comes back with the next agent.
@@ -199,6 +207,8 @@ impl Planner {
         let stance = match self.away.state.phase() {
             _ if self.role != Role::Serving => Stance::Absent,
             Phase::Here if self.announces() => Stance::Present,
+            // Before it has announced anything, it is what it was for the others: about to come back, maybe.
+            Phase::Here if self.away.standing.is_none() => return None,
             Phase::Here => Stance::Absent,
             Phase::Asking => Stance::Asking,
             _ => Stance::Away,
@@ -277,7 +287,9 @@ impl Planner {
             }
             Phase::Away => match meter.open().unwrap_or_default() {
                 0 => format!("drained: no connection is left: {causes}"),
-                cut => format!("drained: {cut} connections are still open, and their time is over: {causes}"),
+                cut => format!(
+                    "drained: {cut} connections are still open, but nothing comes for them, or their time is over: {causes}"
+                ),
             },
             Phase::Returning => "returning: the routes come back as soon as the data plane is proved".to_owned(),
         }

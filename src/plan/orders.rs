@@ -114,14 +114,13 @@ impl Planner {
         if !self.derived || !self.informed() || matches!(self.role, Role::Unknown | Role::Frozen) {
             return None;
         }
-        let announcing = self.announcing_sessions();
-        let announced_by: BTreeSet<PeerName> = announcing.keys().cloned().collect();
+        let announced_by: BTreeSet<PeerName> = self.announcing_sessions().into_keys().collect();
         self.judge_stand(&announced_by, now);
         if !announced_by.is_empty() && self.link.stands.is_none() {
             return None;
         }
         let mut sessions = self.watching_sessions();
-        for (name, session) in announcing {
+        for (name, session) in self.announcing_sessions() {
             sessions.entry(name).or_insert(session);
         }
         let owned = (!self.is_exclusive()).then(|| {

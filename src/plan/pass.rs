@@ -117,6 +117,7 @@ impl Planner {
         let probing = self.plan_probing();
         self.note_founded();
         self.plan_bgp(now, &mut draft);
+        self.plan_return(now, &mut draft);
         // Before the readings: what is announced without BGP has to be read, too.
         let orders = self.plan_orders(now, &mut draft);
         self.plan_server_readings(now, &mut draft);

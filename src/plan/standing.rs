@@ -64,7 +64,8 @@ impl Planner {
             role = Role::Serving;
         }
         let known = !matches!(role, Role::Unknown | Role::Frozen);
-        if known && self.derive_peers() {
+        // Who leaves keeps its sessions until the routes are gone, whatever its labels say of them.
+        if known && self.away.disowned.is_none() && self.derive_peers() {
             let problems = self.peers.keys().filter(|peer| !self.held.contains_key(peer));
             let problems = problems.filter_map(|peer| Some((peer.clone(), self.peer_problem(peer)?)));
             let news: Vec<News> = problems.map(|(peer, problem)| News::Peer { peer, problem }).collect();
@@ -80,7 +81,7 @@ impl Planner {
             }
             // Claims follow from the ranges in force, and from the role.
             self.derived = false;
-            if role != Role::Serving {
+            if matches!(role, Role::StandingBy(_)) {
                 self.away.state = Away::default();
             }
             self.role = role;

@@ -135,6 +135,10 @@ impl Planner {
     }
 
     fn missing_labels(&self, selector: &crate::model::Selector) -> String {
+        // Who leaves announces what it announced, until it withdraws all of it.
+        if self.away.disowned.is_some() {
+            return String::new();
+        }
         let nothing = Default::default();
         selector.missing(self.cluster.node().map_or(&nothing, |node| &node.labels))
     }

@@ -70,7 +70,7 @@ impl Agent {
         let file = folder.path().join("vipcast.yaml");
         let (run, kubeconfig) = (folder.path().join("run"), kubeconfig.display());
         let text = format!(
-            "node: lb1\nnodeIPs: [10.0.1.2, fd01::2]\nruntimeDir: {}\n\
+            "node: lb1\nnodeIPs: [10.0.1.2, fd01::2]\nruntimeDir: {}\nproof: {{canaries: off}}\n\
              source: {{kubernetes: {{kubeconfig: {kubeconfig}}}}}\n{ranges}",
             run.display()
         );

@@ -7,6 +7,7 @@ mod container;
 mod damage;
 mod drain;
 mod plane;
+mod proof;
 mod restart;
 mod role;
 mod seeing;

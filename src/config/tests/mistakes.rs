@@ -685,6 +685,39 @@ fn of_node_selectors() {
 }
 
 #[test]
+fn proof_and_brake() {
+    const CANARIES: &str = "on, off, or a list of ranges for internal use, such as [169.254.77.0/29]";
+    const RANGE: &str = "a prefix of 8 addresses at least, such as 169.254.77.0/29 or fd76:6970:6361:7374::/125";
+    after_source([
+        ("proof: {canary: on}", "2:9: proof.canary: unknown key; allowed: canaries, interval, fail, pass"),
+        ("proof: {canaries: yes}", &format!("2:19: proof.canaries: found yes; allowed: {CANARIES}")),
+        (
+            "proof: {canaries: [169.254.77.0/30]}",
+            &format!(
+                "2:20: proof.canaries[0]: found 169.254.77.0/30, which has less than 8 addresses; allowed: {RANGE}"
+            ),
+        ),
+        (
+            "proof: {canaries: [169.254.77.0/29, 169.254.78.0/29]}",
+            "2:37: proof.canaries[1]: found 169.254.78.0/29, the second one of IPv4; allowed: one of each family",
+        ),
+        (
+            "ranges: {clusterIPs: [10.96.0.0/16]}\nproof: {canaries: [10.96.7.0/29]}",
+            "3:20: proof.canaries[0]: found 10.96.7.0/29, which shares addresses with the range 10.96.0.0/16; allowed: a \
+             range that nothing else is in",
+        ),
+        ("proof: {interval: 10ms}", "2:19: proof.interval: found 10ms; allowed: a time such as 1s, from 100ms to 1m"),
+        ("proof: {fail: 0}", "2:15: proof.fail: found 0; allowed: a number of probes from 1 to 100"),
+        (
+            "brake: {share: 101}",
+            "2:16: brake.share: found 101; allowed: a share in percent, where 100 means never, from 0 to 100",
+        ),
+        ("brake: {window: 0s}", "2:17: brake.window: found 0s; allowed: a time such as 5s, from 1s to 1m"),
+        ("brake: {hold: 2d}", "2:15: brake.hold: found 2d; allowed: a time such as 60s, from 1s to 24h"),
+    ]);
+}
+
+#[test]
 fn of_bfd() {
     const KEYS: &str = "address, interface, interval, multiplier, localAddress, multihop, nodeSelector";
     after_source([

@@ -90,7 +90,7 @@ fn a_probe_finds_each_part_that_is_missing() {
                 assert_eq!(prober.probe().await, Ok(()));
             }
         }
-        let silence = "the reply did not come back to the client within 500 ms";
+        let silence = "the reply did not come back to the client within 1000 ms";
         for (damage, expected) in [
             (&["ipvsadm -C"][..], "no virtual server took the SYN, so it was refused"),
             (

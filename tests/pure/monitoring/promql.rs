@@ -9,7 +9,7 @@ use vipcast::admin::metrics::Metrics;
 use vipcast::model::bgp::{Flavour, SessionState};
 use vipcast::plan::Status;
 use vipcast::plan::audit::Repairs;
-use vipcast::plan::status::{BfdSessionStatus, BgpStatus, PeerStatus};
+use vipcast::plan::status::{BfdSessionStatus, BgpStatus, PeerStatus, ProofStatus};
 
 const FUNCTIONS: [&str; 12] = [
     "absent",
@@ -65,9 +65,9 @@ impl Vocabulary {
         let flavour = Some(Flavour::V3.to_string());
         let repairs = Repairs::default().by_kind().map(|(kind, count)| (kind.to_owned(), count)).into();
         let bgp = BgpStatus { flavour, repairs, peers: states.map(peer).into(), ..BgpStatus::default() };
-        let text = metrics
-            .render(&Status { bgp: Some(bgp), bfd: vec![BfdSessionStatus::default()], ..Status::default() })
-            .unwrap();
+        let proof = vec![ProofStatus { family: "IPv4".into(), ..ProofStatus::default() }];
+        let bfd = vec![BfdSessionStatus::default()];
+        let text = metrics.render(&Status { bgp: Some(bgp), bfd, proof, ..Status::default() }).unwrap();
         let mut vocabulary = Vocabulary::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, labels) = line.split_once('{').unwrap_or((line.split(' ').next().unwrap(), "}"));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use vipcast::model::settings::Brake;
-use vipcast::model::{Event, Kind, Settings, Time};
+use vipcast::model::{Event, Kind, Settings};
+use vipcast::plan::change::{Command, Leave};
+use vipcast::plan::{Change, Report};
 
 use crate::support::build::{dual_stack, gone, listed, service, slice};
 use crate::support::rig::Rig;
@@ -45,7 +47,7 @@ fn now(rig: &mut Rig) -> Vec<String> {
         told.extend(plan.news.iter().map(ToString::to_string));
         for step in plan.steps {
             let outcome = rig.node.perform_one(&step);
-            rig.change(vipcast::plan::Change::Report(vipcast::plan::Report { step, outcome }));
+            rig.change(Change::Report(Report { step, outcome }));
         }
     }
     told
@@ -146,10 +148,11 @@ fn the_brake_lets_go_when_it_comes_back_or_somebody_confirms() {
     assert!(told.contains(&"what vanished is kept no more: most of it came back".to_owned()), "{told:#?}");
     assert_eq!((destinations(&rig), is_held(&rig)), (80, false));
 
-    assert!(!rig.planner.confirm(), "there is nothing to confirm");
+    // A confirmation is worth nothing before there is something to confirm.
+    rig.change(Change::Command(Command::Confirm));
     rig.tell_all((1..=15).map(|n| endpoints(n, 0)));
     now(&mut rig);
-    assert!(rig.planner.confirm());
+    rig.change(Change::Command(Command::Confirm));
     now(&mut rig);
     assert_eq!((destinations(&rig), is_held(&rig)), (20, false));
 }
@@ -163,20 +166,21 @@ fn an_empty_source_is_held_until_somebody_confirms() {
     later(&mut rig, 100_000);
     assert_eq!(destinations(&rig), 80);
     assert!(rig.planner.status().brake.unwrap().needs_confirmation);
-    assert!(rig.planner.confirm());
+    rig.change(Change::Command(Command::Confirm));
     later(&mut rig, 1);
     later(&mut rig, 60);
     assert!(rig.node.state.ipvs.is_empty());
 
     // The same, and the objects come back.
     let mut rig = at_rest();
-    rig.tell_all(listed([]));
-    later(&mut rig, 1000);
     let before = rig.node.state.clone();
+    rig.tell_all(listed([]));
+    now(&mut rig);
+    later(&mut rig, 1000);
     rig.tell_all(objects());
     later(&mut rig, 1);
     assert!(!is_held(&rig));
-    assert_eq!(rig.node.state, before, "nothing had been touched");
+    assert!(rig.node.state == before, "nothing had been touched");
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn deleted_services_are_held_like_their_endpoints() {
     now(&mut rig);
     assert_eq!((rig.node.state.ipvs.len(), is_held(&rig)), (20, true));
     // Who leaves does not hold anything.
-    rig.change(vipcast::plan::Change::Leave(vipcast::plan::change::Leave::Remove));
+    rig.change(Change::Leave(Leave::Remove));
     rig.run();
     assert!(rig.node.state.ipvs.is_empty());
 }
@@ -199,5 +203,4 @@ fn the_brake_can_be_off() {
     rig.list(objects()).run();
     rig.tell_all(listed([])).run();
     assert!(rig.node.state.ipvs.is_empty());
-    assert!(rig.now > Time::ZERO);
 }

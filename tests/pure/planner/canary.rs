@@ -69,7 +69,7 @@ fn the_canary_is_made_before_anything_is_announced_and_removed_with_the_rest() {
     assert_eq!((rig.planner.canaries(), rig.planner.is_proved()), (vec![], true));
     let mut without = Rig::new(dual_stack());
     without.list(web()).run();
-    assert_eq!(rig.node.state, without.node.state, "as if it had never been");
+    assert!(rig.node.state == without.node.state, "as if it had never been");
 }
 
 #[test]
@@ -102,15 +102,19 @@ fn no_answer_no_route() {
             rig.change(Change::Report(Report { step, outcome }));
         }
     }
-    assert!(!rig.planner.is_proved() || !is_out(&rig, "10.96.0.0/16"));
     let reasons = rig.planner.status().reasons.join("\n");
     assert!(reasons.contains("the canary 169.254.77.1:9 TCP has not answered yet"), "{reasons}");
     let four = canary(&rig, 0);
     probe(&mut rig, four, &[Ok(())]);
     assert!(!rig.planner.status().ready, "one answer is none");
     probe(&mut rig, four, &[Ok(())]);
-    let steps: Vec<String> = rig.planner.plan(rig.now).steps.iter().map(ToString::to_string).collect();
-    assert_eq!(steps, ["announce 10.96.0.0/16"], "each family is proved by itself");
+    for _ in 0..5 {
+        for step in rig.planner.plan(rig.now).steps {
+            let outcome = rig.node.perform_one(&step);
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+    }
+    assert!(is_out(&rig, "10.96.0.0/16") && !is_out(&rig, "fd00:10:96::/112"), "each family is proved by itself");
 }
 
 #[test]
@@ -128,7 +132,6 @@ fn a_failed_probe_leads_to_a_reading_and_several_to_a_withdrawal_that_names_it()
     assert!(is_out(&rig, "10.96.0.0/16") && rig.planner.is_proved());
 
     probe(&mut rig, four, &[Err(why), Err(why)]);
-    assert!(!rig.planner.plan(rig.now).steps.is_empty() || !rig.planner.is_proved());
     let news: Vec<String> = rig.run().into_iter().flat_map(|stage| stage.news).map(|news| news.to_string()).collect();
     let told = |what: &str| news.iter().any(|line| line.contains(what));
     assert!(told("withdrew 10.96.0.0/16"), "{news:#?}");
@@ -156,7 +159,7 @@ fn a_table_that_was_flushed_is_filled_again_after_one_probe() {
     let steps = rig.steps();
     position(&steps, "add virtual server 10.96.0.10:80 TCP");
     assert!(!steps.iter().any(|step| step.starts_with("withdraw")), "{steps:#?}");
-    assert_eq!(rig.node.state, before);
+    assert!(rig.node.state == before);
 }
 
 #[test]
@@ -211,4 +214,41 @@ fn a_canary_in_a_range_is_refused_and_named() {
         reasons.contains("the canary's range 10.96.7.0/29 shares addresses with the range 10.96.0.0/16"),
         "{reasons}"
     );
+}
+
+/// After a reboot the kernel is empty, and every switch would send its share as soon as it hears the route.
+#[test]
+fn after_a_reboot_two_thousand_services_are_forwarded_and_proved_before_one_route_is_out() {
+    const SERVICES: usize = 2000;
+    let objects = (0..SERVICES).flat_map(|n| {
+        let (name, host) = (format!("s{n}"), format!("{}.{}", n / 250, n % 250 + 1));
+        let vip = format!("10.96.{host}");
+        [
+            service(&name, &[&vip], &[("p", 80)]),
+            slice(&format!("{name}-4"), &name, &[("p", 8080)], &[&format!("10.244.{host}")]),
+        ]
+    });
+    let mut rig = Rig::new(proved(dual_stack()));
+    rig.list(objects);
+    let mut probed = 0;
+    while !is_out(&rig, "10.96.0.0/16") {
+        let plan = rig.planner.plan(rig.now);
+        for step in plan.steps {
+            if let Step::Announce(range, _) = &step {
+                let served = rig.node.state.ipvs.keys().filter(|key| range.contains(key.address)).count();
+                let expected = if range.address().is_ipv4() { SERVICES } else { 0 };
+                assert_eq!((served, probed >= 2), (expected, true), "{range}");
+            }
+            let outcome = rig.node.perform_one(&step);
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+        // One probe of each in every tenth of a second: the first fail, since not all is there yet.
+        for canary in rig.planner.canaries() {
+            let result = rig.node.probe(&canary);
+            probed = if result.is_ok() { probed + 1 } else { 0 };
+            rig.change(Change::Probe(canary, result));
+        }
+        rig.now = rig.now + Duration::from_millis(100);
+        assert!(rig.now.0 < Duration::from_secs(60), "{:#?}", rig.planner.status().reasons);
+    }
 }

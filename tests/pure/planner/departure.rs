@@ -278,3 +278,32 @@ fn prepends_make_the_routes_longer_where_they_are_asked_for() {
     let bgp = rig.node.state.bgp.as_ref().unwrap();
     assert!(bgp.paths.values().all(|path| path.as_path == [65001, 65001]), "{bgp:#?}");
 }
+
+/// Peers may be selected by the very label that is lost: sessions stay until the routes are gone.
+#[test]
+fn a_node_that_loses_its_label_keeps_its_sessions_until_it_has_withdrawn() {
+    let mut settings = Settings { node_selector: selector("role=lb"), ..dual_stack() };
+    for entry in settings.bgp.iter_mut().flat_map(|bgp| &mut bgp.peers) {
+        entry.node_selector = selector("role=lb");
+    }
+    let mut rig = Rig::new(settings);
+    rig.list(web().into_iter().chain([node("role=lb")])).run();
+    let steps = rig.tell(node("")).steps();
+    assert!(position(&steps, "announce") < position(&steps, "withdraw"), "{steps:#?}");
+    let last = steps.iter().rposition(|step| step.starts_with("withdraw")).unwrap();
+    assert!(last < position(&steps, "delete peer"), "{steps:#?}");
+}
+
+/// An agent that has not announced yet says nothing of itself: its node may be about to come back.
+#[test]
+fn an_agent_that_begins_is_for_the_others_what_it_was() {
+    let mut rig = Rig::new(with_fleet(dual_stack()));
+    rig.list(web());
+    let mut told = Vec::new();
+    for _ in 0..60 {
+        let plan = turn(&mut rig);
+        told.extend(plan.standing.map(|standing| standing.stance));
+        rig.now = plan.wake_at.filter(|at| *at < rig.planner.next_resync()).unwrap_or(rig.now).max(rig.now);
+    }
+    assert_eq!(told, [Stance::Present]);
+}
