@@ -32,7 +32,7 @@ pub(super) const NODES: [&str; 4] = ["lb1", "lb2", "lb3", "lb4"];
 pub(super) const TORS: [&str; 2] = ["tor1", "tor2"];
 
 /// How long anything may take to become as it should be.
-pub(super) const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_secs(300);
 
 /// An LB node's configuration.
 pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
