@@ -761,11 +761,11 @@ fn of_bfd() {
     in_peer([
         (
             "bfd: yes",
-            "2:63: bgp.peers[0].bfd: found yes; allowed: off, on, or a mapping with the keys interval, multiplier, multihop",
+            "2:64: bgp.peers[0].bfd: found yes; allowed: off, on, or a mapping with the keys interval, multiplier, multihop",
         ),
         (
             "bfd: {multiplier: 256}",
-            "2:76: bgp.peers[0].bfd.multiplier: found 256; allowed: a number of intervals from 2 to 255",
+            "2:77: bgp.peers[0].bfd.multiplier: found 256; allowed: a number of intervals from 2 to 255",
         ),
     ]);
     in_bgp([(
