@@ -221,14 +221,12 @@ impl Stage {
         })
     }
 
-    /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour.
+    /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour: BGP's, or BFD's where there is no BGP.
     pub(super) fn sessions(&self) -> Result<BTreeMap<(&'static str, String), Session>> {
         let mut all = BTreeMap::new();
-        if self.setting == Setting::Static {
-            return Ok(all);
-        }
         for name in TORS {
-            let sessions = self.lab.node(name).sessions()?;
+            let node = self.lab.node(name);
+            let sessions = if self.setting == Setting::Static { node.bfd_sessions()? } else { node.sessions()? };
             all.extend(sessions.into_iter().map(|(neighbour, session)| ((name, neighbour), session)));
         }
         Ok(all)
