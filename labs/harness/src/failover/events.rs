@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vipcast_lab::{Node, wait_until};
 
-use super::cells::Row;
+use super::cells::{Cell, Row, Setting};
 use super::stage::{LONG, NODES, Stage, TORS, VIP, wait_for_next_hops};
 
 /// What a speaker says when it starts.
@@ -49,8 +49,10 @@ const EDITED: &str = "clusterIPs: [{prefix: 10.96.0.0/16, communities: [\"65001:
 /// Of the session with tor2.
 const SLOW: &str = "asn: 65012, holdTime: 9s";
 const SLOWER: &str = "asn: 65012, holdTime: 12s";
-/// tor2's name for the session that is edited.
-const EDITED_SESSION: (&str, &str) = (TORS[1], "10.2.1.2");
+/// The ToRs' names for the victim's sessions.
+const OWN_SESSIONS: [(&str, &str); 2] = [(TORS[0], "10.1.1.2"), (TORS[1], "10.2.1.2")];
+/// The one that is edited.
+const EDITED_SESSION: (&str, &str) = OWN_SESSIONS[1];
 
 /// Makes it happen, and waits for what belongs to it.
 pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
@@ -128,9 +130,13 @@ pub(super) fn least(row: Row) -> Duration {
     })
 }
 
-/// Is this session touched on purpose?
-pub(super) fn is_edited(row: Row, tor: &str, neighbour: &str) -> bool {
-    row == Row::Configuration && (tor, neighbour) == EDITED_SESSION
+/// Is this session touched on purpose? Without BGP a node that leaves does it by its BFD sessions.
+pub(super) fn is_edited(cell: Cell, tor: &str, neighbour: &str) -> bool {
+    match cell.row {
+        Row::Configuration => (tor, neighbour) == EDITED_SESSION,
+        Row::Drain => cell.setting == Setting::Static && OWN_SESSIONS.contains(&(tor, neighbour)),
+        _ => false,
+    }
 }
 
 /// Makes the lab whole again.

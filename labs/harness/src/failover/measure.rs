@@ -111,10 +111,13 @@ fn measure(arguments: &Arguments, stage: &mut Stage, cell: Cell) -> Result<Recor
     let now = stage.sessions()?;
     let lost = sessions.iter().filter(|((tor, neighbour), session)| {
         let went_on = now.get(&(*tor, neighbour.clone())).is_some_and(|now| session.went_on(now));
-        !went_on && !events::is_edited(cell.row, tor, neighbour)
+        !went_on && !events::is_edited(cell, tor, neighbour)
     });
     let lost = lost.count();
-    ensure!(cell.row != Row::Nothing || lost == 0, "{lost} sessions were lost while nothing happened");
+    ensure!(
+        cell.row != Row::Nothing || lost == 0 || arguments.lenient,
+        "{lost} sessions were lost while nothing happened"
+    );
     let run = Run::new(cell, &figures, lost, cut_short);
     let noise = noise(&figures).filter(|_| !arguments.lenient);
     Ok(match noise {

@@ -32,7 +32,7 @@ pub(super) const NODES: [&str; 4] = ["lb1", "lb2", "lb3", "lb4"];
 pub(super) const TORS: [&str; 2] = ["tor1", "tor2"];
 
 /// How long anything may take to become as it should be.
-pub(super) const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_secs(300);
 
 /// An LB node's configuration.
 pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
@@ -180,7 +180,7 @@ impl Stage {
     pub(super) fn wait_until_ready(&self, name: &str) -> Result<()> {
         let node = self.lab.node(name);
         wait_for(LONG, &format!("{name} to be ready"), || {
-            let said = node.run(|| ready())?;
+            let said = node.run(ready)?;
             Ok(said
                 .map_err(|error| format!("{error:#}"))
                 .and_then(|said| if said.contains(" 200 ") { Ok(()) } else { Err(said) }))
@@ -221,14 +221,12 @@ impl Stage {
         })
     }
 
-    /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour.
+    /// The sessions that the ToRs have with the LB nodes, by ToR and neighbour: BGP's, or BFD's where there is no BGP.
     pub(super) fn sessions(&self) -> Result<BTreeMap<(&'static str, String), Session>> {
         let mut all = BTreeMap::new();
-        if self.setting == Setting::Static {
-            return Ok(all);
-        }
         for name in TORS {
-            let sessions = self.lab.node(name).sessions()?;
+            let node = self.lab.node(name);
+            let sessions = if self.setting == Setting::Static { node.bfd_sessions()? } else { node.sessions()? };
             all.extend(sessions.into_iter().map(|(neighbour, session)| ((name, neighbour), session)));
         }
         Ok(all)

@@ -89,6 +89,11 @@ impl Node {
         }
     }
 
+    /// The BFD sessions of a node that runs BIRD, by the other side's address. Established means up.
+    pub fn bfd_sessions(&self) -> Result<BTreeMap<String, Session>> {
+        bird::bfd_sessions(&self.birdc("show bfd sessions")?)
+    }
+
     /// The ways that the node's kernel has for exactly this prefix.
     pub fn forwarding(&self, prefix: &str) -> Result<BTreeSet<Hop>> {
         let family = if prefix.contains(':') { "-6" } else { "-4" };

@@ -1,6 +1,7 @@
 //! BIRD's answers, which are written for people.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
@@ -63,6 +64,18 @@ pub(super) fn sessions(answer: &str) -> Result<BTreeMap<String, Session>> {
             let established = row.get(5) == Some(&"Established");
             let since = Since::Clock(clock(since).with_context(|| format!("when {name} began: {since}"))?);
             Ok(((*name).to_owned(), Session { established, since }))
+        })
+        .collect()
+}
+
+/// `show bfd sessions`: address, interface, state, since, interval, timeout.
+pub(super) fn bfd_sessions(answer: &str) -> Result<BTreeMap<String, Session>> {
+    let rows = answer.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.first().is_some_and(|address| address.parse::<IpAddr>().is_ok()))
+        .map(|row| {
+            let [address, _, state, since, ..] = row[..] else { bail!("a row without a time: {row:?}") };
+            let since = Since::Clock(clock(since).with_context(|| format!("when {address} began: {since}"))?);
+            Ok((address.to_owned(), Session { established: state == "Up", since }))
         })
         .collect()
 }

@@ -119,3 +119,19 @@ fn forwarding_tables_are_read_with_next_hops_of_the_other_family() {
     }
     assert!(hops("Error").is_err());
 }
+
+#[test]
+fn bird_tells_of_bfd() {
+    let told = |since: &str, state: &str| {
+        let answer = format!(
+            "BIRD 2.0.12 ready.\nbfd1:\nIP address                Interface  State      Since         Interval  Timeout\n\
+             10.1.1.2                  eth2       {state:<10} {since}    0.300    0.900\n"
+        );
+        bird::bfd_sessions(&answer).expect("sessions")
+    };
+    let (then, now) = (told("02:14:30.123", "Up"), told("02:14:30.124", "Up"));
+    assert_eq!(then.len(), 1);
+    assert!(then["10.1.1.2"].went_on(&now["10.1.1.2"]));
+    assert!(!then["10.1.1.2"].went_on(&told("02:14:33.124", "Up")["10.1.1.2"]));
+    assert!(!then["10.1.1.2"].went_on(&told("02:14:30.123", "Down")["10.1.1.2"]));
+}
