@@ -121,10 +121,10 @@ impl<H: Hands> Keeper<H> {
             let now = self.now();
             if wake.is_some_and(|wake| wake + STALL < now) {
                 self.awake(now);
-            }
-            // What has arrived counts before what is missed.
-            while let Ok(visit) = visits.try_recv() {
-                self.receive(visit);
+                // What has arrived counts before what is missed.
+                while let Ok(visit) = visits.try_recv() {
+                    self.receive(visit);
+                }
             }
             self.lease.judge(now);
             self.settle(now);
