@@ -20,16 +20,16 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use self::frame::{ACK, Mac, RST, SYN, Segment};
 use crate::model::Family;
 use crate::model::addr::{PROBE_LINK, PROBER_LINK};
-use crate::model::canary::{Canary, PORT};
+use crate::model::canary::{Canary, Fault, PORT};
 use crate::plan::Change;
 use crate::plan::proof::Probing;
 
-/// How long a probe may take. It takes less than a millisecond; but a machine under load can be slow without being broken.
+/// How long each leg of a probe may take. It takes less than a millisecond; but a machine under load can be slow without being broken.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Room for any frame of a handshake; what is longer is something else.
@@ -90,15 +90,15 @@ impl Prober {
         Prober { canary: *canary, wire: None, count: 0, random: RandomState::new() }
     }
 
-    /// Tries the whole way once, in the network namespace of the calling thread, within a Tokio runtime. It takes a second
-    /// at most.
+    /// Tries the whole way once, in the network namespace of the calling thread, within a Tokio runtime. It takes a few
+    /// seconds at most.
     ///
     /// # Errors
-    /// In words, how far it came: which leg of the way is broken, or why there is no probe.
-    pub async fn probe(&mut self) -> Result<(), String> {
+    /// In words, how far it came: which leg of the way is broken, or why it cannot be tried.
+    pub async fn probe(&mut self) -> Result<(), Fault> {
         let wire = match self.wire.take() {
             Some(wire) => wire,
-            None => Wire::open(self.canary.family())?,
+            None => Wire::open(self.canary.family()).map_err(Fault::Unable)?,
         };
         self.count = self.count.wrapping_add(1);
         let handshake =
@@ -136,20 +136,30 @@ impl Wire {
         Ok(Wire { socket, own: mac(own), kernel: mac(kernel) })
     }
 
-    async fn send(&self, segment: Segment) -> Result<(), String> {
-        let sent = self.socket.send(&segment.frame(self.own, self.kernel)).await;
-        sent.map(|_| ()).map_err(|error| format!("cannot send on {PROBER_LINK}: {error}"))
+    async fn send(&self, segment: Segment) -> Result<(), Fault> {
+        let frame = segment.frame(self.own, self.kernel);
+        let failed = |why: &str| Fault::Unable(format!("cannot send on {PROBER_LINK}: {why}"));
+        match timeout(PATIENCE, self.socket.send(&frame)).await {
+            Ok(sent) => sent.map(|_| ()).map_err(|error| failed(&error.to_string())),
+            Err(_) => Err(failed(&format!("there is no room within {} ms", PATIENCE.as_millis()))),
+        }
     }
 
-    /// The next segment that `is_it` makes something of.
-    async fn next<T>(&self, is_it: impl Fn(Segment) -> Option<T>) -> Result<T, String> {
+    /// The next segment that `is_it` makes something of; without one, `missing` is what did not happen.
+    async fn next<T>(&self, missing: &str, is_it: impl Fn(Segment) -> Option<T>) -> Result<T, Fault> {
         let mut frame = [0; LONGEST];
-        loop {
-            let lost = |error: io::Error| format!("cannot receive on {PROBER_LINK}: {error}");
-            let length = self.socket.recv(&mut frame).await.map_err(lost)?;
-            if let Some(found) = Segment::parse(&frame[..length]).and_then(&is_it) {
-                return Ok(found);
+        let found = async {
+            loop {
+                let length = self.socket.recv(&mut frame).await?;
+                if let Some(found) = Segment::parse(&frame[..length]).and_then(&is_it) {
+                    return Ok::<T, io::Error>(found);
+                }
             }
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(Fault::Unable(format!("cannot receive on {PROBER_LINK}: {error}"))),
+            Err(_) => Err(Fault::Broken(format!("{missing} within {} ms", PATIENCE.as_millis()))),
         }
     }
 }
@@ -181,17 +191,15 @@ impl Handshake {
         }
     }
 
-    async fn shake(&self, wire: &Wire) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
-        let late = |what: &str| format!("{what} within {} ms", PATIENCE.as_millis());
+    async fn shake(&self, wire: &Wire) -> Result<(), Fault> {
         let syn = Segment { from: self.client, to: self.vip, sequence: self.asked, acknowledged: 0, flags: SYN };
         wire.send(syn).await?;
-        let arrival = timeout_at(deadline, wire.next(|segment| self.arrival(segment))).await;
-        let seen = arrival.map_err(|_| late("the SYN did not come out of the virtual server"))??;
-        let seen = seen.map_err(str::to_owned)?;
+        let arrived =
+            wire.next("the SYN did not come out of the virtual server", |segment| self.arrival(segment)).await?;
+        let seen = arrived.map_err(|why| Fault::Broken(why.to_owned()))?;
         wire.send(self.answer(seen)).await?;
-        let returned = timeout_at(deadline, wire.next(|segment| self.returns(segment).then_some(()))).await;
-        returned.map_err(|_| late("the reply did not come back to the client"))??;
+        let is_back = |segment| self.returns(segment).then_some(());
+        wire.next("the reply did not come back to the client", is_back).await?;
         // The kernel forgets a connection within seconds only after it was established (`tcp_states` in
         // net/netfilter/ipvs/ip_vs_proto_tcp.c).
         let (sequence, acknowledged) = (self.asked.wrapping_add(1), self.answered.wrapping_add(1));

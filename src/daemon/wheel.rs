@@ -115,7 +115,7 @@ impl Wheel {
                     match question {
                         // Whoever asked may have gone away; that is no business of the loop.
                         Question::Status(answer) => drop(answer.send(planner.status())),
-                        Question::Vouch(answer) => drop(answer.send(planner.vouch())),
+                        Question::Vouch(answer) => drop(answer.send(planner.vouch(self.now()))),
                         Question::Command(command, taken) => {
                             planner.apply(Change::Command(command), self.now());
                             let _ = taken.send(());

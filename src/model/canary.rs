@@ -50,6 +50,17 @@ impl Canary {
     }
 }
 
+/// Why a probe was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The data path was tried, and does not work.
+    #[error("{0}")]
+    Broken(String),
+    /// It could not be tried, which says nothing of it: the prober lacks a capability, its link or its socket.
+    #[error("it cannot be probed: {0}")]
+    Unable(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,9 @@ pub struct Orders {
     /// session. The other ones watch the way to a BGP peer.
     #[serde(default)]
     pub announced_by: BTreeSet<PeerName>,
+    /// It is not decided yet whether those may be up: each stays as it was ordered before, and down where nothing was.
+    #[serde(default)]
+    pub undecided: bool,
 }
 
 impl Orders {
@@ -43,6 +46,20 @@ impl Orders {
             session.enabled &= !self.announced_by.contains(name);
         }
         sessions
+    }
+
+    /// These orders after `former` ones: what is undecided is as it was.
+    pub fn after(mut self, former: Option<&Orders>) -> Orders {
+        if std::mem::take(&mut self.undecided) {
+            let was_enabled = |name: &PeerName| {
+                let former = former.filter(|former| former.announced_by.contains(name));
+                former.and_then(|former| former.bfd.get(name)).is_some_and(|session| session.enabled)
+            };
+            for (name, session) in self.bfd.iter_mut().filter(|(name, _)| self.announced_by.contains(*name)) {
+                session.enabled = was_enabled(name);
+            }
+        }
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::model::Time;
 use crate::model::bgp::{Bgp, Export, Peer, PeerName};
-use crate::model::settings::BgpSettings;
+use crate::model::settings::{Announce, BgpSettings, Range};
 
 use super::bgp;
 use super::change::Leave;
@@ -40,7 +40,10 @@ impl Planner {
                 if self.derived && self.servers.adopted {
                     self.plan_routes(now, draft);
                 }
-                let steps = self.peer_steps();
+                let mut steps = self.peer_steps();
+                if self.owes_routes() {
+                    steps.retain(|step| !matches!(step, Step::AddPeer(..)));
+                }
                 self.send_all(steps, now, draft);
                 self.plan_audits(now, draft);
             }
@@ -108,6 +111,23 @@ impl Planner {
         let missing = self.peers.iter().filter(|(name, _)| free(name));
         let delete = wrong.map(|(name, _)| Step::DeletePeer(name.clone()));
         delete.chain(missing.map(|(name, peer)| Step::AddPeer(name.clone(), peer.clone()))).collect()
+    }
+
+    /// Is a route that this gobgpd is to have missing for the moment only? Its peers hear End-of-RIB after what it has, and one
+    /// that helps in a graceful restart would drop the rest.
+    fn owes_routes(&self) -> bool {
+        let Some((settings, actual)) = self.bgp_parts() else { return false };
+        // Only what ends by itself is waited for: the reading of a host that can be read.
+        let is_being_read = !self.host.fresh && self.host.unread.is_empty();
+        if settings.graceful_restart.is_none() || !actual.peers.is_empty() || !is_being_read {
+            return false;
+        }
+        let is_missing = |range: &Range| {
+            let is_wanted = range.announce == Announce::Aggregate && self.wanted_in(range.prefix).is_ok();
+            is_wanted && self.is_founded(range.prefix) && !actual.paths.contains_key(&range.prefix)
+        };
+        let is_founded = |vip: &IpAddr| self.ranges.covering(*vip).is_some_and(|range| self.is_founded(range.prefix));
+        self.ranges.iter().any(is_missing) || self.speaker.waiting.iter().any(is_founded)
     }
 
     /// What our export policy has to change on the way to which peer, in the form of [`Bgp::exports`]. A peer that we left to

@@ -5,7 +5,7 @@ use super::explain::Asked;
 use super::step::Report;
 use crate::model::bfd::BfdStatus;
 use crate::model::bgp::{PeerName, SecretKey, Session};
-use crate::model::canary::Canary;
+use crate::model::canary::{Canary, Fault};
 use crate::model::fleet;
 use crate::model::lease::LeaseStatus;
 use crate::model::load::{Load, Stray};
@@ -35,7 +35,7 @@ pub enum Change {
     /// How many packets found no connection.
     Stray(Stray),
     /// A canary was probed: it answered, or in words how far the probe came.
-    Probe(Canary, Result<(), String>),
+    Probe(Canary, Result<(), Fault>),
     /// A session of ours or somebody else's changed its state.
     Session(PeerName, Session),
     /// The configuration file says this now.

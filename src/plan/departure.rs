@@ -1,5 +1,7 @@
 //! The planner leaves and returns: what drains this node, what that makes of its routes, and who is told.
 
+use std::net::IpAddr;
+
 use crate::model::bgp::{Bgp, Community, Path};
 use crate::model::fleet::{Stance, Standing, Verdict};
 use crate::model::ipvs::ServerKey;
@@ -13,7 +15,6 @@ use super::change::{Command, Leave};
 use super::news::News;
 use super::pass::Draft;
 use super::planner::Planner;
-use super::preconditions::Footing;
 use super::role::Role;
 use super::step::Step;
 
@@ -224,14 +225,16 @@ impl Planner {
         match &self.settings.bgp {
             Some(_) => self.actual.bgp.as_ref().is_some_and(|bgp| !bgp.paths.is_empty()),
             // Whoever answers BFD is announced by the switches.
-            None => !self.settings.bfd.peers.is_empty() && !self.is_away(),
+            None => self.stands() == Some(true),
         }
     }
 
     /// The same, as far as can be excluded.
-    fn may_announce(&self) -> bool {
+    pub(super) fn may_announce(&self) -> bool {
         let is_unknown = self.settings.bgp.is_some() && self.actual.bgp.is_none() && !self.has_died();
-        is_unknown || self.announces() || self.memory.paths_in_flight() > 0
+        let is_undecided =
+            self.settings.bgp.is_none() && !self.settings.bfd.peers.is_empty() && self.stands().is_none();
+        is_unknown || is_undecided || self.announces() || self.memory.paths_in_flight() > 0
     }
 
     /// Do all routes that are out say that they are about to go? Those apart that stay as an earlier run left them.
@@ -243,17 +246,23 @@ impl Planner {
     }
 
     /// Are the routes of all ranges out again, as they are to be? One that something else speaks against is waited for by
-    /// nobody.
+    /// nobody, nor is one of a range that has not been proved, once there are others that were.
     fn is_restored(&self) -> bool {
         if self.settings.bgp.is_none() {
-            return self.ranges.iter().all(|range| self.footing(range.prefix) == Footing::Proven);
+            return self.settings.bfd.peers.is_empty() || self.stands() == Some(true);
         }
         let Some(bgp) = &self.actual.bgp else { return false };
-        let aggregates = self.ranges.iter().filter(|range| range.announce == Announce::Aggregate);
+        let announced: Vec<Prefix> =
+            self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
+        let is_any_founded = announced.iter().any(|range| self.is_founded(*range));
+        let counts = |range: Prefix| !is_any_founded || self.is_founded(range);
+        let aggregates =
+            self.ranges.iter().filter(|range| range.announce == Announce::Aggregate && counts(range.prefix));
         let mut wanted = aggregates.filter_map(|range| Some((range.prefix, self.wanted_in(range.prefix).ok()?.path)));
+        let waits = |vip: &IpAddr| self.ranges.covering(*vip).is_some_and(|range| counts(range.prefix));
         self.memory.paths_in_flight() == 0
             && self.speaker.vips.is_empty()
-            && self.speaker.waiting.is_empty()
+            && !self.speaker.waiting.iter().any(waits)
             && wanted.all(|(prefix, path)| bgp.paths.get(&prefix) == Some(&path))
     }
 

@@ -279,7 +279,7 @@ impl fmt::Display for News {
             News::LetGo(cause) => write!(f, "what vanished is kept no more: {cause}"),
             News::Proof { server, problem: None } => write!(f, "the data plane is proved: the canary {server} answers"),
             News::Proof { server, problem: Some(problem) } => {
-                write!(f, "the data plane is broken: the canary {server}: {problem}")
+                write!(f, "the data plane is not proved: the canary {server}: {problem}")
             }
             News::Unreadable { part, reason } => write!(f, "cannot read {part}: {reason}"),
             News::Failed { step, reason } => write!(f, "{step} failed: {reason}"),

@@ -34,6 +34,9 @@ pub(super) struct LinkBook {
     pub(super) told: Option<Orders>,
     /// May the sessions that announce be up? `None` before that was decided: they stay as an earlier agent ordered.
     stands: Option<bool>,
+    /// The announced ranges that were proved while they were up, or were when they went down: they are promised by them. A
+    /// range that comes later and never works takes none down.
+    stood: BTreeSet<Prefix>,
     /// When it was decided that they may not.
     fell: Time,
 }
@@ -70,7 +73,7 @@ impl Planner {
     ///
     /// # Errors
     /// Why it does not, in words.
-    pub fn vouch(&self) -> Result<(), String> {
+    pub fn vouch(&self, now: Time) -> Result<(), String> {
         if self.leaving.is_some() {
             return Ok(());
         }
@@ -79,7 +82,10 @@ impl Planner {
                 "it does not know yet what is to be served: the first list of all objects is not complete".into()
             );
         }
-        if self.is_proved() || self.settings.bgp.is_none() && self.link.stands != Some(true) {
+        if let Some(canary) = self.stale(now) {
+            return Err(format!("the canary {} has not been probed lately", canary.server()));
+        }
+        if self.is_proved() {
             return Ok(());
         }
         let mut problems = self.vip_ranges().filter_map(|range| match self.footing(range.prefix) {
@@ -87,6 +93,23 @@ impl Planner {
             Footing::Mending(reason) | Footing::Broken(reason) => Some(format!("range {}: {reason}", range.prefix)),
         });
         Err(problems.next().unwrap_or_else(|| "its routes are not read back yet".to_owned()))
+    }
+
+    /// May a session be up that announces one of the ranges `open`, which are not proved?
+    pub(super) fn may_stand_on(&self, open: &[Prefix]) -> bool {
+        let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
+        match self.link.stands {
+            Some(true) => open.iter().any(|range| self.link.stood.contains(range)),
+            Some(false) => false,
+            // Nobody else announces there, so an earlier agent may have had them come up, and for whatever it was.
+            None if self.settings.bgp.is_none() => true,
+            None => self.announcing_sessions().keys().any(is_up),
+        }
+    }
+
+    /// Are the sessions up that announce, as far as it was decided?
+    pub(super) fn stands(&self) -> Option<bool> {
+        self.link.stands
     }
 
     /// The orders that were given last.
@@ -116,7 +139,12 @@ impl Planner {
         }
         let announced_by: BTreeSet<PeerName> = self.announcing_sessions().into_keys().collect();
         self.judge_stand(&announced_by, now);
-        if !announced_by.is_empty() && self.link.stands.is_none() {
+        let undecided = !announced_by.is_empty() && self.link.stands.is_none();
+        if undecided && self.settings.bgp.is_none() {
+            return None;
+        }
+        // The speaker would hold an earlier agent's routes to a proof that nobody has yet, and maybe cannot have.
+        if self.link.told.is_none() && self.may_announce() && self.is_unproved() {
             return None;
         }
         let mut sessions = self.watching_sessions();
@@ -135,16 +163,17 @@ impl Planner {
             graceful_restart: self.settings.bgp.as_ref().is_some_and(|bgp| bgp.graceful_restart.is_some()),
             announced_by: announced_by.into_iter().filter(|name| sessions.contains_key(name)).collect(),
             bfd: sessions,
+            undecided,
         })
     }
 
-    /// The canaries that the speaker goes by when the agent is gone: those of families whose data plane is not known to be
-    /// broken. What the agent withdrew has nothing to prove.
+    /// The canaries that the speaker goes by when the agent is gone: those of families whose data plane they prove. What
+    /// was never proved is not to be held to it, and what the agent withdrew has nothing to prove.
     fn trusted_canaries(&self) -> Vec<Canary> {
-        let is_broken = |canary: &Canary| {
-            self.proof.verdicts.get(canary).is_some_and(|verdict| verdict.standing() == Standing::Broken)
+        let proves = |canary: &Canary| {
+            self.proof.verdicts.get(canary).is_some_and(|verdict| verdict.standing() == Standing::Proved)
         };
-        self.canaries().into_iter().filter(|canary| !is_broken(canary)).collect()
+        self.canaries().into_iter().filter(proves).collect()
     }
 
     /// The sessions that watch the ways to BGP peers. While all of ours goes, they stay until gobgpd has no peer any more:
@@ -177,33 +206,49 @@ impl Planner {
         sessions.collect()
     }
 
-    /// Decides whether the sessions that announce may be up.
+    /// Decides whether the sessions that announce may be up. They come up for all ranges at once that can be served here, and
+    /// go down when one breaks that they came up for.
     fn judge_stand(&mut self, announced_by: &BTreeSet<PeerName>, now: Time) {
         if announced_by.is_empty() {
-            self.link.stands = None;
+            (self.link.stands, self.link.stood) = (None, BTreeSet::new());
             return;
         }
-        let announced: Vec<Prefix> =
+        let announced: BTreeSet<Prefix> =
             self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
-        let footings: Vec<Footing> = announced.iter().map(|range| self.footing(*range)).collect();
+        self.link.stood.retain(|range| announced.contains(range));
         let bearing = self.away.state.bearing();
         let leaves = matches!(self.leaving, Some(Leave::Withdraw | Leave::Drain)) || bearing == Bearing::Withdraw;
-        let is_gone = announced.is_empty() || self.is_removing() || leaves;
-        if is_gone || footings.iter().any(|footing| matches!(footing, Footing::Broken(_))) {
+        // What was promised tells; before anything was, all that a switch can have a route over this node for.
+        let can_be = |range: &Prefix| self.desired_route(*range).is_some();
+        let promised: Vec<Prefix> = match self.link.stood.is_empty() {
+            false => self.link.stood.iter().copied().collect(),
+            true => announced.iter().copied().filter(can_be).collect(),
+        };
+        let is_gone = promised.is_empty() || self.is_removing() || leaves;
+        let was_up = self.link.stands == Some(true);
+        let is_broken = |range: &Prefix| matches!(self.footing(*range), Footing::Broken(_));
+        if is_gone || was_up && self.link.stood.is_empty() || promised.iter().any(is_broken) {
             if self.link.stands != Some(false) {
                 self.link.fell = now;
             }
             self.link.stands = Some(false);
-        } else if self.link.stands != Some(true)
-            && bearing == Bearing::Announce
-            && footings.iter().all(|footing| *footing == Footing::Proven)
-        {
-            // All of them, so that all that is to be read is asked for at once.
-            let proven = announced.into_iter().filter(|range| !self.proven(*range)).count() == 0;
-            if proven {
-                self.link.stands = Some(true);
-            }
+            return;
         }
+        if bearing != Bearing::Announce || !was_up && promised.iter().any(|range| !self.is_proven_by_footing(*range)) {
+            return;
+        }
+        // All of them, so that all that is to be read is asked for at once.
+        let candidates = announced.into_iter().filter(|range| !self.link.stood.contains(range) || !was_up);
+        let candidates: Vec<Prefix> = candidates.filter(|range| self.is_proven_by_footing(*range)).collect();
+        let proven: Vec<Prefix> = candidates.into_iter().filter(|range| self.proven(*range)).collect();
+        if was_up || promised.iter().all(|range| proven.contains(range)) {
+            self.link.stands = Some(true);
+            self.link.stood.extend(proven);
+        }
+    }
+
+    fn is_proven_by_footing(&self, range: Prefix) -> bool {
+        self.footing(range) == Footing::Proven
     }
 
     /// When the sessions that announce went down for good, if there are any.

@@ -162,7 +162,7 @@ impl Planner {
             Change::Session(peer, session) => self.on_session(peer, session),
             Change::Load(load) => self.load = load,
             Change::Stray(stray) => self.stray = stray,
-            Change::Probe(canary, result) => self.on_probe(canary, result),
+            Change::Probe(canary, result) => self.on_probe(canary, result, now),
             Change::Settings(settings) => self.on_settings(*settings, now),
             Change::Loaded(loaded) => self.loaded = Some(loaded),
             Change::Secret(key, value) => {

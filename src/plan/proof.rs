@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::Prefix;
-use crate::model::canary::Canary;
+use crate::model::canary::{Canary, Fault};
 use crate::model::settings::Proof;
+use crate::model::{Prefix, Time};
 
 use super::memory::Key;
 use super::news::News;
@@ -16,6 +16,9 @@ use super::preconditions::Footing;
 /// The pause between the first probes of a canary, until it is known what they prove: nobody should wait for seconds for the
 /// first announcement.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// So many probes that are not answered are made at that pace.
+const FIRST_PROBES: u32 = 100;
 
 /// What is to be probed, and how often.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub struct Probing {
 }
 
 /// What probes have shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// Too little to tell.
     Unproved,
@@ -52,50 +55,81 @@ impl Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     standing: Standing,
-    /// So many probes in a row were answered; of this and the next, one is 0.
+    /// So many probes in a row were answered; of this and the next two, all but one are 0.
     passed: u32,
     /// So many in a row failed.
     failed: u32,
-    /// Why the last one failed, while that matters.
+    /// So many in a row could not be made.
+    unable: u32,
+    /// Why the last one was not answered, while that matters.
     problem: Option<String>,
-    /// What broke the proof.
-    reason: String,
+    /// What broke the proof, or keeps it from being one.
+    alarm: Option<String>,
+    /// When the last one was answered or could not be made.
+    last: Time,
 }
 
 impl Default for Verdict {
     fn default() -> Verdict {
-        Verdict { standing: Standing::Unproved, passed: 0, failed: 0, problem: None, reason: String::new() }
+        Verdict {
+            standing: Standing::Unproved,
+            passed: 0,
+            failed: 0,
+            unable: 0,
+            problem: None,
+            alarm: None,
+            last: Time::ZERO,
+        }
     }
 }
 
 impl Verdict {
-    /// Takes in one probe. Answers whether the standing is another one now.
-    pub fn probed(&mut self, result: Result<(), String>, proof: &Proof) -> bool {
-        let before = self.standing;
+    /// Takes in one probe. Answers whether that is news: another standing, or another reason for an alarm.
+    ///
+    /// Only a canary that was answered can break. One that never was proves nothing, so nothing new is announced; but it
+    /// does not speak against what an earlier agent announced, which may work where a canary cannot. Nor does a probe that
+    /// could not be made.
+    pub fn probed(&mut self, result: Result<(), Fault>, proof: &Proof, now: Time) -> bool {
+        let (standing, was_alarm) = (self.standing, self.alarm.is_some());
+        self.problem = result.as_ref().err().map(ToString::to_string);
         match result {
             Ok(()) => {
-                (self.passed, self.failed) = (self.passed.saturating_add(1), 0);
-                self.problem = None;
+                (self.passed, self.failed, self.unable, self.last) = (self.passed.saturating_add(1), 0, 0, now);
                 if self.passed >= proof.pass {
-                    self.standing = Standing::Proved;
+                    (self.standing, self.alarm) = (Standing::Proved, None);
                 }
             }
-            Err(problem) => {
-                (self.passed, self.failed) = (0, self.failed.saturating_add(1));
-                if self.failed >= proof.fail && before != Standing::Broken {
-                    self.standing = Standing::Broken;
+            Err(Fault::Broken(problem)) => {
+                (self.passed, self.failed, self.unable) = (0, self.failed.saturating_add(1), 0);
+                if self.failed >= proof.fail && self.standing != Standing::Broken {
+                    if self.standing == Standing::Proved {
+                        (self.standing, self.alarm) = (Standing::Broken, None);
+                    }
                     let probes = if self.failed == 1 { "probe" } else { "probes in a row" };
-                    self.reason = format!("{problem} ({} {probes})", self.failed);
+                    self.alarm.get_or_insert_with(|| format!("{problem} ({} {probes})", self.failed));
                 }
-                self.problem = Some(problem);
+            }
+            Err(fault @ Fault::Unable(_)) => {
+                (self.passed, self.failed, self.unable, self.last) = (0, 0, self.unable.saturating_add(1), now);
+                if self.unable >= proof.fail {
+                    self.alarm.get_or_insert_with(|| fault.to_string());
+                }
             }
         }
-        self.standing != before
+        self.standing != standing || self.alarm.is_some() != was_alarm
     }
 
     /// What they have shown.
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// The same for the status: what can be probed no more is proved no more, though nothing is withdrawn for it.
+    pub fn shown(&self) -> Standing {
+        match self.standing {
+            Standing::Proved if self.alarm.is_some() => Standing::Unproved,
+            standing => standing,
+        }
     }
 
     /// How many probes in a row failed.
@@ -110,7 +144,12 @@ impl Verdict {
 
     /// Is it time to read what the kernel holds? After the first failure, and then ever more seldom, as the failures double.
     fn wants_reading(&self) -> bool {
-        self.failed.is_power_of_two()
+        self.failed.is_power_of_two() || self.unable.is_power_of_two()
+    }
+
+    /// Is a first answer expected at any moment?
+    fn is_new(&self) -> bool {
+        self.standing == Standing::Unproved && self.failed.max(self.unable) < FIRST_PROBES
     }
 }
 
@@ -127,12 +166,10 @@ pub(super) struct ProofBook {
 
 impl Planner {
     /// A canary was probed. One that is in force no more proves nothing.
-    pub(super) fn on_probe(&mut self, canary: Canary, result: Result<(), String>) {
+    pub(super) fn on_probe(&mut self, canary: Canary, result: Result<(), Fault>, now: Time) {
         let Some(verdict) = self.proof.verdicts.get_mut(&canary) else { return };
-        let moved = verdict.probed(result, &self.settings.proof);
-        if moved {
-            let problem = (verdict.standing == Standing::Broken).then(|| verdict.reason.clone());
-            self.news.push(News::Proof { server: canary.server(), problem });
+        if verdict.probed(result, &self.settings.proof, now) {
+            self.news.push(News::Proof { server: canary.server(), problem: verdict.alarm.clone() });
         }
         if verdict.wants_reading() {
             self.host.wanted = true;
@@ -144,7 +181,22 @@ impl Planner {
 
     /// Have probes of `canary` told too little yet?
     pub(super) fn is_open(&self, canary: &Canary) -> bool {
-        self.proof.verdicts.get(canary).is_some_and(|verdict| verdict.standing == Standing::Unproved)
+        let is_open = |verdict: &Verdict| verdict.standing == Standing::Unproved && verdict.alarm.is_none();
+        self.proof.verdicts.get(canary).is_some_and(is_open)
+    }
+
+    /// Is there a canary, and have probes of none proved anything yet?
+    pub(super) fn is_unproved(&self) -> bool {
+        let standing = |canary: &Canary| self.proof.verdicts.get(canary).map_or(Standing::Unproved, Verdict::standing);
+        let standings: BTreeSet<Standing> = self.canaries().iter().map(standing).collect();
+        standings.contains(&Standing::Unproved) && !standings.contains(&Standing::Proved)
+    }
+
+    /// The canary whose proof is too old at `now`, if there is one, since nobody probes it any more.
+    pub(super) fn stale(&self, now: Time) -> Option<Canary> {
+        let age = self.settings.lease.ttl.max(self.settings.proof.interval * 3);
+        let is_stale = |verdict: &Verdict| verdict.standing == Standing::Proved && verdict.last + age < now;
+        self.proof.verdicts.iter().find(|(_, verdict)| is_stale(verdict)).map(|(canary, _)| *canary)
     }
 
     /// What is to be probed from now on, if that is something else than before: each canary from when it was in place first.
@@ -156,7 +208,7 @@ impl Planner {
                 self.proof.verdicts.entry(canary).or_default();
             }
         }
-        let is_new = self.proof.verdicts.values().any(|verdict| verdict.standing == Standing::Unproved);
+        let is_new = self.proof.verdicts.values().any(Verdict::is_new);
         let interval = self.settings.proof.interval;
         let probing = Probing {
             canaries: self.proof.verdicts.keys().copied().collect(),
@@ -183,9 +235,13 @@ impl Planner {
         match self.proof.verdicts.get(&canary) {
             None => with("is not in place yet", self.canary_failure(&canary)),
             Some(verdict) => match verdict.standing {
+                Standing::Proved if verdict.unable > 0 => with("does not tell", verdict.problem.clone()),
                 Standing::Proved => None,
                 Standing::Unproved => with("has not answered yet", verdict.problem.clone()),
-                Standing::Broken => Some(Footing::Broken(format!("the canary {server}: {}", verdict.reason))),
+                Standing::Broken => {
+                    let reason = verdict.alarm.as_deref().unwrap_or_default();
+                    Some(Footing::Broken(format!("the canary {server}: {reason}")))
+                }
             },
         }
     }
@@ -206,14 +262,24 @@ impl Planner {
         }
     }
 
+    /// Is the range founded?
+    pub(super) fn is_founded(&self, range: Prefix) -> bool {
+        self.proof.founded.contains(&range)
+    }
+
     /// Does the data plane do what is promised to switches? A range that is not read back and proved, or is broken, promises
-    /// nothing once none of its routes can be out; without BGP, nobody can say so of it.
+    /// nothing once none of its routes can be out, and no session that announces it is up.
     pub fn is_proved(&self) -> bool {
-        let founded = |range: Prefix| self.proof.founded.contains(&range);
-        let ranges = self.ranges.iter().filter(|range| !range.is_canary() && !founded(range.prefix));
+        let ranges = self.ranges.iter().filter(|range| !range.is_canary() && !self.is_founded(range.prefix));
         let open: Vec<Prefix> = ranges.map(|range| range.prefix).collect();
         if !self.derived || open.is_empty() {
             return self.derived;
+        }
+        if self.may_stand_on(&open) {
+            return false;
+        }
+        if self.settings.bgp.is_none() {
+            return true;
         }
         let Some(bgp) = &self.actual.bgp else { return false };
         !bgp.paths.keys().any(|path| open.iter().any(|range| range.covers(*path)))
@@ -224,12 +290,17 @@ impl Planner {
 mod tests {
     use super::*;
 
-    /// The standings after each of these probes, `+` being one that was answered.
+    /// The standings after each of these probes: `+` was answered, `-` failed, and `?` could not be made.
     fn standings(probes: &str) -> String {
         let proof = Proof { fail: 3, pass: 2, ..Proof::default() };
         let mut verdict = Verdict::default();
         let mut after = |probe| {
-            verdict.probed(if probe == '+' { Ok(()) } else { Err("no answer".into()) }, &proof);
+            let result = match probe {
+                '+' => Ok(()),
+                '-' => failed("no answer"),
+                _ => Err(Fault::Unable("no capability".into())),
+            };
+            verdict.probed(result, &proof, Time::ZERO);
             match verdict.standing() {
                 Standing::Unproved => 'u',
                 Standing::Proved => 'p',
@@ -239,15 +310,26 @@ mod tests {
         probes.chars().map(&mut after).collect()
     }
 
+    fn failed(why: &str) -> Result<(), Fault> {
+        Err(Fault::Broken(why.into()))
+    }
+
     #[test]
     fn a_verdict_moves_with_several_probes_in_a_row_only() {
         for (probes, expected) in [
             ("++", "up"),
             ("+-++", "uuup"),
-            ("---", "uub"),
+            // What was never answered speaks against nothing.
+            ("------", "uuuuuu"),
+            ("---++---", "uuuupppb"),
             ("++--+---", "uppppppb"),
             ("+++++--", "upppppp"),
-            ("---+-+--++", "uubbbbbbbp"),
+            ("++---+-+--++", "upppbbbbbbbp"),
+            // Nor does what could not be tried, for however long.
+            ("++??????", "uppppppp"),
+            ("++--?--?--", "uppppppppp"),
+            ("++---???++", "upppbbbbbp"),
+            ("????", "uuuu"),
         ] {
             assert_eq!(standings(probes), expected, "{probes}");
         }
@@ -257,24 +339,44 @@ mod tests {
     fn a_broken_proof_names_what_broke_it() {
         let proof = Proof { fail: 1, pass: 1, ..Proof::default() };
         let mut verdict = Verdict::default();
-        assert!(verdict.probed(Err("refused".into()), &proof));
-        assert!(!verdict.probed(Err("late".into()), &proof));
-        assert_eq!((verdict.reason.as_str(), verdict.problem()), ("refused (1 probe)", Some("late")));
-        assert!(verdict.probed(Ok(()), &proof));
-        assert_eq!(verdict.problem(), None);
+        let mut probe = |result| {
+            let is_news = verdict.probed(result, &proof, Time::ZERO);
+            (is_news, verdict.alarm.clone(), verdict.problem().map(str::to_owned))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(probe(Ok(())), (true, None, None));
+        assert_eq!(probe(failed("refused")), (true, some("refused (1 probe)"), some("refused")));
+        assert_eq!(probe(failed("late")), (false, some("refused (1 probe)"), some("late")));
+        assert_eq!(probe(Ok(())), (true, None, None));
+        let unable = "it cannot be probed: no capability";
+        let result = || Err(Fault::Unable("no capability".into()));
+        assert_eq!(probe(result()), (true, some(unable), some(unable)));
+        assert_eq!(probe(result()), (false, some(unable), some(unable)));
+        assert_eq!(probe(failed("refused")), (true, some("refused (1 probe)"), some("refused")));
+    }
+
+    #[test]
+    fn a_canary_that_never_answers_raises_an_alarm_once() {
+        let mut verdict = Verdict::default();
+        let proof = Proof { fail: 3, ..Proof::default() };
+        let news: Vec<bool> = (0..6).map(|_| verdict.probed(failed("late"), &proof, Time::ZERO)).collect();
+        assert_eq!(news, [false, false, true, false, false, false]);
+        assert_eq!(verdict.alarm.as_deref(), Some("late (3 probes in a row)"));
     }
 
     #[test]
     fn the_kernel_is_read_at_the_first_failure_and_then_ever_more_seldom() {
-        let mut verdict = Verdict::default();
-        let read: Vec<u32> = (1..=20)
-            .filter(|_| {
-                verdict.probed(Err("late".into()), &Proof::default());
-                verdict.wants_reading()
-            })
-            .collect();
-        assert_eq!(read, [1, 2, 4, 8, 16]);
-        verdict.probed(Ok(()), &Proof::default());
-        assert!(!verdict.wants_reading());
+        for result in [failed("late"), Err(Fault::Unable("no link".into()))] {
+            let mut verdict = Verdict::default();
+            let read: Vec<u32> = (1..=20)
+                .filter(|_| {
+                    verdict.probed(result.clone(), &Proof::default(), Time::ZERO);
+                    verdict.wants_reading()
+                })
+                .collect();
+            assert_eq!(read, [1, 2, 4, 8, 16]);
+            verdict.probed(Ok(()), &Proof::default(), Time::ZERO);
+            assert!(!verdict.wants_reading());
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::addr::LocalRoute;
 use crate::model::bgp::{PeerName, Session};
-use crate::model::canary::Canary;
+use crate::model::canary::{Canary, Fault};
 use crate::model::ipvs::{Connections, ServerKey, ServerSettings};
 use crate::model::node::Host;
 use crate::model::traffic::Count;
@@ -209,7 +209,7 @@ pub fn rehearse(planner: &mut Planner, node: &mut ModelNode, start: Time) -> (Ve
         // Probes cost no time here, and are not repeated once they have told something.
         let open: Vec<Canary> = probing.canaries.iter().copied().filter(|canary| planner.is_open(canary)).collect();
         for canary in &open {
-            planner.apply(Change::Probe(*canary, node.probe(canary)), now);
+            planner.apply(Change::Probe(*canary, node.probe(canary).map_err(Fault::Broken)), now);
         }
         match plan.wake_at {
             _ if !idle || !open.is_empty() => {}

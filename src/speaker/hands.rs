@@ -77,7 +77,7 @@ impl OwnHands {
 impl Hands for OwnHands {
     async fn probe(&self, canaries: Vec<Canary>) -> Result<(), String> {
         for canary in &canaries {
-            Prober::new(canary).probe().await?;
+            Prober::new(canary).probe().await.map_err(|fault| fault.to_string())?;
         }
         if canaries.is_empty() { Err("there is no canary".to_owned()) } else { Ok(()) }
     }

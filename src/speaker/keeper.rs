@@ -1,5 +1,7 @@
 //! The keeper of the lease: hears the agent, probes when it is silent, and acts when the lease lapses.
 
+mod clients;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,11 +17,11 @@ use super::lease::{Lease, Terms};
 use super::reach::Ways;
 use super::socket::{ClientId, Visit};
 use super::store::{Kept, Store};
-use super::wire::{Answer, FromSpeaker, Request, ToSpeaker};
+use super::wire::{FromSpeaker, Request, ToSpeaker};
 use crate::model::Time;
 use crate::model::bfd::BfdStatus;
 use crate::model::bgp::PeerName;
-use crate::model::lease::{LeaseState, LeaseStatus};
+use crate::model::lease::LeaseState;
 use crate::model::orders::Orders;
 
 /// The pause between probes, unless the lease is so short that it takes more of them.
@@ -28,10 +30,16 @@ const PROBE: Duration = Duration::from_secs(1);
 /// The pause between attempts to withdraw.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A loop that turns so much later than it meant to did not get to run.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long after a stall a verdict is waited for.
+const PARDON: Duration = Duration::from_secs(2);
+
 /// What ended that was started beside the loop.
 enum Done {
-    /// A probe, with its verdict.
-    Probe(Result<(), String>),
+    /// A probe that was started then, with its verdict.
+    Probe(Time, Result<(), String>),
     /// The withdrawal of so many routes.
     Withdrawal(usize),
     /// The restart of gobgpd that this client asked for.
@@ -57,6 +65,8 @@ pub(super) struct Keeper<H> {
     tasks: JoinSet<Done>,
     probing: bool,
     next_probe: Time,
+    /// When it began to run again after a stall, the last time.
+    stalled: Time,
     withdrawal: Option<AbortHandle>,
     /// How BFD sessions stand.
     bfd: BTreeMap<PeerName, BfdStatus>,
@@ -90,6 +100,7 @@ impl<H: Hands> Keeper<H> {
             tasks: JoinSet::new(),
             probing: false,
             next_probe: now,
+            stalled: now,
             withdrawal: None,
             bfd: BTreeMap::new(),
             ways: Ways::resumed(held, now),
@@ -105,13 +116,21 @@ impl<H: Hands> Keeper<H> {
 
     /// Keeps the lease for ever. `news` tells of BFD sessions.
     pub(super) async fn keep(mut self, mut visits: mpsc::Receiver<Visit>, mut news: mpsc::UnboundedReceiver<News>) {
+        let mut wake = None;
         loop {
             let now = self.now();
+            if wake.is_some_and(|wake| wake + STALL < now) {
+                self.awake(now);
+                // What has arrived counts before what is missed.
+                while let Ok(visit) = visits.try_recv() {
+                    self.receive(visit);
+                }
+            }
             self.lease.judge(now);
             self.settle(now);
             self.settle_ways(now);
             let alarms = [self.prepare_probe(now), self.lease.wake_at(), self.ways.wake_at()];
-            let wake = alarms.into_iter().flatten().min();
+            wake = alarms.into_iter().flatten().min();
             let sleep = async {
                 match wake {
                     Some(wake) => tokio::time::sleep_until(self.origin + wake.0).await,
@@ -138,6 +157,12 @@ impl<H: Hands> Keeper<H> {
         Time(self.origin.elapsed())
     }
 
+    /// The speaker did not run for a while, as on a virtual machine that was paused: nothing that it missed counts.
+    fn awake(&mut self, now: Time) {
+        self.stalled = now;
+        self.lease.pardon(now + PARDON);
+    }
+
     /// Starts a probe if one is due; else answers when one is.
     fn prepare_probe(&mut self, now: Time) -> Option<Time> {
         let from = self.lease.probe_from().filter(|_| !self.probing)?.max(self.next_probe);
@@ -148,16 +173,18 @@ impl<H: Hands> Keeper<H> {
         self.next_probe = now + PROBE.min(orders.ttl / 4);
         self.probing = true;
         let (hands, canaries) = (self.hands.clone(), orders.canaries.clone());
-        self.tasks.spawn(async move { Done::Probe(hands.probe(canaries).await) });
+        self.tasks.spawn(async move { Done::Probe(now, hands.probe(canaries).await) });
         None
     }
 
     fn finish(&mut self, done: Done) {
         match done {
-            Done::Probe(verdict) => {
+            Done::Probe(asked, verdict) => {
                 self.probing = false;
-                let now = self.now();
-                self.lease.probed(verdict, now);
+                // One that failed over a stall was late by the stall.
+                if asked >= self.stalled || verdict.is_ok() {
+                    self.lease.probed(verdict, self.now());
+                }
             }
             Done::Withdrawal(count) => {
                 self.withdrawal = None;
@@ -198,6 +225,7 @@ impl<H: Hands> Keeper<H> {
         if self.agent == Some(id) {
             let now = self.now();
             if let Some(orders) = orders {
+                let orders = orders.after(self.orders.as_ref());
                 self.lease.order(Terms::of(&orders), now);
                 self.orders = Some(orders);
                 self.command_sessions();
@@ -344,36 +372,6 @@ impl<H: Hands> Keeper<H> {
         };
         if let Err(problem) = self.store.save(kept) {
             warn!("{problem}; a speaker that is started without an agent will not know the last orders");
-        }
-    }
-
-    fn status(&self, now: Time) -> LeaseStatus {
-        let state = self.lease.state();
-        let end = self.lease.until().filter(|_| state == LeaseState::Static);
-        LeaseStatus {
-            state,
-            since: before(now.since(self.lease.since())),
-            until: end.map(|end| Timestamp::now().as_second().saturating_add_unsigned(end.since(now).as_secs())),
-            reason: self.lease.reason(),
-        }
-    }
-
-    /// Tells a client how everything stands.
-    fn report(&mut self, id: ClientId) {
-        let (lease, bfd) = (Some(self.status(self.now())), Some(self.bfd.clone()));
-        self.tell(id, FromSpeaker { lease, bfd, ..FromSpeaker::default() });
-    }
-
-    /// Tells a client that what it asked for is done, or why not.
-    fn answer(&mut self, id: ClientId, refusal: Option<String>) {
-        self.tell(id, FromSpeaker { answer: Some(Answer { refusal }), ..FromSpeaker::default() });
-    }
-
-    fn tell(&mut self, id: ClientId, message: FromSpeaker) {
-        let Some(client) = self.clients.get(&id) else { return };
-        if client.tell.try_send(message).is_err() {
-            warn!(client = id, "does not read what it is told, and is let go");
-            self.clients.remove(&id);
         }
     }
 }

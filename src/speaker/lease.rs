@@ -64,6 +64,8 @@ pub(super) struct Lease {
     failure: Option<String>,
     /// Why it lapsed.
     lapse: Option<String>,
+    /// It does not lapse before that without a verdict.
+    pardoned: Time,
 }
 
 impl Lease {
@@ -81,6 +83,7 @@ impl Lease {
             probed: None,
             failure: None,
             lapse: None,
+            pardoned: Time::ZERO,
         }
     }
 
@@ -150,7 +153,14 @@ impl Lease {
             self.probed = Some(now);
         }
         self.failure = verdict.err();
+        self.pardoned = Time::ZERO;
         self.judge(now);
+    }
+
+    /// The speaker itself did not run for a while: what came in meanwhile is not late, and it could not probe. The lease does
+    /// not lapse before `until` unless a probe that starts now says so.
+    pub(super) fn pardon(&mut self, until: Time) {
+        self.pardoned = until;
     }
 
     /// Time has passed.
@@ -161,6 +171,7 @@ impl Lease {
         }
         match self.static_until(terms) {
             Some(until) if now < until => self.enter(LeaseState::Static, now),
+            _ if now < self.pardoned => {}
             _ => {
                 self.lapse = Some(self.why(terms, now));
                 self.enter(LeaseState::Lapsed, now);
@@ -173,8 +184,8 @@ impl Lease {
         let terms = self.terms?;
         match self.state {
             LeaseState::Unknown | LeaseState::Lapsed => None,
-            LeaseState::Held => Some(self.renewed + terms.ttl),
-            LeaseState::Static => self.static_until(terms),
+            LeaseState::Held => Some((self.renewed + terms.ttl).max(self.pardoned)),
+            LeaseState::Static => self.static_until(terms).map(|until| until.max(self.pardoned)),
         }
     }
 

@@ -99,6 +99,7 @@ mod tests {
                 fail_static: Duration::from_secs(3600),
                 owned: None,
                 canaries: Vec::new(),
+                undecided: false,
                 bfd: [].into(),
                 graceful_restart: false,
                 announced_by: [].into(),

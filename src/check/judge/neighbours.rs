@@ -15,7 +15,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     judge_proxies(facts, findings);
     judge_virtual_servers(config, facts, findings);
     match &facts.chains {
-        Ok(chains) => findings.extend(chains.iter().filter_map(judge_chain)),
+        Ok(chains) => findings.extend(chains.iter().filter_map(|chain| judge_chain(config, chain))),
         Err(trouble) => findings.push(warning(
             "host firewall",
             format!("unknown: {trouble}"),
@@ -91,7 +91,7 @@ fn judge_virtual_servers(config: &Config, facts: &Facts, findings: &mut Vec<Find
 }
 
 /// A base chain that drops what no rule allows, or refuses all that comes to its end.
-fn judge_chain(chain: &Chain) -> Option<Finding> {
+fn judge_chain(config: &Config, chain: &Chain) -> Option<Finding> {
     let hook = chain.hook.as_deref()?;
     let passes = match hook {
         "input" => chain.priority < IPVS_PRIORITY,
@@ -105,10 +105,13 @@ fn judge_chain(chain: &Chain) -> Option<Finding> {
         None => return None,
     };
     // Requests arrive on input and leave to the pods on output; the pods' answers are forwarded.
+    let canaries: Vec<String> = config.settings.proof.canaries.iter().map(ToString::to_string).collect();
     let traffic = match hook {
-        "input" => "packets to the VIPs",
-        "output" => "packets that IPVS sends on to the pods",
-        _ => "the pods' answers",
+        "input" => "packets to the VIPs".to_owned(),
+        "output" => "packets that IPVS sends on to the pods".to_owned(),
+        _ if canaries.is_empty() => "the pods' answers".to_owned(),
+        // A rule for the pods' addresses alone would withdraw all routes.
+        _ => format!("the pods' answers and those of the canaries ({})", canaries.join(", ")),
     };
     Some(warning(
         format!("host firewall, hook {hook}"),

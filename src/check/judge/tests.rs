@@ -473,7 +473,7 @@ fn a_host_firewall() {
     let with = |chain: Chain| |facts: &mut Facts| facts.chains = Ok(vec![chain]);
     for (hook, traffic) in [
         ("input", "packets to the VIPs"),
-        ("forward", "the pods' answers"),
+        ("forward", "the pods' answers and those of the canaries (169.254.77.0/29, fd76:6970:6361:7374::/125)"),
         ("output", "packets that IPVS sends on to the pods"),
     ] {
         let name = hook.to_uppercase();

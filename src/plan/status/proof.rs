@@ -13,7 +13,7 @@ pub struct ProofStatus {
     pub family: String,
     /// The canary's virtual server: address, port and protocol.
     pub canary: String,
-    /// `unproved` before probes told enough, then `proved` or `broken`.
+    /// `unproved` before probes told enough, and while none can be made; else `proved` or `broken`.
     pub state: String,
     /// How many probes in a row have failed.
     pub failed: u32,
@@ -26,7 +26,7 @@ impl Planner {
         let of = |canary: &_| {
             let verdict = self.proof.verdicts.get(canary);
             let problem = verdict.and_then(|verdict| verdict.problem().map(str::to_owned));
-            let standing = verdict.map_or(Standing::Unproved, |verdict| verdict.standing());
+            let standing = verdict.map_or(Standing::Unproved, |verdict| verdict.shown());
             ProofStatus {
                 family: canary.family().to_string(),
                 canary: canary.server().to_string(),

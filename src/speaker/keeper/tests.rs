@@ -11,7 +11,7 @@ use crate::model::Prefix;
 use crate::model::bfd::{BfdState, Distance, Session, Timers};
 use crate::model::bgp::PeerName;
 use crate::model::canary::Canary;
-use crate::speaker::wire::{Hello, Renewal};
+use crate::speaker::wire::{Answer, Hello, Renewal};
 
 /// How gobgpd answers a withdrawal.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +89,7 @@ fn orders(canaries: Vec<Canary>) -> Orders {
         fail_static: Duration::from_secs(60),
         owned: None,
         canaries,
+        undecided: false,
         graceful_restart: true,
         announced_by: [peers[1].clone()].into(),
         bfd: peers.map(|peer| (peer, session())).into(),
@@ -396,4 +397,30 @@ async fn gobgpd_is_restarted_where_its_routes_come_back() {
     rig.order(1, orders(vec![])).await;
     assert_eq!(ask(Request::RestartGobgpd).await, None);
     assert_eq!(rig.done(), ["restarted gobgpd, graceful: false", "restarted gobgpd, graceful: true"]);
+}
+
+/// As on a virtual machine that is paused, or under a storage that hangs: on many nodes at once.
+#[tokio::test(start_paused = true)]
+async fn a_speaker_that_did_not_run_looks_before_it_lapses() {
+    for (proved, canaries, agent_goes_on) in
+        [(true, vec![canary()], false), (false, vec![canary()], false), (false, vec![], true), (false, vec![], false)]
+    {
+        let rig = Rig::new();
+        rig.world.lock().unwrap().proved = proved;
+        let _told = rig.come(1, true).await;
+        rig.order(1, orders(canaries.clone())).await;
+        rig.live(1, 10).await;
+        // Nobody runs while this passes; then the agent's next word is on its way, or it is not.
+        tokio::time::advance(Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let is_proved = !canaries.is_empty() && proved;
+        assert_eq!(rig.done().is_empty(), canaries.is_empty() || proved, "{proved} {canaries:?}");
+        if agent_goes_on {
+            rig.live(1, 10).await;
+        } else {
+            wait(10).await;
+        }
+        let is_kept = is_proved || agent_goes_on || !canaries.is_empty();
+        assert_eq!(rig.done().is_empty(), is_kept, "{proved} {canaries:?} {agent_goes_on}");
+    }
 }

@@ -87,6 +87,7 @@ fn messages_survive_the_way() {
         fail_static: Duration::from_secs(3600),
         owned: Some(["10.96.0.0/16".parse().unwrap()].into()),
         canaries: Vec::new(),
+        undecided: false,
         bfd: BTreeMap::new(),
         graceful_restart: false,
         announced_by: Default::default(),

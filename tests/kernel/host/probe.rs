@@ -2,7 +2,7 @@
 
 use vipcast::apply::probe::Prober;
 use vipcast::model::addr::ProbeLink;
-use vipcast::model::canary::{Canary, PORT};
+use vipcast::model::canary::{Canary, Fault, PORT};
 use vipcast::model::ipvs::{Destination, DestinationKey, Forwarding, ServerSettings};
 use vipcast::model::nft::Table;
 
@@ -81,7 +81,7 @@ fn a_probe_finds_each_part_that_is_missing() {
         sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.vs.conntrack=1");
         let mut probers = CANARIES.map(|range| Prober::new(&canary(range)));
         for prober in &mut probers {
-            assert_eq!(prober.probe().await, Err("there is no link vipcast1".to_owned()));
+            assert_eq!(prober.probe().await, Err(Fault::Unable("there is no link vipcast1".to_owned())));
         }
         node.done([Step::EnsureProbe(CANARIES.map(beyond).into())]).await;
         node.done(canary_steps()).await;
@@ -108,7 +108,7 @@ fn a_probe_finds_each_part_that_is_missing() {
         ] {
             damage.iter().for_each(|line| drop(sh(line)));
             for prober in &mut probers {
-                assert_eq!(prober.probe().await, Err(expected.to_owned()), "{damage:?}");
+                assert_eq!(prober.probe().await, Err(Fault::Broken(expected.to_owned())), "{damage:?}");
             }
             sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
             sh("nft flush ruleset");

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use vipcast::model::Settings;
-use vipcast::model::canary::Canary;
+use vipcast::model::canary::{Canary, Fault};
 use vipcast::model::settings::{Proof, Snat};
-use vipcast::plan::{Change, Outcome, Report, Step};
+use vipcast::plan::{Change, Outcome, Plan, Report, Step};
 
 use super::position;
 use crate::support::build::{dual_stack, host_routes, prefix, service, slice, web};
@@ -28,7 +28,7 @@ fn canary(rig: &Rig, n: usize) -> Canary {
 
 fn probe(rig: &mut Rig, canary: Canary, results: &[Result<(), &str>]) {
     for result in results {
-        rig.change(Change::Probe(canary, result.map_err(str::to_owned)));
+        rig.change(Change::Probe(canary, result.map_err(|why| Fault::Broken(why.to_owned()))));
     }
 }
 
@@ -203,6 +203,96 @@ fn a_route_that_is_out_waits_for_its_first_proof_and_a_new_one_does_too() {
     }
 }
 
+/// Passes with a probe of each canary, answered as `answer` says, and an executor that makes no probe's link
+/// if `without_link`.
+fn live(rig: &mut Rig, seconds: u32, without_link: bool, answer: impl Fn(&Canary) -> Result<(), Fault>) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for _ in 0..seconds * 10 {
+        let plan = rig.planner.plan(rig.now);
+        for step in plan.steps.clone() {
+            let outcome = match step {
+                Step::EnsureProbe(_) if without_link => Outcome::Refused("there is no veth".to_owned()),
+                _ => rig.node.perform_one(&step),
+            };
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+        for canary in rig.planner.canaries() {
+            rig.change(Change::Probe(canary, answer(&canary)));
+        }
+        rig.now = rig.now + Duration::from_millis(100);
+        plans.push(plan);
+    }
+    plans
+}
+
+/// An upgrade from a version without canaries, or where a canary never answers, as behind a host firewall.
+#[test]
+fn the_speaker_is_not_told_to_hold_earlier_routes_to_a_proof_that_nobody_has() {
+    let mut rig = Rig::new(dual_stack());
+    rig.list(web()).run();
+    let never = |_: &Canary| Err(Fault::Broken("the reply did not come back".to_owned()));
+    for without_link in [true, false] {
+        let mut next = Rig::on(proved(dual_stack()), rig.node.clone());
+        next.list(web());
+        live(&mut next, 30, without_link, never);
+        assert!(is_out(&next, "10.96.0.0/16"));
+        assert!(next.planner.given_orders().is_none() && next.planner.vouch(next.now).is_err());
+    }
+
+    // IPv6 alone can be unprovable: the speaker goes by IPv4 then, and the rest stays.
+    let mut next = Rig::on(proved(dual_stack()), rig.node.clone());
+    next.list(web());
+    live(&mut next, 30, false, |canary| if canary.vip.is_ipv4() { Ok(()) } else { never(canary) });
+    assert!(is_out(&next, "10.96.0.0/16") && is_out(&next, "fd00:10:96::/112"));
+    let trusted = &next.planner.given_orders().unwrap().canaries;
+    assert!(trusted.iter().map(|canary| canary.vip.is_ipv4()).eq([true]), "{trusted:?}");
+
+    // A node that announces nothing has nothing to lose.
+    let mut fresh = Rig::new(proved(dual_stack()));
+    fresh.list(web());
+    live(&mut fresh, 30, false, never);
+    assert!(fresh.planner.given_orders().is_some_and(|orders| orders.canaries.is_empty()));
+}
+
+#[test]
+fn a_canary_that_never_answered_withdraws_nothing_and_says_so() {
+    let mut rig = at_rest();
+    let mut next = Rig::on(proved(dual_stack()), rig.node.clone());
+    next.list(web());
+    let plans = live(&mut next, 30, false, |_| Err(Fault::Broken("the reply did not come back".to_owned())));
+    let writes: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).filter(|step| !step.is_read()).collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    let told: Vec<String> = plans.iter().flat_map(|plan| &plan.news).map(ToString::to_string).collect();
+    let alarms = told.iter().filter(|line| line.contains("the canary 169.254.77.1:9 TCP: the reply did not come back"));
+    assert_eq!(alarms.count(), 1, "{told:#?}");
+    assert_eq!(next.planner.status().proof[0].state, "unproved");
+
+    // Nor does one that cannot be probed any more, which had answered.
+    let before = rig.node.state.clone();
+    let plans = live(&mut rig, 30, false, |_| Err(Fault::Unable("no capability".to_owned())));
+    let told: Vec<String> = plans.iter().flat_map(|plan| &plan.news).map(ToString::to_string).collect();
+    assert!(told.iter().any(|line| line.contains("it cannot be probed: no capability")), "{told:#?}");
+    assert_eq!((rig.node.state.bgp.as_ref(), rig.planner.vouch(rig.now)), (before.bgp.as_ref(), Ok(())));
+    assert_eq!(rig.planner.status().proof[0].state, "unproved");
+}
+
+#[test]
+fn a_proof_gets_old() {
+    let mut rig = at_rest();
+    live(&mut rig, 1, false, |_| Ok(()));
+    assert_eq!(rig.planner.vouch(rig.now), Ok(()));
+    // The agent was stopped, or nobody probes any more.
+    rig.now = rig.now + Duration::from_secs(6);
+    let objection = rig.planner.vouch(rig.now).unwrap_err();
+    assert_eq!(objection, "the canary 169.254.77.1:9 TCP has not been probed lately");
+    // What fails now is no proof, even before it counts as broken.
+    let four = canary(&rig, 0);
+    probe(&mut rig, four, &[Err("late")]);
+    assert!(rig.planner.vouch(rig.now).is_err() && is_out(&rig, "10.96.0.0/16"));
+    live(&mut rig, 1, false, |_| Ok(()));
+    assert_eq!(rig.planner.vouch(rig.now), Ok(()));
+}
+
 #[test]
 fn a_canary_in_a_range_is_refused_and_named() {
     let mut settings = proved(dual_stack());
@@ -247,7 +337,7 @@ fn after_a_reboot_two_thousand_services_are_forwarded_and_proved_before_one_rout
         for canary in rig.planner.canaries() {
             let result = rig.node.probe(&canary);
             probed = if result.is_ok() { probed + 1 } else { 0 };
-            rig.change(Change::Probe(canary, result));
+            rig.change(Change::Probe(canary, result.map_err(Fault::Broken)));
         }
         rig.now = rig.now + Duration::from_millis(100);
         assert!(rig.now.0 < Duration::from_secs(60), "{:#?}", rig.planner.status().reasons);

@@ -291,3 +291,32 @@ fn somebody_elses_gobgpd_may_listen_where_it_likes() {
     assert_eq!(bgp.global, Some(global));
     assert_eq!((bgp.paths.len(), bgp.peers.len()), (2, 2));
 }
+
+/// What helps gobgpd in a graceful restart drops the routes that do not come before End-of-RIB.
+#[test]
+fn peers_of_a_restarted_gobgpd_wait_for_routes_that_wait_for_a_reading() {
+    for (graceful, waits) in [(Some(Duration::from_secs(30)), true), (None, false)] {
+        let mut settings = dual_stack();
+        settings.bgp.as_mut().unwrap().graceful_restart = graceful;
+        let mut rig = at_rest(settings);
+        let before = rig.node.state.bgp.clone();
+        rig.change(Change::SpeakerDown("killed".into()));
+        rig.node.state.bgp = Some(Bgp::default());
+        rig.change(Change::SpeakerUp).change(Change::HostMoved);
+        let adds_peer = |steps: &[Step]| steps.iter().any(|step| matches!(step, Step::AddPeer(..)));
+        let announces = |steps: &[Step]| steps.iter().any(|step| matches!(step, Step::Announce(..)));
+        // The reading takes a while; gobgpd is quicker.
+        let (mut reading, mut early) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let (speaker, kernel): (Vec<Step>, Vec<Step>) =
+                rig.planner.plan(rig.now).steps.into_iter().partition(is_for_speaker);
+            reading.extend(kernel);
+            early.extend(speaker.clone());
+            finish(&mut rig, speaker);
+        }
+        assert_eq!((adds_peer(&early), announces(&early)), (!waits, false), "{early:#?}");
+        finish(&mut rig, reading);
+        rig.run();
+        assert_eq!(rig.node.state.bgp, before);
+    }
+}

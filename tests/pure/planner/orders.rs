@@ -5,11 +5,12 @@ use std::time::Duration;
 use vipcast::model::Settings;
 use vipcast::model::bfd::{BfdState, BfdStatus, Distance, Session, Timers};
 use vipcast::model::bgp::{Peer, PeerName, Ttl};
+use vipcast::model::fleet::Stance;
 use vipcast::model::lease::{LeaseState, LeaseStatus};
 use vipcast::model::orders::Orders;
-use vipcast::model::settings::{Announce, Bfd, BfdEntry, PeerBfd, PeerEntry};
-use vipcast::plan::Change;
-use vipcast::plan::change::Leave;
+use vipcast::model::settings::{Announce, Bfd, BfdEntry, Drain, PeerBfd, PeerEntry};
+use vipcast::plan::change::{Command, Leave};
+use vipcast::plan::{Change, Outcome, Report, Step};
 
 use crate::support::build::{dual_stack, ip, node, range, selector, settings, web};
 use crate::support::rig::Rig;
@@ -168,26 +169,167 @@ fn entries_of_other_nodes_are_no_business_of_this_one() {
 #[test]
 fn the_agent_vouches_for_what_it_knows_and_sees_to() {
     let mut rig = Rig::new(dual_stack());
-    assert!(rig.planner.vouch().unwrap_err().contains("the first list of all objects is not complete"));
+    assert!(rig.planner.vouch(rig.now).unwrap_err().contains("the first list of all objects is not complete"));
     rig.list(web()).run();
-    assert_eq!(rig.planner.vouch(), Ok(()));
+    assert_eq!(rig.planner.vouch(rig.now), Ok(()));
     // What is broken is withdrawn, and then there is nothing to vouch for; as long as it is out, it is not vouched for.
     rig.node.host.addresses.remove(&ip("10.0.1.2"));
     rig.change(Change::HostMoved);
     let plan = rig.planner.plan(rig.now);
     for step in plan.steps {
         let outcome = rig.node.perform_one(&step);
-        rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
+        rig.change(Change::Report(Report { step, outcome }));
     }
     let withdrawal = rig.planner.plan(rig.now).steps;
-    let objection = rig.planner.vouch().unwrap_err();
+    let objection = rig.planner.vouch(rig.now).unwrap_err();
     assert_eq!(objection, "range 10.96.0.0/16: no IPv4 address of this node is present");
     for step in withdrawal {
         let outcome = rig.node.perform_one(&step);
-        rig.change(Change::Report(vipcast::plan::Report { step, outcome }));
+        rig.change(Change::Report(Report { step, outcome }));
     }
     rig.run();
-    assert_eq!(rig.planner.vouch(), Ok(()));
+    assert_eq!(rig.planner.vouch(rig.now), Ok(()));
+}
+
+/// Another agent on the node of `rig`, which has announced; the host is not read yet.
+fn successor(rig: &Rig, settings: Settings) -> Rig {
+    let mut next = Rig::on(settings, rig.node.clone());
+    next.list(web());
+    next
+}
+
+/// One pass, performed but for steps that `is_left` says.
+fn turn(rig: &mut Rig, is_left: impl Fn(&Step) -> bool) {
+    for step in rig.planner.plan(rig.now).steps {
+        if !is_left(&step) {
+            let outcome = rig.node.perform_one(&step);
+            rig.change(Change::Report(Report { step, outcome }));
+        }
+    }
+}
+
+#[test]
+fn nobody_vouches_for_a_session_of_an_earlier_agent_before_all_is_read() {
+    let mut rig = Rig::new(without_bgp());
+    rig.list(web()).run();
+    assert_eq!(rig.planner.vouch(rig.now), Ok(()));
+    let mut next = successor(&rig, without_bgp());
+    next.node.state.addr.routes.clear();
+    for _ in 0..10 {
+        turn(&mut next, |step| matches!(step, Step::SetRoute(..)));
+        assert!(next.planner.vouch(next.now).is_err(), "the session is up, and nothing proves what it promises");
+    }
+    assert!(next.planner.given_orders().is_none());
+    let mut next = successor(&rig, without_bgp());
+    next.run();
+    assert_eq!((next.planner.vouch(next.now), stands(&next)), (Ok(()), true));
+}
+
+/// A cluster can get a range that this node cannot serve, for all nodes at once.
+#[test]
+fn a_range_that_never_worked_takes_no_session_down() {
+    let both = |first: &str| {
+        let ranges = [range("10.96.0.0/16", Announce::Aggregate), range(first, Announce::Aggregate)];
+        Settings { cluster_ips: Some(ranges.into()), ..without_bgp() }
+    };
+    for other in ["fd00:10:96::/112", "10.200.0.0/24"] {
+        let mut rig = Rig::new(without_bgp());
+        rig.node.host.addresses.retain(|address| address.is_ipv4());
+        rig.list(web()).run();
+        assert!(stands(&rig));
+        rig.change(Change::Settings(Box::new(both(other))));
+        for _ in 0..20 {
+            for step in rig.planner.plan(rig.now).steps {
+                let outcome = match &step {
+                    Step::SetRoute(prefix, _) if prefix.to_string() == other => Outcome::Refused("File exists".into()),
+                    _ => rig.node.perform_one(&step),
+                };
+                rig.change(Change::Report(Report { step, outcome }));
+            }
+            rig.now = rig.now + Duration::from_secs(1);
+        }
+        assert!(stands(&rig), "{other}");
+        assert_eq!(rig.planner.vouch(rig.now), Ok(()), "{other}");
+        assert!(!rig.planner.status().ready, "{other} is named");
+        // What it came up for still takes it down.
+        rig.node.host.addresses.remove(&ip("10.0.1.2"));
+        rig.change(Change::HostMoved).run();
+        assert!(!stands(&rig));
+    }
+}
+
+#[test]
+fn bgp_peers_are_watched_while_it_is_open_whether_static_routes_may_be_up() {
+    let mut settings = dual_stack();
+    settings.bfd.peers = vec![entry("10.0.1.9")];
+    settings.bgp.as_mut().unwrap().peers[0].bfd = Some(PeerBfd { interval: None, multiplier: None, multihop: None });
+    let mut rig = Rig::new(settings.clone());
+    rig.list(web()).run();
+    let peer = |text: &str| text.parse::<PeerName>().unwrap();
+    let before = orders(&rig).clone();
+    assert!(!before.undecided && before.bfd[&peer("10.0.1.9")].enabled && before.bfd.len() == 2);
+
+    let mut next = successor(&rig, settings);
+    next.node.state.addr.routes.remove(&"10.96.0.0/16".parse().unwrap());
+    for _ in 0..10 {
+        turn(&mut next, |step| matches!(step, Step::SetRoute(..)));
+    }
+    let told = orders(&next).clone();
+    assert!(told.undecided && told.bfd.len() == 2, "{told:#?}");
+    // The speaker leaves the one that announces as it was.
+    assert_eq!(told.clone().after(Some(&before)), before);
+    let alone = told.after(None);
+    assert_eq!(alone.bfd.values().map(|session| session.enabled).filter(|enabled| *enabled).count(), 1, "{alone:#?}");
+}
+
+#[test]
+fn a_node_whose_sessions_are_down_is_not_counted_as_one_that_serves() {
+    let drain = Drain { fleet: Some("vipcast".into()), ..Drain::default() };
+    let mut rig = Rig::new(Settings { drain, ..without_bgp() });
+    let standing = |rig: &mut Rig| {
+        let stages = std::iter::from_fn(|| {
+            let plan = rig.planner.plan(rig.now);
+            let idle = plan.steps.is_empty() && plan.standing.is_none() && plan.orders.is_none();
+            for step in plan.steps {
+                let outcome = rig.node.perform_one(&step);
+                rig.change(Change::Report(Report { step, outcome }));
+            }
+            (!idle).then_some(plan.standing)
+        });
+        stages.flatten().last().map(|standing| standing.stance)
+    };
+    rig.list(web());
+    assert_eq!(standing(&mut rig), Some(Stance::Present));
+    rig.node.host.addresses.remove(&ip("10.0.1.2"));
+    rig.change(Change::HostMoved);
+    assert_eq!(standing(&mut rig), Some(Stance::Absent));
+}
+
+/// A range that never works would keep the node's slot in the fleet for ever.
+#[test]
+fn a_node_is_back_without_a_range_that_never_stood() {
+    let mut rig = Rig::new(without_bgp());
+    rig.list(web()).run();
+    let ranges = [range("10.96.0.0/16", Announce::Aggregate), range("10.200.0.0/24", Announce::Aggregate)];
+    let both = Settings { cluster_ips: Some(ranges.into()), ..without_bgp() };
+    let refuse = |step: &Step| matches!(step, Step::SetRoute(prefix, _) if prefix.to_string() == "10.200.0.0/24");
+    let drain = Change::Command(Command::Drain { force: true });
+    for (change, phase, up) in [
+        (Change::Settings(Box::new(both)), "here", true),
+        (drain, "away", false),
+        (Change::Command(Command::Undrain), "here", true),
+    ] {
+        rig.change(change);
+        for _ in 0..100 {
+            for step in rig.planner.plan(rig.now).steps {
+                let refused = refuse(&step).then(|| Outcome::Refused("File exists".into()));
+                let outcome = refused.unwrap_or_else(|| rig.node.perform_one(&step));
+                rig.change(Change::Report(Report { step, outcome }));
+            }
+            rig.now = rig.now + Duration::from_secs(1);
+        }
+        assert_eq!((rig.planner.status().drain.phase.as_str(), stands(&rig)), (phase, up));
+    }
 }
 
 #[test]

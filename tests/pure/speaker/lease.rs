@@ -72,6 +72,7 @@ pub(super) fn orders(ttl: Duration) -> Orders {
         fail_static: LONG,
         owned: None,
         canaries: Vec::new(),
+        undecided: false,
         bfd: Default::default(),
         graceful_restart: false,
         announced_by: Default::default(),

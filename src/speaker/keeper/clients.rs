@@ -1,0 +1,43 @@
+//! What the keeper says to those who are connected.
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::{Hands, Keeper, before};
+use crate::model::Time;
+use crate::model::lease::{LeaseState, LeaseStatus};
+use crate::speaker::socket::ClientId;
+use crate::speaker::wire::{Answer, FromSpeaker};
+
+impl<H: Hands> Keeper<H> {
+    /// How the lease stands.
+    pub(super) fn status(&self, now: Time) -> LeaseStatus {
+        let state = self.lease.state();
+        let end = self.lease.until().filter(|_| state == LeaseState::Static);
+        LeaseStatus {
+            state,
+            since: before(now.since(self.lease.since())),
+            until: end.map(|end| Timestamp::now().as_second().saturating_add_unsigned(end.since(now).as_secs())),
+            reason: self.lease.reason(),
+        }
+    }
+
+    /// Tells a client how everything stands.
+    pub(super) fn report(&mut self, id: ClientId) {
+        let (lease, bfd) = (Some(self.status(self.now())), Some(self.bfd.clone()));
+        self.tell(id, FromSpeaker { lease, bfd, ..FromSpeaker::default() });
+    }
+
+    /// Tells a client that what it asked for is done, or why not.
+    pub(super) fn answer(&mut self, id: ClientId, refusal: Option<String>) {
+        self.tell(id, FromSpeaker { answer: Some(Answer { refusal }), ..FromSpeaker::default() });
+    }
+
+    pub(super) fn tell(&mut self, id: ClientId, message: FromSpeaker) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.tell.try_send(message).is_err() {
+            warn!(client = id, "does not read what it is told, and is let go");
+            self.clients.remove(&id);
+        }
+    }
+}
