@@ -194,7 +194,7 @@ impl Planner {
 
     /// The canary whose proof is too old at `now`, if there is one, since nobody probes it any more.
     pub(super) fn stale(&self, now: Time) -> Option<Canary> {
-        let age = self.settings.lease.ttl.max(self.settings.proof.interval * 3);
+        let age = self.settings.lease.ttl(true).max(self.settings.proof.interval * 3);
         let is_stale = |verdict: &Verdict| verdict.standing == Standing::Proved && verdict.last + age < now;
         self.proof.verdicts.iter().find(|(_, verdict)| is_stale(verdict)).map(|(canary, _)| *canary)
     }
