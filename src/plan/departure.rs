@@ -182,7 +182,8 @@ impl Planner {
 
     /// The routes may be out again by what this pass found: then the next one, which is due at once, says so.
     pub(super) fn plan_return(&mut self, now: Time, draft: &mut Draft) {
-        if self.away.state.phase() == Phase::Returning && self.is_restored() {
+        let decides = self.leaving.is_none() && self.derived && self.role == Role::Serving;
+        if decides && self.away.state.phase() == Phase::Returning && self.is_restored() {
             draft.wake(now);
         }
     }
