@@ -12,8 +12,9 @@ use crate::cluster::{Cluster, service, slice};
 /// An API group, a resource, a verb.
 type Right = (String, String, String);
 
-fn granted(cluster: &Cluster) -> BTreeSet<Right> {
-    let role = cluster.server.kubectl(&["get", "clusterrole", "vipcast", "-o", "json"], "").unwrap();
+/// What a role called `vipcast` of this kind grants.
+fn granted(cluster: &Cluster, kind: &str) -> BTreeSet<Right> {
+    let role = cluster.server.kubectl(&["get", kind, "vipcast", "--namespace=vipcast", "-o", "json"], "").unwrap();
     let role: Value = serde_json::from_str(&role).unwrap();
     let words = |list: &Value| -> Vec<String> {
         list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
@@ -56,7 +57,7 @@ fn the_role_is_enough_and_not_more() {
     let mut used = run(&streaming);
     let is_streamed = |request: &Request| request.uri.contains("sendInitialEvents=true");
     assert!(streaming.asked_by_agent().iter().any(is_streamed), "the server streams lists");
-    let granted = granted(&streaming);
+    let (everywhere, own) = (granted(&streaming, "clusterrole"), granted(&streaming, "role"));
     drop(streaming);
 
     let flags = vec!["--feature-gates=WatchList=false".to_owned()];
@@ -65,8 +66,9 @@ fn the_role_is_enough_and_not_more() {
     assert!(of_listing.iter().any(|(_, resource, verb)| resource == "services" && verb == "list"), "{of_listing:?}");
     used.extend(of_listing);
 
-    let unused: Vec<_> = granted.difference(&used).collect();
+    let unused: Vec<_> = everywhere.difference(&used).collect();
     assert!(unused.is_empty(), "granted and not used: {unused:?}");
-    let missing: Vec<_> = used.difference(&granted).collect();
+    // Other tests of this server use what the agent may do in its own namespace.
+    let missing: Vec<_> = used.iter().filter(|right| !everywhere.contains(*right) && !own.contains(*right)).collect();
     assert!(missing.is_empty(), "used and not granted: {missing:?}");
 }
