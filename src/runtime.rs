@@ -19,6 +19,34 @@ pub fn prepare(folder: &Path) -> io::Result<PathBuf> {
     folder.canonicalize().map_err(named)
 }
 
+/// Puts `contents` in the place of `file`: whoever reads finds the former or the new text whole, whatever dies meanwhile. Only
+/// [`replace_durably`] holds against a machine that loses power.
+///
+/// # Errors
+/// When the folder is full or cannot be written.
+pub(crate) fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
+    put(file, contents, false)
+}
+
+/// The same, on disk before it takes the former text's place: the machine may stop at any moment.
+///
+/// # Errors
+/// As [`replace`].
+pub(crate) fn replace_durably(file: &Path, contents: &[u8]) -> io::Result<()> {
+    put(file, contents, true)
+}
+
+fn put(file: &Path, contents: &[u8], durably: bool) -> io::Result<()> {
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".new");
+    let mut new = File::create(&draft)?;
+    new.write_all(contents)?;
+    if durably {
+        new.sync_all()?;
+    }
+    std::fs::rename(draft, file)
+}
+
 /// An exclusive lock: held by one process at a time, and released by its death whatever kills it.
 #[derive(Debug)]
 pub struct Lock {

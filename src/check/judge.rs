@@ -6,6 +6,7 @@ use crate::config::Config;
 mod api;
 mod bfd;
 mod bgp;
+mod ends;
 mod kernel;
 mod neighbours;
 mod node;

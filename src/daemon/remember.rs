@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::plan::away::Saved;
+use crate::runtime;
 
 fn file(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("drain.json")
@@ -41,13 +42,8 @@ pub(super) async fn keep(runtime_dir: PathBuf, mut saved: watch::Receiver<Saved>
     }
 }
 
-/// Whoever reads finds the former or the new text, whatever happens meanwhile.
 fn write(runtime_dir: &Path, saved: Saved) -> io::Result<()> {
-    let path = file(runtime_dir);
-    let unseen = path.with_extension("json.new");
-    fs::write(&unseen, serde_json::to_vec(&saved)?)?;
-    fs::File::open(&unseen)?.sync_all()?;
-    fs::rename(&unseen, &path)
+    runtime::replace_durably(&file(runtime_dir), &serde_json::to_vec(&saved)?)
 }
 
 #[cfg(test)]

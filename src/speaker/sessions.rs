@@ -2,8 +2,8 @@
 //! both unnoticed: `bfd.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tracing::warn;
 use super::bfd::{Engine, News, Saved};
 use crate::model::bfd::Session;
 use crate::model::bgp::PeerName;
+use crate::runtime;
 
 /// What lies in the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -121,9 +122,6 @@ fn load(file: &Path) -> io::Result<Kept> {
     }
 }
 
-/// Writes the file whole or not at all.
 fn save(file: &Path, kept: &Kept) -> io::Result<()> {
-    let draft = file.with_extension("json.new");
-    File::create(&draft)?.write_all(&serde_json::to_vec(kept)?)?;
-    fs::rename(draft, file)
+    runtime::replace(file, &serde_json::to_vec(kept)?)
 }

@@ -1,8 +1,8 @@
 //! What outlives a speaker: the last orders and how the lease stood, in `orders.json`. So a speaker that is started while
 //! there is no agent goes on.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::Past;
 use crate::model::orders::Orders;
+use crate::runtime;
 
 /// What is kept, as it lies in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,11 +77,7 @@ impl Store {
         if self.written.as_ref() == Some(&kept) {
             return Ok(());
         }
-        let draft = self.path.with_extension("json.new");
-        let write = || {
-            File::create(&draft)?.write_all(&serde_json::to_vec(&kept)?)?;
-            fs::rename(&draft, &self.path)
-        };
+        let write = || runtime::replace(&self.path, &serde_json::to_vec(&kept)?);
         write()
             .map_err(|error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))?;
         self.written = Some(kept);

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::super::Finding;
 use super::super::facts::Facts;
-use super::{error, warning};
+use super::{ends, warning};
 use crate::config::Config;
-use crate::model::bgp::PeerName;
 
 /// By number (`include/uapi/linux/capability.h`).
 const CAP_SYS_NICE: u32 = 23;
@@ -43,23 +42,6 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     }
     // Which of the others are this node's depends on labels that nobody has asked for here.
     for entry in settings.bfd.peers.iter().filter(|entry| entry.node_selector.is_empty()) {
-        if let Some(local) = entry.local_address.filter(|local| !facts.addresses.contains(local)) {
-            findings.push(error(
-                format!("localAddress of bfd.peers {}", entry.name),
-                format!("{local}, which no link of this node has"),
-                "an address of this node",
-                "correct localAddress, or leave it out",
-            ));
-        }
-        if let PeerName::Interface(interface) = &entry.name
-            && !facts.links.contains(&**interface)
-        {
-            findings.push(error(
-                format!("interface of bfd.peers {interface}"),
-                "no such link on this node",
-                "the link at whose other end the switch is",
-                "correct interface, or name the switch by its address",
-            ));
-        }
+        ends::judge(("bfd.peers", "switch"), &entry.name, entry.local_address, facts, findings);
     }
 }

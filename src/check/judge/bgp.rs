@@ -3,7 +3,7 @@
 use super::super::Finding;
 use super::super::facts::Facts;
 use super::kernel::CAP_NET_RAW;
-use super::{error, warning};
+use super::{ends, error, warning};
 use crate::config::{Config, Gobgpd};
 use crate::model::bgp::PeerName;
 
@@ -22,24 +22,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, findings: &mut Vec<Finding>)
     }
     // Which of the others are this node's depends on labels that nobody has asked for here.
     for entry in bgp.peers.iter().filter(|entry| entry.node_selector.is_empty()) {
-        if let Some(local) = entry.peer.local_address.filter(|local| !facts.addresses.contains(local)) {
-            findings.push(error(
-                format!("localAddress of peer {}", entry.name),
-                format!("{local}, which no link of this node has"),
-                "an address of this node",
-                "correct localAddress, or leave it out",
-            ));
-        }
-        if let PeerName::Interface(interface) = &entry.name
-            && !facts.links.contains(&**interface)
-        {
-            findings.push(error(
-                format!("interface of peer {interface}"),
-                "no such link on this node",
-                "the link at whose other end the switch is",
-                "correct interface, or name the peer by its address",
-            ));
-        }
+        ends::judge(("peer", "peer"), &entry.name, entry.peer.local_address, facts, findings);
         if let PeerName::Interface(interface) = &entry.name
             && facts.capabilities & (1 << CAP_NET_RAW) == 0
         {

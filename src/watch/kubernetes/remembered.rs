@@ -4,8 +4,8 @@
 //! remembers which addresses are behind it, and an agent that starts tries those when the ClusterIP does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::model::ipvs::Protocol;
 use crate::model::service::Slice;
 use crate::model::{Event, Kind, Object};
+use crate::runtime;
 
 /// The API servers' Service: namespace and name are the same in every cluster.
 const SERVICE: &str = "default/kubernetes";
@@ -36,11 +37,7 @@ pub(crate) fn read(file: &Path) -> BTreeSet<SocketAddr> {
 /// Remembers `endpoints`, so that the file holds either the former ones or these, whenever the machine stops.
 pub(super) fn write(file: &Path, endpoints: &BTreeSet<SocketAddr>) -> io::Result<()> {
     let text: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
-    let draft = file.with_extension("new");
-    let mut new = File::create(&draft)?;
-    new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(draft, file)
+    runtime::replace_durably(file, text.as_bytes())
 }
 
 /// Picks the API servers' endpoints out of what is told of EndpointSlices.
