@@ -69,7 +69,7 @@ struct Arguments {
 }
 
 /// About how long a run takes with all that belongs to it, on an emulated machine.
-const RUN: Duration = Duration::from_secs(45);
+const RUN: Duration = Duration::from_secs(25);
 
 /// A control plane needs room beside the lab.
 const SIZE: vm::Size = vm::Size { cpus: 2, memory_mib: 6144 };

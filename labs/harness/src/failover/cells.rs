@@ -16,7 +16,7 @@ pub(super) enum Row {
     Link,
     /// SIGKILL to gobgpd.
     Gobgpd,
-    /// SIGKILL to the speaker, which is started again 2 s later.
+    /// SIGKILL to the speaker, which is started again 100 ms later.
     Speaker,
     /// SIGKILL to the agent, which is started again 15 s later.
     Agent,

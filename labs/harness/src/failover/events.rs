@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vipcast_lab::{Node, wait_until};
 
-use super::cells::{Cell, Row, Setting};
+use super::cells::{Cell, Detection, Row, Setting};
 use super::stage::{LONG, NODES, Stage, TORS, VIP, wait_for_next_hops};
 
 /// What a speaker says when it starts.
@@ -29,8 +29,11 @@ const TO_CLIENT: &[&str] = &["eth1"];
 const REBOOT: Duration = Duration::from_secs(5);
 
 /// After how long a service manager starts a speaker again (deploy/systemd), and an agent whose pod or machine is slow.
-const SPEAKER_AGAIN: Duration = Duration::from_secs(2);
+const SPEAKER_AGAIN: Duration = Duration::from_millis(100);
 const AGENT_AGAIN: Duration = Duration::from_secs(15);
+
+/// How long a node that was drained is away.
+const DRAINED: Duration = Duration::from_secs(2);
 
 /// A node says nothing any more, and hears nothing, though its links have their carriers: in one transaction.
 const SILENCE: &str = "table netdev dead {
@@ -94,7 +97,7 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
         }
         Row::Drain => {
             vipcast(stage, &["drain", "--wait"])?;
-            sleep(SPEAKER_AGAIN);
+            sleep(DRAINED);
             vipcast(stage, &["undrain", "--wait"])?;
         }
         Row::AgentUpgrade => {
@@ -120,13 +123,14 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
 }
 
 /// How long is looked at least, from the event on: until what may follow has followed.
-pub(super) fn least(row: Row) -> Duration {
-    Duration::from_secs(match row {
+pub(super) fn least(cell: Cell) -> Duration {
+    Duration::from_secs(match cell.row {
         Row::Nothing => 10,
         // The session comes back, and the routes with it.
         Row::Gobgpd | Row::Speaker | Row::SpeakerUpgrade => 20,
         // The hold time.
-        _ => 12,
+        _ if cell.detection == Detection::Hold => 12,
+        _ => 6,
     })
 }
 

@@ -9,9 +9,9 @@ use std::process::{Child, Stdio};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
-use vipcast_lab::Node;
+use vipcast_lab::{Node, wait_for};
 
-use super::stage::RANGE;
+use super::stage::{LONG, RANGE};
 
 /// The number of the group; next hops have the numbers after it.
 const GROUP: u32 = 100;
@@ -31,8 +31,9 @@ impl Hasher {
     /// Follows FRR's route from now on, and begins with the next hops that it has.
     pub(super) fn start(node: &Node) -> Result<Hasher> {
         let mut monitor = node.command("ip").args(["-4", "-o", "monitor", "route"]).stdout(Stdio::piped()).spawn()?;
-        // Errors are told and passed over: a next hop whose link went down is gone already.
-        let command = node.command("ip").args(["-4", "-force", "-batch", "-"]).stdin(Stdio::piped());
+        // Errors are told and passed over: a next hop whose link went down is gone already. Without a family, which groups
+        // must not have.
+        let command = node.command("ip").args(["-force", "-batch", "-"]).stdin(Stdio::piped());
         let mut shell = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let lines = BufReader::new(monitor.stdout.take().context("read from ip monitor")?).lines();
         let orders = shell.stdin.take().context("write to ip -batch")?;
@@ -46,7 +47,14 @@ impl Hasher {
                 }
             }
         });
-        Ok(Hasher { monitor, follower: Some(follower), shell })
+        let hasher = Hasher { monitor, follower: Some(follower), shell };
+        // Its errors are not read, so what it is for is looked at.
+        let table = TABLE.to_string();
+        wait_for(LONG, &format!("the resilient group of {}", node.name()), || {
+            let found = node.command("ip").args(["-4", "route", "show", "table", &table]).run()?.stdout;
+            Ok(if found.contains(&format!("{RANGE} nhid {GROUP}")) { Ok(()) } else { Err(found) })
+        })?;
+        Ok(hasher)
     }
 
     /// Takes the group off a router, if it has one, and makes room for the next.

@@ -104,7 +104,7 @@ fn measure(arguments: &Arguments, stage: &mut Stage, cell: Cell) -> Result<Recor
     sleep(BEFORE);
     let event = client.now();
     events::happen(stage, cell.row)?;
-    let cut_short = !observe(&client, event, events::least(cell.row));
+    let cut_short = !observe(&client, event, events::least(cell));
     let end = client.now();
     let figures = client.stop()?.figures(event, end, every);
 

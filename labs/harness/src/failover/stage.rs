@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,6 +37,9 @@ pub(super) const LONG: Duration = Duration::from_secs(300);
 
 /// An LB node's configuration.
 pub(super) const CONFIG: &str = "/etc/vipcast/config.yaml";
+
+/// For how long sessions have to stay before something happens to them.
+const CALM: Duration = Duration::from_secs(1);
 
 /// So many connections that one of four nodes is left out by chance hardly ever.
 const PROBES: usize = 48;
@@ -208,7 +212,20 @@ impl Stage {
             }
         }
         self.wait_until_served()?;
+        self.wait_until_calm()?;
         Ok(hashers)
+    }
+
+    /// Waits until no session has been lost for [`CALM`]: BFD at 50 ms x 3 takes other sides for dead while four nodes start on
+    /// two emulated processors.
+    fn wait_until_calm(&self) -> Result<()> {
+        wait_for(LONG, "sessions that stay", || {
+            let before = self.sessions()?;
+            sleep(CALM);
+            let now = self.sessions()?;
+            let lost = before.into_iter().find(|(key, session)| !now.get(key).is_some_and(|now| session.went_on(now)));
+            Ok(lost.map_or(Ok(()), |(key, _)| Err(key)))
+        })
     }
 
     /// Waits until new connections from everywhere are answered by way of every node.
