@@ -19,7 +19,7 @@ use crate::speaker::wire::{FromSpeaker, Hello, Renewal, ToSpeaker, parse, read_l
 /// The pause between attempts to reach the speaker.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long the speaker may take for its first line.
+/// How long the speaker may take for its first line, and for its answer to a renewal.
 const MANNERS: Duration = Duration::from_secs(5);
 
 /// How long the speaker may be away before that is told: one that starts, or takes its own place, is back by then.
@@ -113,11 +113,16 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
     ) -> Result<(), String> {
         let lost = |error: std::io::Error| format!("the connection broke: {error}");
         let mut due = Instant::now();
+        // When the first renewal was sent that is not answered yet.
+        let mut unanswered: Option<Instant> = None;
         loop {
             let ttl = self.orders.borrow().as_ref().map_or(Lease::TTL, |orders| orders.ttl);
             tokio::select! {
                 line = heard.recv() => match line {
-                    Some(line) => self.hear(&line).await?,
+                    Some(line) => {
+                        unanswered = None;
+                        self.hear(&line).await?;
+                    }
                     None => return Ok(()),
                 },
                 changed = self.orders.changed() => {
@@ -132,9 +137,13 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
                 () = tokio::time::sleep_until(due) => {
                     let pause = ttl / RENEWALS;
                     due = Instant::now() + pause;
+                    if let Some(since) = unanswered.filter(|since| since.elapsed() >= ttl.max(MANNERS)) {
+                        return Err(format!("it has not answered for {} s: it hangs", since.elapsed().as_secs()));
+                    }
                     if let Ok(Some(verdict)) = tokio::time::timeout(pause, (self.vouch)()).await {
                         let renewal = Some(Renewal { objection: verdict.err() });
                         write_line(writer, &ToSpeaker { renewal, ..ToSpeaker::default() }).await.map_err(lost)?;
+                        unanswered.get_or_insert_with(Instant::now);
                     }
                 }
             }

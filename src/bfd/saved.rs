@@ -32,6 +32,9 @@ pub struct Saved {
     /// What is left of its drops ([`super::Damping::count`]).
     #[serde(default)]
     pub drops: f64,
+    /// It was up and not believed yet: the wait begins anew.
+    #[serde(default)]
+    pub damped: bool,
     /// Why it left Up the last time.
     #[serde(default)]
     pub reason: Option<Diagnostic>,

@@ -139,6 +139,7 @@ impl Session {
             remote: self.remote.offer,
             flaps: self.flaps,
             drops: self.damping.count(now),
+            damped: self.damping.left(now).is_some(),
             reason: self.reason,
         }
     }
@@ -165,6 +166,9 @@ impl Session {
                 session.heard_at = Some(now);
                 (session.told, session.used) = (saved.told, saved.used);
                 session.negotiate(now);
+                if saved.damped {
+                    session.damping.came_up(now);
+                }
             }
         }
         session

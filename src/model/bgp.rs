@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use self::path::{Attributes, Community, LargeCommunity, NextHop, Path};
-pub use self::peer::{Export, Peer, PeerName, SecretKey, Session, SessionState, Ttl};
+pub use self::peer::{Export, Peer, PeerName, SHUT_DOWN, SecretKey, Session, SessionState, Ttl};
 use super::prefix::Prefix;
 
 /// Everything in gobgpd that concerns us.

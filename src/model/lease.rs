@@ -17,6 +17,9 @@ pub struct LeaseStatus {
     pub until: Option<i64>,
     /// Why it is not held, in words.
     pub reason: Option<String>,
+    /// It is held, and would lapse with the agent: why, in words.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// The states of the lease.

@@ -187,7 +187,9 @@ impl News {
             | News::Unreadable { .. }
             | News::Failed { .. } => true,
             News::Session { session, .. } => session.state == SessionState::Idle,
-            News::Lease(lease) => lease.as_ref().map_or(true, |lease| lease.reason.is_some()),
+            News::Lease(lease) => {
+                lease.as_ref().map_or(true, |lease| lease.reason.is_some() || lease.problem.is_some())
+            }
             News::Bfd { status, .. } => !matches!(status.state, BfdState::Up | BfdState::AdminDown),
             News::Service { problems, .. } => !problems.is_empty(),
             News::Proof { problem, .. } => problem.is_some(),
@@ -243,11 +245,16 @@ impl fmt::Display for News {
             News::Lease(Ok(LeaseStatus { state, reason: Some(reason), .. })) => {
                 write!(f, "the announcement lease is {state}: {reason}")
             }
+            News::Lease(Ok(LeaseStatus { state, problem: Some(problem), .. })) => {
+                write!(f, "the announcement lease is {state}, but {problem}")
+            }
             News::Lease(Ok(LeaseStatus { state, .. })) => write!(f, "the announcement lease is {state}"),
             News::Lease(Err(reason)) => write!(f, "nobody holds the announcement lease: {reason}"),
             News::Bfd { peer, status } => {
                 write!(f, "BFD session with {peer} is {}", status.state)?;
-                status.problem.iter().chain(&status.reason).try_for_each(|reason| write!(f, ": {reason}"))
+                // That of the last time says nothing about a session that is up.
+                let reason = status.reason.iter().filter(|_| status.state != BfdState::Up);
+                status.problem.iter().chain(reason).try_for_each(|reason| write!(f, ": {reason}"))
             }
             News::Announced { prefix, path, peers, cause } => {
                 write!(f, "announced {prefix}{}", names(" to", peers))?;

@@ -41,11 +41,23 @@ pub(super) struct LinkBook {
     fell: Time,
 }
 
+/// Why a BGP session is shut down that this BFD session watches: the speaker does it, and gobgpd takes it for an operator.
+pub(super) fn held_down(bfd: &BfdStatus) -> String {
+    let reason = bfd.reason.as_deref().unwrap_or("it has not been up yet");
+    match bfd.state {
+        BfdState::Up if bfd.damped.is_none() => {
+            "shut down in gobgpd, as the speaker does it when BFD goes down".to_owned()
+        }
+        BfdState::Up => format!("held down until BFD has been up for a while, since it flaps: {reason}"),
+        _ => format!("held down until BFD is up again: {reason}"),
+    }
+}
+
 impl Planner {
     /// How the lease stands, or why the speaker cannot be reached.
     pub(super) fn on_lease(&mut self, lease: Result<LeaseStatus, String>) {
         let is_bad = |lease: &Result<LeaseStatus, String>| match lease {
-            Ok(status) => matches!(status.state, LeaseState::Static | LeaseState::Lapsed),
+            Ok(status) => matches!(status.state, LeaseState::Static | LeaseState::Lapsed) || status.problem.is_some(),
             Err(_) => true,
         };
         if is_bad(&lease) || self.link.lease.as_ref().is_some_and(is_bad) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
+use crate::model::bgp::{Peer, PeerName, SHUT_DOWN, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::{Load, Stray};
 use crate::model::settings::Misfit;
@@ -19,7 +19,7 @@ use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
-use super::orders::LinkBook;
+use super::orders::{LinkBook, held_down};
 use super::peers::Held;
 use super::problem::Notice;
 use super::proof::ProofBook;
@@ -334,7 +334,12 @@ impl Planner {
         self.speaker.dark = now;
     }
 
-    fn on_session(&mut self, peer: PeerName, session: Session) {
+    fn on_session(&mut self, peer: PeerName, mut session: Session) {
+        if session.reason.as_deref() == Some(SHUT_DOWN)
+            && let Some(bfd) = self.link.bfd.get(&peer)
+        {
+            session.reason = Some(held_down(bfd));
+        }
         let old = self.speaker.sessions.insert(peer.clone(), session.clone());
         let old = old.filter(Session::is_established);
         let new = Some(&session).filter(|session| session.is_established());

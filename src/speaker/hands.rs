@@ -98,6 +98,17 @@ impl Hands for OwnHands {
 
     async fn restart_gobgpd(&self, graceful: bool) -> Result<(), String> {
         let Some(end) = &self.end else { return Err("gobgpd is not vipcast's".to_owned()) };
+        if graceful && let Some(gobgpd) = &self.gobgpd {
+            let forgetful = gobgpd.lock().await.forgetful_peers().await?;
+            if !forgetful.is_empty() {
+                let names: Vec<String> = forgetful.iter().map(ToString::to_string).collect();
+                return Err(format!(
+                    "{} would drop this node's routes until gobgpd is back: no graceful restart on that side (`vipcast \
+                     switch-config` prints what it takes there); --force does it all the same",
+                    names.join(", ")
+                ));
+            }
+        }
         let (done, is_done) = oneshot::channel();
         let sent = end.send(Word::Restart { graceful, done }).await.is_ok();
         if sent && is_done.await.is_ok() {

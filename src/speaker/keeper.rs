@@ -59,6 +59,8 @@ pub(super) struct Keeper<H> {
     lease: Lease,
     /// The state that was acted on last.
     settled: LeaseState,
+    /// Was said that the lease would lapse with the agent?
+    has_problem: bool,
     orders: Option<Orders>,
     clients: BTreeMap<ClientId, Client>,
     agent: Option<ClientId>,
@@ -93,6 +95,7 @@ impl<H: Hands> Keeper<H> {
             store,
             origin: Instant::now(),
             settled: lease.state(),
+            has_problem: false,
             lease,
             orders: kept.map(|kept| kept.orders),
             clients: BTreeMap::new(),
@@ -233,6 +236,7 @@ impl<H: Hands> Keeper<H> {
             }
             if let Some(renewal) = renewal {
                 self.lease.renew(renewal.objection.map_or(Ok(()), Err), now);
+                self.tell(id, FromSpeaker { renewed: true, ..FromSpeaker::default() });
             }
         } else if orders.is_some() || renewal.is_some() {
             let problem = "orders and renewals are taken from the agent that has connected last".to_owned();
@@ -273,6 +277,17 @@ impl<H: Hands> Keeper<H> {
     /// Acts on a change of the lease.
     fn settle(&mut self, now: Time) {
         let state = self.lease.state();
+        let problem = self.lease.problem();
+        if problem.is_some() != self.has_problem {
+            self.has_problem = problem.is_some();
+            match problem {
+                Some(problem) => warn!("the lease is held, but {problem}"),
+                None => info!("the speaker's own probe would hold the lease"),
+            }
+            if state == self.settled {
+                self.tell_agent(now);
+            }
+        }
         if state == self.settled {
             return;
         }
@@ -296,15 +311,14 @@ impl<H: Hands> Keeper<H> {
             self.command_sessions();
         }
         self.save(now);
-        if let Some(agent) = self.agent {
-            self.tell(agent, FromSpeaker { lease: Some(self.status(now)), ..FromSpeaker::default() });
-        }
+        self.tell_agent(now);
     }
 
     /// A BFD session changed.
     fn learn(&mut self, News { peer, status }: News) {
         let Some(status) = status else {
             self.bfd.remove(&peer);
+            self.ways.begin_anew(&peer);
             return;
         };
         if self.orders.as_ref().is_some_and(|orders| !orders.announced_by.contains(&peer)) {

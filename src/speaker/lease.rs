@@ -12,6 +12,12 @@ use crate::model::Time;
 use crate::model::lease::LeaseState;
 use crate::model::orders::Orders;
 
+/// How often the speaker tries its own probe while it does not need it: that it cannot probe is to be known before.
+const REHEARSAL: Duration = Duration::from_secs(60);
+
+/// So many rehearsals in a row that fail are told. After one that failed comes the next when the lease could have lapsed.
+const TELLING: u32 = 2;
+
 /// What the orders say of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
@@ -62,6 +68,10 @@ pub(super) struct Lease {
     probed: Option<Time>,
     /// Why it failed since.
     failure: Option<String>,
+    /// When it was tried the last time, needed or not.
+    tried: Option<Time>,
+    /// How often it has failed since it passed, and why the last time.
+    rehearsals: (u32, String),
     /// Why it lapsed.
     lapse: Option<String>,
     /// It does not lapse before that without a verdict.
@@ -82,6 +92,8 @@ impl Lease {
             objection: None,
             probed: None,
             failure: None,
+            tried: None,
+            rehearsals: (0, String::new()),
             lapse: None,
             pardoned: Time::ZERO,
         }
@@ -149,6 +161,11 @@ impl Lease {
 
     /// The speaker's own probe has a verdict.
     pub(super) fn probed(&mut self, verdict: Result<(), String>, now: Time) {
+        self.tried = Some(now);
+        self.rehearsals = match &verdict {
+            Ok(()) => (0, String::new()),
+            Err(why) => (self.rehearsals.0.saturating_add(1), why.clone()),
+        };
         if verdict.is_ok() {
             self.probed = Some(now);
         }
@@ -195,7 +212,10 @@ impl Lease {
         let terms = self.terms.filter(|terms| terms.provable)?;
         match self.state {
             LeaseState::Unknown | LeaseState::Lapsed => None,
-            LeaseState::Held if self.connected && self.objection.is_none() => Some(self.renewed + terms.ttl / 2),
+            LeaseState::Held if self.connected && self.objection.is_none() => {
+                let pause = if self.rehearsals.0 == 0 { REHEARSAL } else { terms.ttl };
+                Some(self.tried.map_or(Time::ZERO, |tried| (self.renewed + terms.ttl / 2).min(tried + pause)))
+            }
             LeaseState::Held | LeaseState::Static => Some(Time::ZERO),
         }
     }
@@ -208,6 +228,14 @@ impl Lease {
             LeaseState::Held => Some(self.renewed + terms.ttl),
             LeaseState::Static => Some(self.end_of_static(terms)),
         }
+    }
+
+    /// What would go wrong if the agent were gone now, in words.
+    pub(super) fn problem(&self) -> Option<String> {
+        let (count, why) = &self.rehearsals;
+        let tells =
+            self.state == LeaseState::Held && *count >= TELLING && self.terms.is_some_and(|terms| terms.provable);
+        tells.then(|| format!("without the agent the routes would go: the speaker's own probe fails: {why}"))
     }
 
     /// Why it is not held, in words.

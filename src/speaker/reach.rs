@@ -62,6 +62,13 @@ impl Ways {
         }
     }
 
+    /// Another session watches the way from now on: that it is not up yet means nothing.
+    pub(super) fn begin_anew(&mut self, peer: &PeerName) {
+        if let Some(way) = self.0.get_mut(peer) {
+            way.was_up = false;
+        }
+    }
+
     /// These peers are watched, and no others.
     pub(super) fn keep(&mut self, peers: &BTreeSet<PeerName>) {
         self.0.retain(|peer, _| peers.contains(peer));
@@ -170,6 +177,15 @@ mod tests {
         ways.hear(&peer(), &status(BfdState::Down, BfdState::Down, false), at(41));
         ways.hear(&peer(), &status(BfdState::Up, BfdState::Up, true), at(42));
         assert_eq!((ways.wake_at(), ways.held(at(1000)).len()), (None, 1));
+    }
+
+    #[test]
+    fn a_session_that_another_one_replaces_has_not_gone_down() {
+        let mut ways = Ways::default();
+        ways.hear(&peer(), &status(BfdState::Up, BfdState::Up, false), at(0));
+        ways.begin_anew(&peer());
+        ways.hear(&peer(), &status(BfdState::Down, BfdState::Down, false), at(1));
+        assert_eq!(ways.held(at(1)), [].into());
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub struct FromSpeaker {
     /// How the lease stands, at first and whenever its state changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// A renewal was heard.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub renewed: bool,
     /// How BFD sessions stand, at first all of them, then those that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BTreeMap<PeerName, BfdStatus>>,

@@ -11,6 +11,7 @@ mod objects;
 mod peers;
 mod policies;
 mod rack;
+mod restart;
 mod silence;
 mod switches;
 mod trouble;

@@ -59,6 +59,8 @@ pub(crate) struct Listed {
     pub(crate) local_address: Option<IpAddr>,
     /// The families that both sides carry, while it is established.
     pub(crate) families: BTreeSet<Family>,
+    /// Does the peer keep our routes while gobgpd restarts? It says so in its OPEN, if at all.
+    pub(crate) keeps_routes: bool,
     /// NOTIFICATIONs since the peer was added.
     pub(crate) notifications: Notifications,
 }

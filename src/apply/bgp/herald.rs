@@ -60,6 +60,7 @@ mod tests {
             since: None,
             local_address: None,
             families: [].into(),
+            keeps_routes: false,
             notifications: Notifications::default(),
         };
         let ours = names.clone().map(|name| (name, peer.clone())).into();

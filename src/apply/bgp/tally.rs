@@ -127,6 +127,7 @@ mod tests {
             since,
             local_address: is_established.then(|| "192.0.2.2".parse().unwrap()),
             families: if is_established { [Family::Ipv4].into() } else { [].into() },
+            keeps_routes: false,
             notifications: Notifications { received, sent },
         }
     }

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{PathChange, Speaker, not_ours};
-use crate::apply::bgp::api::Failure;
+use crate::apply::bgp::api::{Failure, Listed};
 use crate::model::Prefix;
-use crate::model::bgp::{Path, Peer, PeerName};
+use crate::model::bgp::{Path, Peer, PeerName, SessionState};
 
 impl Speaker {
     /// Withdraws all local paths, or those in the prefixes `owned`, and answers how many there were. Where nobody listens,
@@ -90,6 +90,18 @@ impl Speaker {
             }
         };
         released.await.map_err(|failure| self.in_words(failure))
+    }
+
+    /// The peers whose sessions are up, and that would drop our routes if gobgpd restarted now: they do not offer graceful
+    /// restart (RFC 4724 section 3).
+    ///
+    /// # Errors
+    /// What gobgpd, or the connection to it, says.
+    pub async fn forgetful_peers(&mut self) -> Result<Vec<PeerName>, String> {
+        let found = async { self.api().await?.peers().await };
+        let sessions = found.await.map_err(|failure| self.in_words(failure))?.sessions;
+        let is_forgetful = |listed: &Listed| listed.state == SessionState::Established && !listed.keeps_routes;
+        Ok(sessions.into_iter().filter(|(_, listed)| is_forgetful(listed)).map(|(name, _)| name).collect())
     }
 
     /// What went wrong, after which the connection is made anew.

@@ -236,6 +236,14 @@ fn another_process_goes_on_where_this_one_ended() {
     let packet = next.wake(at(0)).packet.unwrap();
     assert_eq!((packet.state, packet.your_discriminator), (AdminDown, YOURS));
 
+    // What was not believed is not believed now.
+    let damped = Saved { drops: 3.0, damped: true, ..saved.clone() };
+    let next = Session::resume(&damped, TIMERS, true, 2, at(0));
+    assert_eq!((next.state(), next.damped(at(0))), (Up, Some(Duration::from_secs(4))));
+    assert!(next.saved(at(0)).damped && !next.saved(at(4000)).damped);
+    let believed = Saved { damped: false, ..damped };
+    assert_eq!(Session::resume(&believed, TIMERS, true, 2, at(0)).damped(at(0)), None);
+
     // What was not up begins anew.
     let mut next = Session::resume(&in_state(Init).saved(at(0)), TIMERS, true, 2, at(0));
     let packet = next.wake(at(0)).packet.unwrap();

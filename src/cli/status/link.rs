@@ -10,7 +10,7 @@ use crate::plan::status::{BfdSessionStatus, LeaseStatus};
 
 /// One line, and more only where something is wrong.
 pub(super) fn write_lease(lease: &LeaseStatus, now: i64, text: &mut String) -> fmt::Result {
-    let LeaseStatus { state, since, until, reason } = lease;
+    let LeaseStatus { state, since, until, reason, problem } = lease;
     let moment = |time: &Option<String>| time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
     let age = moment(since).map(|since| format!(" for {}", span(now - since.as_second()))).unwrap_or_default();
     let rest = moment(until).map(|until| format!(", {} left", span(until.as_second() - now))).unwrap_or_default();
@@ -22,7 +22,7 @@ pub(super) fn write_lease(lease: &LeaseStatus, now: i64, text: &mut String) -> f
         _ => "no orders yet",
     };
     line(text, &format!("Lease: {words}{age}{rest}"))?;
-    reason.iter().try_for_each(|reason| line(text, &format!("  {reason}")))
+    reason.iter().chain(problem).try_for_each(|reason| line(text, &format!("  {reason}")))
 }
 
 /// A table of the sessions; nothing if there are none.

@@ -206,6 +206,9 @@ impl Session {
     }
 }
 
+/// Why there is no session with a peer that gobgpd was told to leave alone (DisablePeer), as far as gobgpd knows.
+pub const SHUT_DOWN: &str = "shut down in gobgpd by an operator";
+
 /// The state of a session (RFC 4271 section 8.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionState {

@@ -23,6 +23,9 @@ pub struct LeaseStatus {
     pub until: Option<String>,
     /// Why it is not held.
     pub reason: Option<String>,
+    /// It is held, and would lapse with the agent, since the speaker cannot probe the data plane by itself: why.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// A BFD session.
@@ -57,11 +60,12 @@ impl LeaseStatus {
     /// What the speaker tells, or why it cannot be reached.
     pub fn of(lease: &Result<lease::LeaseStatus, String>) -> LeaseStatus {
         match lease {
-            Ok(lease::LeaseStatus { state, since, until, reason }) => LeaseStatus {
+            Ok(lease::LeaseStatus { state, since, until, reason, problem }) => LeaseStatus {
                 state: state.to_string(),
                 since: rfc3339(*since),
                 until: until.and_then(rfc3339),
                 reason: reason.clone(),
+                problem: problem.clone(),
             },
             Err(why) => LeaseStatus { state: "lost".to_owned(), reason: Some(why.clone()), ..LeaseStatus::default() },
         }

@@ -19,6 +19,14 @@ impl<H: Hands> Keeper<H> {
             since: before(now.since(self.lease.since())),
             until: end.map(|end| Timestamp::now().as_second().saturating_add_unsigned(end.since(now).as_secs())),
             reason: self.lease.reason(),
+            problem: self.lease.problem(),
+        }
+    }
+
+    /// Tells the agent, if there is one, how the lease stands.
+    pub(super) fn tell_agent(&mut self, now: Time) {
+        if let Some(agent) = self.agent {
+            self.tell(agent, FromSpeaker { lease: Some(self.status(now)), ..FromSpeaker::default() });
         }
     }
 

@@ -158,7 +158,7 @@ impl Rig {
     }
 
     async fn come(&self, id: ClientId, agent: bool) -> mpsc::Receiver<FromSpeaker> {
-        let (tell, told) = mpsc::channel(16);
+        let (tell, told) = mpsc::channel(1024);
         self.visits.send(Visit::Came(id, Hello::new(agent), tell)).await.unwrap();
         told
     }
@@ -207,7 +207,21 @@ async fn while_the_agent_renews_nothing_happens_whatever_the_probe_would_say() {
     rig.live(1, 60).await;
     assert_eq!(rig.done(), [""; 0]);
     assert_eq!(rig.enabled(), [true, true]);
-    assert_eq!(states(&mut told), [LeaseState::Unknown, LeaseState::Held]);
+    let told: Vec<FromSpeaker> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert_eq!(told.iter().filter(|message| message.renewed).count(), 60);
+    // What would happen to it without the agent is told, once.
+    let leases =
+        told.into_iter().filter_map(|message| message.lease).map(|lease| (lease.state, lease.problem.is_some()));
+    assert_eq!(
+        leases.collect::<Vec<_>>(),
+        [(LeaseState::Unknown, false), (LeaseState::Held, false), (LeaseState::Held, true)]
+    );
+    let mut command = rig.come(2, false).await;
+    rig.world.lock().unwrap().proved = true;
+    rig.live(1, 10).await;
+    rig.say(2, ToSpeaker { request: Some(Request::Report), ..ToSpeaker::default() }).await;
+    wait(1).await;
+    assert_eq!(command.try_recv().unwrap().lease.unwrap().problem, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -178,6 +178,26 @@ fn what_was_silent_before_counts() {
     assert_eq!(lease.state(), LeaseState::Lapsed);
 }
 
+#[test]
+fn the_probe_is_rehearsed_while_the_agent_lives() {
+    let mut lease = held(PROVABLE);
+    assert_eq!(lease.probe_from(), Some(Time::ZERO));
+    pass(&mut lease, 0, 30, Agent::Alive, &Err("no packet socket".to_owned()));
+    let problem = "without the agent the routes would go: the speaker's own probe fails: no packet socket";
+    assert_eq!((lease.state(), lease.problem().as_deref()), (LeaseState::Held, Some(problem)));
+    // One that fails once is looked at again before it is told.
+    pass(&mut lease, 30, 10, Agent::Alive, &Ok(()));
+    assert_eq!(lease.problem(), None);
+    let tried = lease.tried.unwrap();
+    lease.probed(Err("lost".to_owned()), at(50));
+    lease.renew(Ok(()), at(60));
+    assert_eq!((lease.problem(), tried < at(50), lease.probe_from()), (None, true, Some(at(50) + TTL)));
+    // Without canaries there is nothing to try.
+    let mut lease = held(BLIND);
+    pass(&mut lease, 0, 120, Agent::Alive, &Ok(()));
+    assert_eq!((lease.tried, lease.problem()), (None, None));
+}
+
 #[derive(Debug, Clone)]
 enum Input {
     Renew(bool),

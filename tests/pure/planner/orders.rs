@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vipcast::model::Settings;
 use vipcast::model::bfd::{BfdState, BfdStatus, Distance, Session, Timers};
-use vipcast::model::bgp::{Peer, PeerName, Ttl};
+use vipcast::model::bgp::{Peer, PeerName, SHUT_DOWN, SessionState, Ttl};
 use vipcast::model::fleet::Stance;
 use vipcast::model::lease::{LeaseState, LeaseStatus};
 use vipcast::model::orders::Orders;
@@ -350,7 +350,13 @@ fn the_status_says_how_lease_and_sessions_stand() {
         problem: None,
     };
     rig.change(Change::Bfd("10.0.1.1".parse().unwrap(), told));
-    let lease = LeaseStatus { state: LeaseState::Static, since: 0, until: Some(60), reason: Some("no agent".into()) };
+    let lease = LeaseStatus {
+        state: LeaseState::Static,
+        since: 0,
+        until: Some(60),
+        reason: Some("no agent".into()),
+        problem: None,
+    };
     rig.change(Change::Lease(Ok(lease)));
     let status = rig.planner.status();
     let bfd = &status.bfd[0];
@@ -373,4 +379,41 @@ fn the_status_says_how_lease_and_sessions_stand() {
             "nobody holds the announcement lease: gone"
         ]
     );
+}
+
+/// gobgpd knows that it was told to leave the peer alone, not by whom.
+#[test]
+fn a_session_that_bfd_holds_down_was_shut_down_by_no_operator() {
+    let mut rig = Rig::new(dual_stack());
+    let peer: PeerName = "10.0.1.1".parse().unwrap();
+    let session = vipcast::model::bgp::Session::new;
+    let shut = vipcast::model::bgp::Session { reason: Some(SHUT_DOWN.to_owned()), ..session(SessionState::Idle) };
+    let mut reason = |bfd: Option<(BfdState, Option<Duration>)>| {
+        if let Some((state, damped)) = bfd {
+            let told = BfdStatus {
+                state,
+                remote: state,
+                reason: Some("control detection time expired".to_owned()),
+                since: 0,
+                interval: FAST.interval,
+                detection: None,
+                flaps: 1,
+                damped,
+                problem: None,
+            };
+            rig.change(Change::Bfd(peer.clone(), told));
+        }
+        rig.change(Change::Session(peer.clone(), session(SessionState::Established)));
+        rig.planner.plan(rig.now);
+        rig.change(Change::Session(peer.clone(), shut.clone()));
+        rig.planner.plan(rig.now).news.iter().map(ToString::to_string).next().unwrap()
+    };
+    let idle = "BGP session with 10.0.1.1 is Idle: ";
+    assert_eq!(reason(None), format!("{idle}{SHUT_DOWN}"));
+    let down = "held down until BFD is up again: control detection time expired";
+    assert_eq!(reason(Some((BfdState::Down, None))), format!("{idle}{down}"));
+    let flaps = "held down until BFD has been up for a while, since it flaps: control detection time expired";
+    assert_eq!(reason(Some((BfdState::Up, Some(Duration::from_secs(2))))), format!("{idle}{flaps}"));
+    let up = "shut down in gobgpd, as the speaker does it when BFD goes down";
+    assert_eq!(reason(Some((BfdState::Up, None))), format!("{idle}{up}"));
 }

@@ -46,7 +46,13 @@ impl Agent {
     }
 
     pub(super) async fn hear(&mut self) -> FromSpeaker {
-        parse(&read_line(&mut self.reader).await.unwrap().unwrap()).unwrap()
+        loop {
+            let message = parse::<FromSpeaker>(&read_line(&mut self.reader).await.unwrap().unwrap()).unwrap();
+            // That renewals are heard is answered to each.
+            if message != (FromSpeaker { renewed: true, ..FromSpeaker::default() }) {
+                return message;
+            }
+        }
     }
 
     /// Gives orders, and renews the lease once.
@@ -267,6 +273,11 @@ async fn the_link_renews_while_its_loop_answers_and_tells_what_the_speaker_says(
     assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Lapsed));
     turns.store(true, Ordering::Relaxed);
     assert_eq!(lease_told(&mut told).await, Ok(LeaseState::Held));
+    // A speaker that hangs looks after nothing, though its socket takes what is written.
+    send(&child, Signal::STOP);
+    assert!(lease_told(&mut told).await.unwrap_err().contains("it hangs"));
+    send(&child, Signal::CONT);
+    while lease_told(&mut told).await != Ok(LeaseState::Held) {}
     // Another speaker gets the orders again.
     send(&child, Signal::KILL);
     ended(child).await;

@@ -1,10 +1,10 @@
 //! Sessions.
 
-use super::any::{families, next_hops};
+use super::any::{families, keeps_routes, next_hops};
 use super::{path, peer, proto};
 use crate::apply::bgp::api::{Event, Listed, Notifications};
 use crate::model::Family;
-use crate::model::bgp::{PeerName, SessionState};
+use crate::model::bgp::{PeerName, SHUT_DOWN, SessionState};
 
 /// What a listed peer says about its session.
 pub(super) fn read(peer: &proto::Peer) -> Option<Listed> {
@@ -30,13 +30,14 @@ pub(super) fn read(peer: &proto::Peer) -> Option<Listed> {
     Some(Listed {
         state,
         shut: match found.admin_state() {
-            AdminState::Down => Some("shut down in gobgpd by an operator"),
+            AdminState::Down => Some(SHUT_DOWN),
             AdminState::PfxCt => Some("shut down by gobgpd: the peer sent more prefixes than its limit"),
             _ => None,
         },
         since: since.filter(|_| is_established),
         local_address: local.filter(|address| is_established && !address.is_unspecified()),
         families: both.filter(|family| is_established && carried.contains(family)).collect(),
+        keeps_routes: is_established && keeps_routes(&found.remote_cap),
         notifications: Notifications {
             received: messages.received.unwrap_or_default().notification,
             sent: messages.sent.unwrap_or_default().notification,
@@ -114,12 +115,13 @@ mod tests {
             since: Some(1_700_000_000),
             local_address: Some("fe80::2".parse().unwrap()),
             families: [Family::Ipv4].into(),
+            keeps_routes: false,
             notifications: Notifications { received: 2, sent: 1 },
         };
         assert_eq!(read(&peer(Found::Established, AdminState::Up)), Some(established.clone()));
         let down = Listed {
             state: SessionState::Idle,
-            shut: Some("shut down in gobgpd by an operator"),
+            shut: Some(SHUT_DOWN),
             since: None,
             local_address: None,
             families: [].into(),

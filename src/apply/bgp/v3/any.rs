@@ -61,6 +61,11 @@ pub(super) fn next_hops(capabilities: &[Any]) -> Vec<proto::ExtendedNexthopCapab
     capabilities.iter().filter_map(message::<proto::ExtendedNexthopCapability>).flat_map(|found| found.tuples).collect()
 }
 
+/// Is there among a peer's capabilities that it keeps the routes of a gobgpd that restarts (RFC 4724 section 3)?
+pub(super) fn keeps_routes(capabilities: &[Any]) -> bool {
+    capabilities.iter().any(|any| message::<proto::GracefulRestartCapability>(any).is_some())
+}
+
 /// The capabilities of a peer that carries `families`, and says that it takes routes of the first with next hops of the
 /// second, or does not.
 #[cfg(test)]

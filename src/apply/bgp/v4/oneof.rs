@@ -29,7 +29,7 @@ pub(super) fn unpack_prefix(nlri: &Nlri) -> Option<IpAddressPrefix> {
 pub(super) fn families(capabilities: &[Capability]) -> Vec<Family> {
     let family = |capability: &Capability| match &capability.cap {
         Some(Cap::MultiProtocol(found)) => found.family,
-        Some(Cap::ExtendedNexthop(_)) | None => None,
+        Some(Cap::ExtendedNexthop(_) | Cap::GracefulRestart(_)) | None => None,
     };
     capabilities.iter().filter_map(family).collect()
 }
@@ -38,9 +38,14 @@ pub(super) fn families(capabilities: &[Capability]) -> Vec<Family> {
 pub(super) fn next_hops(capabilities: &[Capability]) -> Vec<ExtendedNexthopCapabilityTuple> {
     let pairs = |capability: &Capability| match &capability.cap {
         Some(Cap::ExtendedNexthop(found)) => found.tuples.clone(),
-        Some(Cap::MultiProtocol(_)) | None => Vec::new(),
+        Some(Cap::MultiProtocol(_) | Cap::GracefulRestart(_)) | None => Vec::new(),
     };
     capabilities.iter().flat_map(pairs).collect()
+}
+
+/// Is there among a peer's capabilities that it keeps the routes of a gobgpd that restarts (RFC 4724 section 3)?
+pub(super) fn keeps_routes(capabilities: &[Capability]) -> bool {
+    capabilities.iter().any(|capability| matches!(capability.cap, Some(Cap::GracefulRestart(_))))
 }
 
 /// The capabilities of a peer that carries `families`, and says that it takes routes of the first with next hops of the
