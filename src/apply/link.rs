@@ -101,23 +101,27 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
         let _reading = AbortOnDrop(reading.abort_handle());
         self.orders.mark_changed();
         let ended = self.converse(&mut writer, &mut heard).await;
-        *self.away = Instant::now();
-        ended
+        *self.away = ended.as_ref().err().map_or_else(Instant::now, |lost| lost.since);
+        ended.map_err(|lost| lost.why)
     }
 
     /// Renews, hands on orders and hears until the connection ends.
-    async fn converse(
-        &mut self,
-        writer: &mut OwnedWriteHalf,
-        heard: &mut mpsc::Receiver<String>,
-    ) -> Result<(), String> {
+    async fn converse(&mut self, writer: &mut OwnedWriteHalf, heard: &mut mpsc::Receiver<String>) -> Result<(), Lost> {
         let lost = |error: std::io::Error| format!("the connection broke: {error}");
         let mut due = Instant::now();
         // When the first renewal was sent that is not answered yet.
         let mut unanswered: Option<Instant> = None;
         loop {
             let ttl = self.orders.borrow().as_ref().map_or(Lease::TTL, |orders| orders.ttl);
+            let hung = async {
+                match unanswered {
+                    Some(since) => tokio::time::sleep_until(since + MANNERS).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // What was said counts before the time that has passed.
+                biased;
                 line = heard.recv() => match line {
                     Some(line) => {
                         unanswered = None;
@@ -134,12 +138,13 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
                         write_line(writer, &ToSpeaker { orders, ..ToSpeaker::default() }).await.map_err(lost)?;
                     }
                 }
+                () = hung => {
+                    let why = format!("it has not answered for {} s: it hangs", MANNERS.as_secs());
+                    return Err(Lost { why, since: unanswered.unwrap_or_else(Instant::now) });
+                }
                 () = tokio::time::sleep_until(due) => {
                     let pause = ttl / RENEWALS;
                     due = Instant::now() + pause;
-                    if let Some(since) = unanswered.filter(|since| since.elapsed() >= ttl.max(MANNERS)) {
-                        return Err(format!("it has not answered for {} s: it hangs", since.elapsed().as_secs()));
-                    }
                     if let Ok(Some(verdict)) = tokio::time::timeout(pause, (self.vouch)()).await {
                         let renewal = Some(Renewal { objection: verdict.err() });
                         write_line(writer, &ToSpeaker { renewal, ..ToSpeaker::default() }).await.map_err(lost)?;
@@ -153,7 +158,7 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
     /// Tells the loop what the speaker says.
     async fn hear(&self, line: &str) -> Result<(), String> {
         let gone = |_| "the agent ends".to_owned();
-        let FromSpeaker { lease, bfd, problem, .. } = match parse(line) {
+        let FromSpeaker { lease, bfd, held, problem, .. } = match parse(line) {
             Ok(message) => message,
             Err(problem) => {
                 warn!("the speaker says what is not understood: {problem}");
@@ -166,10 +171,25 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
         if let Some(lease) = lease {
             self.changes.send(Change::Lease(Ok(lease))).await.map_err(gone)?;
         }
+        if let Some(held) = held {
+            self.changes.send(Change::HeldDown(held)).await.map_err(gone)?;
+        }
         for (peer, status) in bfd.unwrap_or_default() {
             self.changes.send(Change::Bfd(peer, status)).await.map_err(gone)?;
         }
         Ok(())
+    }
+}
+
+/// Why the speaker cannot be talked to any more, and since when.
+struct Lost {
+    why: String,
+    since: Instant,
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Lost {
+        Lost { why, since: Instant::now() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every fact that decisions depend on enters as a [`Change`]: objects, outcomes of steps, notifications, commands.
 
+use std::collections::BTreeMap;
+
 use super::away::Saved;
 use super::explain::Asked;
 use super::step::Report;
@@ -48,6 +50,8 @@ pub enum Change {
     Lease(Result<LeaseStatus, String>),
     /// How the BFD session with a peer stands.
     Bfd(PeerName, BfdStatus),
+    /// These BGP sessions the speaker holds down because of BFD, and why.
+    HeldDown(BTreeMap<PeerName, String>),
     /// Somebody asks for an explanation, which [`Plan::answers`](super::Plan::answers) has under this number.
     Explain(u64, Asked),
     /// An operator's command.

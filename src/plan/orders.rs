@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::bfd::{self, BfdState, BfdStatus};
-use crate::model::bgp::PeerName;
+use crate::model::bgp::{PeerName, SHUT_DOWN};
 use crate::model::canary::Canary;
 use crate::model::lease::{LeaseState, LeaseStatus};
 use crate::model::orders::Orders;
@@ -30,6 +30,8 @@ pub(super) struct LinkBook {
     pub(super) lease: Option<Result<LeaseStatus, String>>,
     /// How BFD sessions stand.
     pub(super) bfd: BTreeMap<PeerName, BfdStatus>,
+    /// The BGP sessions that the speaker holds down, and why.
+    pub(super) held: BTreeMap<PeerName, String>,
     /// The orders that were given last.
     pub(super) told: Option<Orders>,
     /// May the sessions that announce be up? `None` before that was decided: they stay as an earlier agent ordered.
@@ -39,18 +41,6 @@ pub(super) struct LinkBook {
     stood: BTreeSet<Prefix>,
     /// When it was decided that they may not.
     fell: Time,
-}
-
-/// Why a BGP session is shut down that this BFD session watches: the speaker does it, and gobgpd takes it for an operator.
-pub(super) fn held_down(bfd: &BfdStatus) -> String {
-    let reason = bfd.reason.as_deref().unwrap_or("it has not been up yet");
-    match bfd.state {
-        BfdState::Up if bfd.damped.is_none() => {
-            "shut down in gobgpd, as the speaker does it when BFD goes down".to_owned()
-        }
-        BfdState::Up => format!("held down until BFD has been up for a while, since it flaps: {reason}"),
-        _ => format!("held down until BFD is up again: {reason}"),
-    }
 }
 
 impl Planner {
@@ -65,6 +55,7 @@ impl Planner {
         }
         if lease.is_err() {
             self.link.bfd.clear();
+            self.link.held.clear();
         }
         self.link.lease = Some(lease);
     }
@@ -78,6 +69,13 @@ impl Planner {
         {
             self.news.push(News::Bfd { peer, status });
         }
+    }
+
+    /// Why there is no session with a peer, or why it ended the last time. gobgpd does not know who told it to end one.
+    pub(super) fn session_reason(&self, peer: &PeerName) -> Option<String> {
+        let reason = self.speaker.sessions.get(peer)?.reason.as_deref()?;
+        let held = self.link.held.get(peer).filter(|_| reason == SHUT_DOWN);
+        Some(held.map_or_else(|| reason.to_owned(), |why| format!("held down by the speaker: {why}")))
     }
 
     /// Does the agent vouch for what is announced? It does while it knows what is to be served and sees to it: what is broken

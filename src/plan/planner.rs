@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::bgp::{Peer, PeerName, SHUT_DOWN, SecretKey, Session};
+use crate::model::bgp::{Peer, PeerName, SecretKey, Session};
 use crate::model::ipvs::{ServerKey, VirtualServer};
 use crate::model::load::{Load, Stray};
 use crate::model::settings::Misfit;
@@ -19,7 +19,7 @@ use super::explain::Inquiry;
 use super::ledger::Ledger;
 use super::memory::{Key, Memory};
 use super::news::News;
-use super::orders::{LinkBook, held_down};
+use super::orders::LinkBook;
 use super::peers::Held;
 use super::problem::Notice;
 use super::proof::ProofBook;
@@ -171,6 +171,7 @@ impl Planner {
             }
             Change::Lease(lease) => self.on_lease(lease),
             Change::Bfd(peer, status) => self.on_bfd(peer, status),
+            Change::HeldDown(held) => self.link.held = held,
             Change::Explain(ticket, asked) => self.inquire(ticket, asked, now),
             Change::Leave(leave) => self.on_leave(leave, now),
             Change::End(configured) => self.on_end(configured, now),
@@ -334,12 +335,7 @@ impl Planner {
         self.speaker.dark = now;
     }
 
-    fn on_session(&mut self, peer: PeerName, mut session: Session) {
-        if session.reason.as_deref() == Some(SHUT_DOWN)
-            && let Some(bfd) = self.link.bfd.get(&peer)
-        {
-            session.reason = Some(held_down(bfd));
-        }
+    fn on_session(&mut self, peer: PeerName, session: Session) {
         let old = self.speaker.sessions.insert(peer.clone(), session.clone());
         let old = old.filter(Session::is_established);
         let new = Some(&session).filter(|session| session.is_established());
@@ -349,6 +345,7 @@ impl Planner {
             self.on_listener(&peer, new.is_some());
         }
         if old.is_some() != new.is_some() {
+            let session = Session { reason: self.session_reason(&peer), ..session };
             self.news.push(News::Session { peer, session });
         }
     }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tracing::warn;
 
 use super::sessions::Sessions;
 use crate::apply::bgp::{Endpoint, Speaker};
@@ -12,6 +14,9 @@ use crate::model::Prefix;
 use crate::model::bfd::Session;
 use crate::model::bgp::PeerName;
 use crate::model::canary::Canary;
+
+/// How long gobgpd may take to say who its peers are.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// See the module. All of it is done beside the keeper's loop.
 pub(super) trait Hands: Clone + Send + Sync + 'static {
@@ -99,14 +104,20 @@ impl Hands for OwnHands {
     async fn restart_gobgpd(&self, graceful: bool) -> Result<(), String> {
         let Some(end) = &self.end else { return Err("gobgpd is not vipcast's".to_owned()) };
         if graceful && let Some(gobgpd) = &self.gobgpd {
-            let forgetful = gobgpd.lock().await.forgetful_peers().await?;
-            if !forgetful.is_empty() {
-                let names: Vec<String> = forgetful.iter().map(ToString::to_string).collect();
-                return Err(format!(
-                    "{} would drop this node's routes until gobgpd is back: no graceful restart on that side (`vipcast \
-                     switch-config` prints what it takes there); --force does it all the same",
-                    names.join(", ")
-                ));
+            let asked = async { gobgpd.lock().await.forgetful_peers().await };
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(forgetful)) if forgetful.is_empty() => {}
+                Ok(Ok(forgetful)) => {
+                    let names: Vec<String> = forgetful.iter().map(ToString::to_string).collect();
+                    return Err(format!(
+                        "{} would drop this node's routes until gobgpd is back: no graceful restart on that side (`vipcast \
+                         switch-config` prints what it takes there); --force ends the sessions with all peers",
+                        names.join(", ")
+                    ));
+                }
+                // It hangs, which is what it is restarted for; those who keep its routes do so in any case.
+                Ok(Err(problem)) => warn!("cannot ask which peers keep the routes: {problem}"),
+                Err(_) => warn!("cannot ask which peers keep the routes: gobgpd does not answer"),
             }
         }
         let (done, is_done) = oneshot::channel();

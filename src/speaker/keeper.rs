@@ -282,7 +282,8 @@ impl<H: Hands> Keeper<H> {
             self.has_problem = problem.is_some();
             match problem {
                 Some(problem) => warn!("the lease is held, but {problem}"),
-                None => info!("the speaker's own probe would hold the lease"),
+                None if state == LeaseState::Held => info!("the speaker's own probe would hold the lease again"),
+                None => {}
             }
             if state == self.settled {
                 self.tell_agent(now);
@@ -337,6 +338,9 @@ impl<H: Hands> Keeper<H> {
         let held = self.ways.held(now);
         if held != self.held {
             self.held = held;
+            if let Some(agent) = self.agent {
+                self.tell(agent, FromSpeaker { held: Some(self.held.clone()), ..FromSpeaker::default() });
+            }
             self.hands.hold_peers(self.held.clone());
         }
     }

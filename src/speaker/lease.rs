@@ -233,8 +233,8 @@ impl Lease {
     /// What would go wrong if the agent were gone now, in words.
     pub(super) fn problem(&self) -> Option<String> {
         let (count, why) = &self.rehearsals;
-        let tells =
-            self.state == LeaseState::Held && *count >= TELLING && self.terms.is_some_and(|terms| terms.provable);
+        let is_held = self.state == LeaseState::Held && self.connected && self.objection.is_none();
+        let tells = is_held && *count >= TELLING && self.terms.is_some_and(|terms| terms.provable);
         tells.then(|| format!("without the agent the routes would go: the speaker's own probe fails: {why}"))
     }
 
@@ -280,6 +280,8 @@ impl Lease {
 
     fn enter(&mut self, state: LeaseState, now: Time) {
         if self.state != state {
+            // What failed in another state says nothing about this one.
+            (self.tried, self.rehearsals) = (None, (0, String::new()));
             (self.state, self.since) = (state, now);
         }
     }

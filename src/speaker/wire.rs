@@ -117,6 +117,9 @@ pub struct FromSpeaker {
     /// How BFD sessions stand, at first all of them, then those that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BTreeMap<PeerName, BfdStatus>>,
+    /// The BGP sessions that the speaker holds down because of BFD, and why: at first, and whenever others are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<BTreeMap<PeerName, String>>,
     /// The end of what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,

@@ -79,7 +79,10 @@ fn gobgpd_is_restarted_without_a_packet_lost_if_peers_keep_its_routes_and_not_at
         wait_until_ready(node)?;
         // Until the ToR has forgotten what the next gobgpd did not send again.
         let stale = || Ok(tor.vtysh("show bgp ipv4 unicast")? + &tor.vtysh("show bgp ipv6 unicast")?);
-        wait_for(LONG, "no stale path", || stale().map(|said| if said.contains("\nS") { Err(said) } else { Ok(()) }))?;
+        let is_stale = |line: &str| line.starts_with('S') && !line.starts_with("Status");
+        wait_for(LONG, "no stale path", || {
+            stale().map(|said| if said.lines().any(is_stale) { Err(said) } else { Ok(()) })
+        })?;
 
         let (broken, report) = (open.stop(), load.stop());
         monitor.kill()?;

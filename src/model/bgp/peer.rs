@@ -206,8 +206,8 @@ impl Session {
     }
 }
 
-/// Why there is no session with a peer that gobgpd was told to leave alone (DisablePeer), as far as gobgpd knows.
-pub const SHUT_DOWN: &str = "shut down in gobgpd by an operator";
+/// Why there is no session with a peer that gobgpd was told to leave alone (DisablePeer): whoever did that, it knows no more.
+pub const SHUT_DOWN: &str = "shut down in gobgpd";
 
 /// The state of a session (RFC 4271 section 8.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -113,7 +113,7 @@ impl Planner {
         if !session.is_established() {
             let silent = || "nobody answers, or not in a way that gobgpd tells of".to_owned();
             return link(Verdict::Wrong, format!("not sent: the session is {}", session.state))
-                .because(problem.or_else(|| session.reason.clone()).unwrap_or_else(silent))
+                .because(problem.or_else(|| self.session_reason(name)).unwrap_or_else(silent))
                 .mended_by(session_fix(name, peer));
         }
         if !session.families.contains(&family) {

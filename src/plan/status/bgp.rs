@@ -171,7 +171,7 @@ impl Planner {
             state: session.map_or(SessionState::Idle, |session| session.state).to_string(),
             since: established.and_then(|session| session.since).and_then(rfc3339),
             flaps: session.map_or(0, |session| session.flaps),
-            reason: session.and_then(|session| session.reason.clone()),
+            reason: self.session_reason(name),
             families: peer.map(|peer| words(&peer.families)).unwrap_or_default(),
             negotiated: established.map(|session| words(&session.families)).unwrap_or_default(),
             desired: established.map(|_| self.desired_sent(name).len()),

@@ -32,8 +32,8 @@ impl<H: Hands> Keeper<H> {
 
     /// Tells a client how everything stands.
     pub(super) fn report(&mut self, id: ClientId) {
-        let (lease, bfd) = (Some(self.status(self.now())), Some(self.bfd.clone()));
-        self.tell(id, FromSpeaker { lease, bfd, ..FromSpeaker::default() });
+        let (lease, bfd, held) = (Some(self.status(self.now())), Some(self.bfd.clone()), Some(self.held.clone()));
+        self.tell(id, FromSpeaker { lease, bfd, held, ..FromSpeaker::default() });
     }
 
     /// Tells a client that what it asked for is done, or why not.

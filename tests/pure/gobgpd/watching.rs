@@ -1,8 +1,10 @@
 //! The sensor.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc::{Receiver, channel};
 use vipcast::apply::bgp::{Endpoint, Ledger, Speaker, watch};
-use vipcast::model::bgp::{Attributes, Export, Global, NextHop, Peer, PeerName, Session, SessionState, Ttl};
+use vipcast::model::bgp::{Attributes, Export, Global, NextHop, Peer, PeerName, SHUT_DOWN, Session, SessionState, Ttl};
 use vipcast::model::{Family, Secret};
 use vipcast::plan::{Change, Step};
 
@@ -120,7 +122,7 @@ async fn sessions_are_told_on_coming_up_and_as_they_change(flavour: Flavour) {
             && session.state != SessionState::Active
         {
             assert_eq!((address, session.state), (second, SessionState::Idle));
-            assert_eq!(session.reason.as_deref(), Some("shut down in gobgpd by an operator"));
+            assert_eq!(session.reason.as_deref(), Some(SHUT_DOWN));
             break;
         }
     }
@@ -209,6 +211,8 @@ async fn a_session_is_told_with_all_that_is_known_of_it(flavour: Flavour) {
         ..Session::new(SessionState::Established)
     };
     assert_eq!(up, expected);
+    // The other side has not said that it keeps the routes of a gobgpd that restarts.
+    assert_eq!(speaker.forgetful_peers().await, Ok(vec![name.clone()]));
 
     let reason = Some("the peer ended it with a NOTIFICATION".to_owned());
     done(&mut far_speaker, [Step::DeletePeer(own.into())]).await;
@@ -216,6 +220,7 @@ async fn a_session_is_told_with_all_that_is_known_of_it(flavour: Flavour) {
     assert_eq!(down, Session { reason: reason.clone(), flaps: 1, ..Session::new(SessionState::Idle) });
 
     // It comes back, with its past.
+    let back = Peer { graceful_restart: Some(Duration::from_secs(30)), ..back };
     done(&mut far_speaker, [Step::AddPeer(own.into(), back)]).await;
     let mut again = session(&mut changes, &name, SessionState::Established).await;
     while again.since.is_none() {
@@ -223,6 +228,7 @@ async fn a_session_is_told_with_all_that_is_known_of_it(flavour: Flavour) {
     }
     (expected.since, expected.flaps, expected.reason) = (again.since, 1, reason);
     assert_eq!(again, expected);
+    assert_eq!(speaker.forgetful_peers().await, Ok(vec![]));
 
     // A connection that breaks without a word.
     drop(far);

@@ -383,37 +383,27 @@ fn the_status_says_how_lease_and_sessions_stand() {
 
 /// gobgpd knows that it was told to leave the peer alone, not by whom.
 #[test]
-fn a_session_that_bfd_holds_down_was_shut_down_by_no_operator() {
+fn a_session_that_the_speaker_holds_down_is_told_as_that() {
     let mut rig = Rig::new(dual_stack());
     let peer: PeerName = "10.0.1.1".parse().unwrap();
     let session = vipcast::model::bgp::Session::new;
     let shut = vipcast::model::bgp::Session { reason: Some(SHUT_DOWN.to_owned()), ..session(SessionState::Idle) };
-    let mut reason = |bfd: Option<(BfdState, Option<Duration>)>| {
-        if let Some((state, damped)) = bfd {
-            let told = BfdStatus {
-                state,
-                remote: state,
-                reason: Some("control detection time expired".to_owned()),
-                since: 0,
-                interval: FAST.interval,
-                detection: None,
-                flaps: 1,
-                damped,
-                problem: None,
-            };
-            rig.change(Change::Bfd(peer.clone(), told));
-        }
+    let mut reason = |held: &[(PeerName, String)]| {
         rig.change(Change::Session(peer.clone(), session(SessionState::Established)));
+        rig.change(Change::HeldDown(held.iter().cloned().collect()));
         rig.planner.plan(rig.now);
         rig.change(Change::Session(peer.clone(), shut.clone()));
-        rig.planner.plan(rig.now).news.iter().map(ToString::to_string).next().unwrap()
+        let news: Vec<String> = rig.planner.plan(rig.now).news.iter().map(ToString::to_string).collect();
+        let status = rig.planner.status().bgp.unwrap().peers[0].reason.clone().unwrap();
+        assert_eq!(news, [format!("BGP session with 10.0.1.1 is Idle: {status}")]);
+        status
     };
-    let idle = "BGP session with 10.0.1.1 is Idle: ";
-    assert_eq!(reason(None), format!("{idle}{SHUT_DOWN}"));
-    let down = "held down until BFD is up again: control detection time expired";
-    assert_eq!(reason(Some((BfdState::Down, None))), format!("{idle}{down}"));
-    let flaps = "held down until BFD has been up for a while, since it flaps: control detection time expired";
-    assert_eq!(reason(Some((BfdState::Up, Some(Duration::from_secs(2))))), format!("{idle}{flaps}"));
-    let up = "shut down in gobgpd, as the speaker does it when BFD goes down";
-    assert_eq!(reason(Some((BfdState::Up, None))), format!("{idle}{up}"));
+    assert_eq!(reason(&[]), SHUT_DOWN);
+    let held = (peer.clone(), "BFD is down: control detection time expired".to_owned());
+    assert_eq!(reason(&[held]), "held down by the speaker: BFD is down: control detection time expired");
+    // Told later than the session, it is known all the same.
+    assert_eq!(reason(&[]), SHUT_DOWN);
+    rig.change(Change::HeldDown([(peer, "BFD is down".to_owned())].into()));
+    let told = rig.planner.status().bgp.unwrap().peers[0].reason.clone();
+    assert_eq!(told.as_deref(), Some("held down by the speaker: BFD is down"));
 }

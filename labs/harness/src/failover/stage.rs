@@ -197,23 +197,21 @@ impl Stage {
         for name in NODES {
             self.wait_until_ready(name)?;
         }
-        let mut hashers = Vec::new();
+        let is_resilient = self.setting == Setting::Resilient;
         for name in TORS {
             let node = self.lab.node(name);
-            if self.setting == Setting::Resilient {
+            if is_resilient {
                 Hasher::clear(node)?;
             }
             wait_for_next_hops(node, NODES.len())?;
             if self.detection != Detection::Hold {
                 bfd::wait_until_up(node, NODES.len())?;
             }
-            if self.setting == Setting::Resilient {
-                hashers.push(Hasher::start(node)?);
-            }
         }
         self.wait_until_served()?;
         self.wait_until_calm()?;
-        Ok(hashers)
+        let hashing = TORS.iter().filter(|_| is_resilient);
+        hashing.map(|name| Hasher::start(self.lab.node(name))).collect()
     }
 
     /// Waits until no session has been lost for [`CALM`]: BFD at 50 ms x 3 takes other sides for dead while four nodes start on
