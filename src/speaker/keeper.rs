@@ -277,18 +277,7 @@ impl<H: Hands> Keeper<H> {
     /// Acts on a change of the lease.
     fn settle(&mut self, now: Time) {
         let state = self.lease.state();
-        let problem = self.lease.problem();
-        if problem.is_some() != self.has_problem {
-            self.has_problem = problem.is_some();
-            match problem {
-                Some(problem) => warn!("the lease is held, but {problem}"),
-                None if state == LeaseState::Held => info!("the speaker's own probe would hold the lease again"),
-                None => {}
-            }
-            if state == self.settled {
-                self.tell_agent(now);
-            }
-        }
+        self.settle_problem(state, now);
         if state == self.settled {
             return;
         }

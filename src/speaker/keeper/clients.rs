@@ -1,7 +1,7 @@
 //! What the keeper says to those who are connected.
 
 use jiff::Timestamp;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Hands, Keeper, before};
 use crate::model::Time;
@@ -20,6 +20,24 @@ impl<H: Hands> Keeper<H> {
             until: end.map(|end| Timestamp::now().as_second().saturating_add_unsigned(end.since(now).as_secs())),
             reason: self.lease.reason(),
             problem: self.lease.problem(),
+        }
+    }
+
+    /// Tells once whether the lease would lapse with the agent.
+    pub(super) fn settle_problem(&mut self, state: LeaseState, now: Time) {
+        let problem = self.lease.problem();
+        if problem.is_some() == self.has_problem {
+            return;
+        }
+        self.has_problem = problem.is_some();
+        match problem {
+            Some(problem) => warn!("the lease is held, but {problem}"),
+            None if state == LeaseState::Held => info!("the speaker's own probe would hold the lease again"),
+            None => {}
+        }
+        // A change of the state is told by itself.
+        if state == self.settled {
+            self.tell_agent(now);
         }
     }
 

@@ -188,10 +188,15 @@ fn the_probe_is_rehearsed_while_the_agent_lives() {
     // One that fails once is looked at again before it is told.
     pass(&mut lease, 30, 10, Agent::Alive, &Ok(()));
     assert_eq!(lease.problem(), None);
-    let tried = lease.tried.unwrap();
-    lease.probed(Err("lost".to_owned()), at(50));
-    lease.renew(Ok(()), at(60));
-    assert_eq!((lease.problem(), tried < at(50), lease.probe_from()), (None, true, Some(at(50) + TTL)));
+    lease.probed(Err("lost".to_owned()), at(41));
+    lease.renew(Ok(()), at(45));
+    assert_eq!((lease.problem(), lease.probe_from()), (None, Some(at(41) + TTL)));
+    // What failed before it lapsed is not told when it is held again.
+    pass(&mut lease, 45, 10, Agent::Dead, &Err("lost".to_owned()));
+    assert_eq!((lease.state(), lease.problem()), (LeaseState::Lapsed, None));
+    lease.connected(true, at(56));
+    lease.renew(Ok(()), at(56));
+    assert_eq!((lease.state(), lease.problem(), lease.tried), (LeaseState::Held, None, None));
     // Without canaries there is nothing to try.
     let mut lease = held(BLIND);
     pass(&mut lease, 0, 120, Agent::Alive, &Ok(()));
