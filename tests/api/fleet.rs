@@ -179,13 +179,11 @@ fn who_is_away_counts_however_it_went() {
     let Some(cluster) = Cluster::shared() else { return };
     let runtime = Runtime::new().unwrap();
     let mut nodes = fleet(&runtime, &cluster, "away", 3, 1);
+    // One after the other: who is first has the first slot.
     nodes[0].is(Stance::Away);
+    until_held(&cluster, "away", &[("away-0", "lb1"), ("here-lb2", "lb2"), ("here-lb3", "lb3")]);
     nodes[1].is(Stance::Away);
-    until_held(
-        &cluster,
-        "away",
-        &[("away-0", "lb1"), ("away-1", "lb2"), ("here-lb3", "lb3")].map(|(lease, holder)| (lease, holder)),
-    );
+    until_held(&cluster, "away", &[("away-0", "lb1"), ("away-1", "lb2"), ("here-lb3", "lb3")]);
     nodes[2].is(Stance::Asking);
     let reason = "lb3 is the last LB node that announces (lb1, lb2 are away)";
     assert_eq!(runtime.block_on(nodes[2].answer()), Verdict::Refused(reason.to_owned()));

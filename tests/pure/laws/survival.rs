@@ -2,13 +2,14 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vipcast::model::{Object, Prefix};
+use vipcast::model::settings::Announce;
+use vipcast::model::{Event, Kind, Object, Prefix};
 use vipcast::plan::change::Leave;
 use vipcast::plan::{Change, Step};
 
 use super::{any_gobgpd, cases, with_exclusive};
-use crate::support::build::selector;
-use crate::support::sim::{Act, Sim, any_act, any_calm_act};
+use crate::support::build::{range, reference, selector, service, settings, slice, tcp};
+use crate::support::sim::{Act, Meddling, Side, Sim, any_act, any_calm_act};
 use crate::support::watchman::FOREIGN;
 use crate::support::world::{Happening, Setup, World, any_world};
 
@@ -59,6 +60,36 @@ fn writes_of_a_restart(sim: &Sim) -> Vec<String> {
     again.settle();
     assert_eq!(again.node.model.state, sim.node.model.state);
     again.writes
+}
+
+/// Somebody replaces a virtual server that is on its way out, and a client connects to what he made between the last reading
+/// and the end: nobody can know of that connection.
+#[test]
+fn what_somebody_makes_of_a_virtual_server_that_goes_may_end_with_it() {
+    let mut sim = Sim::new(settings(&[range("10.96.0.0/16", Announce::None)]));
+    let objects = [service("s0", &["10.96.0.1"], &[("", 80)]), slice("e0", "s0", &[("", 8080)], &["10.244.1.2"])];
+    for object in objects {
+        if let Event::Put(object) = object {
+            sim.world.happen(Happening::Put(object));
+        }
+    }
+    sim.list();
+    let acts = [
+        Act::Turn,
+        Act::Happen(Happening::Gone(reference(Kind::Service, "shop/s0"))),
+        Act::Meddle(Meddling::AddServer),
+        Act::Plan,
+        Act::Perform(Side::Kernel, 1),
+        Act::Connect(0, 101),
+        Act::Turn,
+        Act::Sleep,
+        Act::Plan,
+        Act::Plan,
+    ];
+    acts.into_iter().for_each(|act| sim.act(act));
+    assert!(sim.node.model.state.ipvs.contains_key(&tcp("10.96.0.1", 80)), "it was to be there until now");
+    sim.settle();
+    assert!(!sim.node.model.state.ipvs.contains_key(&tcp("10.96.0.1", 80)));
 }
 
 proptest! {
