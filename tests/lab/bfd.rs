@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use vipcast_lab::lab::Node;
+use vipcast_lab::lab::{Node, Session};
 use vipcast_lab::wait_for;
 
 use crate::rack::{LONG, PATIENCE, RANGES, Rack, VIPCAST, ask, wait_until_ready};
@@ -13,6 +15,9 @@ use crate::rack::{LONG, PATIENCE, RANGES, Rack, VIPCAST, ask, wait_until_ready};
 /// The sessions of lb1: with tor1 for BGP, with tor2 for its static routes.
 const WITH_FRR: [&str; 3] = ["10.0.1.1", "eth3", "fd00:1::1"];
 const WITH_BIRD: [&str; 2] = ["10.0.2.1", "fd00:2::1"];
+
+/// For how long BGP has to stay up: longer than FRR takes to end it.
+const CALM: Duration = Duration::from_secs(3);
 
 /// What lb1 says of its sessions, by peer.
 fn sessions(lb: &Node) -> Result<BTreeMap<String, Value>> {
@@ -39,6 +44,18 @@ fn is_up(session: &Value) -> bool {
 fn flaps(lb: &Node) -> Result<BTreeMap<String, u64>> {
     let sessions = sessions(lb)?;
     Ok(sessions.into_iter().map(|(peer, session)| (peer, session["flaps"].as_u64().unwrap_or_default())).collect())
+}
+
+/// Waits until BGP stays up. FRR 8.4 makes a BFD session that was up before BGP was anew, when it learns from BGP what its own
+/// address is, and ends BGP over that.
+fn wait_until_bgp_stays(frr: &Node) -> Result<()> {
+    wait_for(LONG, "BGP that stays up", || {
+        let before = frr.sessions()?;
+        sleep(CALM);
+        let now = frr.sessions()?;
+        let stays = |(peer, session): (&String, &Session)| now.get(peer).is_some_and(|now| session.went_on(now));
+        Ok(if before.len() == WITH_FRR.len() && before.iter().all(stays) { Ok(()) } else { Err((before, now)) })
+    })
 }
 
 /// Waits until a ToR's kernel has routes to lb1 for both ranges, or none.
@@ -68,6 +85,7 @@ fn bfd_with_frr_and_bird_comes_up_follows_edits_and_is_not_fooled() -> Result<()
         wait_for_sessions(lb, &all, "up", is_up)?;
         wait_for_routes(frr, true)?;
         wait_for_routes(bird, true)?;
+        wait_until_bgp_stays(frr)?;
         let before = flaps(lb)?;
 
         other_timers_are_negotiated(rack, &all)?;

@@ -125,11 +125,10 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
 /// How long is looked at least, from the event on: until what may follow has followed.
 pub(super) fn least(cell: Cell) -> Duration {
     Duration::from_secs(match cell.row {
-        Row::Nothing => 10,
         // The session comes back, and the routes with it.
-        Row::Gobgpd | Row::Speaker | Row::SpeakerUpgrade => 20,
-        // The hold time.
-        _ if cell.detection == Detection::Hold => 12,
+        Row::Gobgpd | Row::Speaker | Row::SpeakerUpgrade => 15,
+        // The hold time, where nothing else tells.
+        Row::Power | Row::Link | Row::Tor if cell.detection == Detection::Hold => 12,
         _ => 6,
     })
 }
