@@ -149,9 +149,10 @@ impl Cell {
             Setting::Bgp => self.row != Row::ApiServer,
             Setting::Kubernetes => self.row == Row::ApiServer,
             Setting::Resilient => self.row == Row::Power,
-            // There is nothing but BFD that could notice, and no gobgpd.
+            // There is nothing but BFD that could notice, no gobgpd, and no API server.
             Setting::Static => {
-                self.detection != Detection::Hold && !matches!(self.row, Row::Gobgpd | Row::Tor | Row::Configuration)
+                let has_none = matches!(self.row, Row::Gobgpd | Row::ApiServer | Row::Tor | Row::Configuration);
+                self.detection != Detection::Hold && !has_none
             }
         }
     }
@@ -168,5 +169,7 @@ mod tests {
         assert_eq!(labs.len(), 3 + 3 + 2 + 3);
         assert_eq!(labs[0].len(), Row::value_variants().len() - 1);
         assert!(labs[3].iter().all(|cell| cell.row == Row::Power));
+        let with_api_server: Vec<_> = cells.iter().filter(|cell| cell.row == Row::ApiServer).collect();
+        assert!(with_api_server.len() == 3 && with_api_server.iter().all(|cell| cell.setting == Setting::Kubernetes));
     }
 }

@@ -142,6 +142,15 @@ pub(super) fn is_edited(cell: Cell, tor: &str, neighbour: &str) -> bool {
     }
 }
 
+/// Can what happens touch this session? One that is lost all the same tells of the machine, not of vipcast.
+pub(super) fn may_touch(row: Row, tor: &str, neighbour: &str) -> bool {
+    match row {
+        Row::Nothing | Row::ApiServer => false,
+        Row::Tor => tor == TOR,
+        _ => OWN_SESSIONS.contains(&(tor, neighbour)),
+    }
+}
+
 /// Makes the lab whole again.
 pub(super) fn undo(stage: &mut Stage, row: Row) -> Result<()> {
     match row {

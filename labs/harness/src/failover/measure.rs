@@ -5,10 +5,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use vipcast_lab::traffic::steady::{Figures, Plan, Steady};
 
-use super::cells::{Cell, Row};
+use super::cells::Cell;
 use super::records::{self, Record, Run};
 use super::stage::{NODES, SOURCES, Stage, VIP};
 use super::{Arguments, events, machine};
@@ -109,17 +109,19 @@ fn measure(arguments: &Arguments, stage: &mut Stage, cell: Cell) -> Result<Recor
     let figures = client.stop()?.figures(event, end, every);
 
     let now = stage.sessions()?;
-    let lost = sessions.iter().filter(|((tor, neighbour), session)| {
-        let went_on = now.get(&(*tor, neighbour.clone())).is_some_and(|now| session.went_on(now));
-        !went_on && !events::is_edited(cell, tor, neighbour)
-    });
-    let lost = lost.count();
-    ensure!(
-        cell.row != Row::Nothing || lost == 0 || arguments.lenient,
-        "{lost} sessions were lost while nothing happened"
-    );
-    let run = Run::new(cell, &figures, lost, cut_short);
-    let noise = noise(&figures).filter(|_| !arguments.lenient);
+    let lost: Vec<_> = sessions
+        .iter()
+        .filter(|((tor, neighbour), session)| {
+            let went_on = now.get(&(*tor, neighbour.clone())).is_some_and(|now| session.went_on(now));
+            !went_on && !events::is_edited(cell, tor, neighbour)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let astray = lost.iter().find(|(tor, neighbour)| !events::may_touch(cell.row, tor, neighbour));
+    let run = Run::new(cell, &figures, lost.len(), cut_short);
+    let noise = noise(&figures)
+        .or_else(|| astray.map(|(tor, neighbour)| format!("{tor} lost {neighbour}, to which nothing had happened")))
+        .filter(|_| !arguments.lenient);
     Ok(match noise {
         Some(why) => Record::Noise { run, why },
         None => Record::Run(run),

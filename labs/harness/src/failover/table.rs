@@ -135,7 +135,8 @@ fn client(runs: &[&Run], wasted: usize) -> String {
     format!(
         "The client: in the slowest run a new connection took {} ms in the median before anything happened, and {} ms for the \
          slowest of a hundred; between two attempts never passed more than {standstill} ms. Runs that were thrown away, since the \
-         client stood still for longer, attempts failed before anything happened, or the lab did not come up: {wasted}.",
+         client stood still for longer, attempts failed before anything happened, a session was lost to which nothing had happened, \
+         or the lab did not come up: {wasted}.",
         millis(usual),
         millis(slowest)
     )
