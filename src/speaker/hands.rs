@@ -79,6 +79,32 @@ impl OwnHands {
     }
 }
 
+impl OwnHands {
+    /// Would all peers whose sessions are up keep our routes while gobgpd restarts?
+    ///
+    /// # Errors
+    /// Who would not.
+    async fn keep_routes(&self) -> Result<(), String> {
+        let Some(gobgpd) = &self.gobgpd else { return Ok(()) };
+        let asked = async { gobgpd.lock().await.forgetful_peers().await };
+        let asked = tokio::time::timeout(PATIENCE, asked).await;
+        let forgetful = asked.unwrap_or_else(|_| Err("gobgpd does not answer".to_owned())).unwrap_or_else(|problem| {
+            // It hangs, which is what it is restarted for; those who keep its routes do so in any case.
+            warn!("cannot ask which peers keep the routes: {problem}");
+            Vec::new()
+        });
+        if forgetful.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = forgetful.iter().map(ToString::to_string).collect();
+        Err(format!(
+            "{} would drop this node's routes until gobgpd is back: no graceful restart on that side (`vipcast switch-config` \
+             prints what it takes there); --force ends the sessions with all peers",
+            names.join(", ")
+        ))
+    }
+}
+
 impl Hands for OwnHands {
     async fn probe(&self, canaries: Vec<Canary>) -> Result<(), String> {
         for canary in &canaries {
@@ -103,22 +129,8 @@ impl Hands for OwnHands {
 
     async fn restart_gobgpd(&self, graceful: bool) -> Result<(), String> {
         let Some(end) = &self.end else { return Err("gobgpd is not vipcast's".to_owned()) };
-        if graceful && let Some(gobgpd) = &self.gobgpd {
-            let asked = async { gobgpd.lock().await.forgetful_peers().await };
-            match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(forgetful)) if forgetful.is_empty() => {}
-                Ok(Ok(forgetful)) => {
-                    let names: Vec<String> = forgetful.iter().map(ToString::to_string).collect();
-                    return Err(format!(
-                        "{} would drop this node's routes until gobgpd is back: no graceful restart on that side (`vipcast \
-                         switch-config` prints what it takes there); --force ends the sessions with all peers",
-                        names.join(", ")
-                    ));
-                }
-                // It hangs, which is what it is restarted for; those who keep its routes do so in any case.
-                Ok(Err(problem)) => warn!("cannot ask which peers keep the routes: {problem}"),
-                Err(_) => warn!("cannot ask which peers keep the routes: gobgpd does not answer"),
-            }
+        if graceful {
+            self.keep_routes().await?;
         }
         let (done, is_done) = oneshot::channel();
         let sent = end.send(Word::Restart { graceful, done }).await.is_ok();

@@ -301,7 +301,7 @@ impl<H: Hands> Keeper<H> {
             self.command_sessions();
         }
         self.save(now);
-        self.tell_agent(now);
+        self.tell_lease(now);
     }
 
     /// A BFD session changed.
@@ -315,10 +315,8 @@ impl<H: Hands> Keeper<H> {
             let now = self.now();
             self.ways.hear(&peer, &status, now);
         }
-        if let Some(agent) = self.agent {
-            let bfd = Some([(peer.clone(), status.clone())].into());
-            self.tell(agent, FromSpeaker { bfd, ..FromSpeaker::default() });
-        }
+        let bfd = Some([(peer.clone(), status.clone())].into());
+        self.tell_agent(FromSpeaker { bfd, ..FromSpeaker::default() });
         self.bfd.insert(peer, status);
     }
 
@@ -327,9 +325,7 @@ impl<H: Hands> Keeper<H> {
         let held = self.ways.held(now);
         if held != self.held {
             self.held = held;
-            if let Some(agent) = self.agent {
-                self.tell(agent, FromSpeaker { held: Some(self.held.clone()), ..FromSpeaker::default() });
-            }
+            self.tell_agent(FromSpeaker { held: Some(self.held.clone()), ..FromSpeaker::default() });
             self.hands.hold_peers(self.held.clone());
         }
     }

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use vipcast_lab::traffic::{self, Churn, LongLived};
-use vipcast_lab::{Node, wait_for};
+use vipcast_lab::wait_for;
 
 use crate::rack::{LONG, PATIENCE, RANGES, Rack, VIPCAST, WEB, address, ask, metric, wait_until_ready};
 
@@ -100,23 +99,15 @@ fn gobgpd_that_is_killed_comes_back_with_all_routes() -> Result<()> {
     rack.attempt(|rack| {
         let node = rack.lab.node("lb1");
         let servers = metric(node, "vipcast_virtual_servers")?;
-        let pid = gobgpd(node)?;
+        let pid = node.process("gobgpd")?;
         kill(pid, Signal::SIGKILL)?;
         let killed = Instant::now();
         rack.wait_for_next_hops(1)?;
         rack.wait_for_next_hops(2)?;
         println!("routes back {:.1} s after gobgpd was killed", killed.elapsed().as_secs_f32());
         wait_until_ready(node)?;
-        ensure!(gobgpd(node)? != pid, "another gobgpd");
+        ensure!(node.process("gobgpd")? != pid, "another gobgpd");
         ensure!(metric(node, "vipcast_virtual_servers")? == servers);
         Ok(())
     })
-}
-
-/// The process of an LB node's gobgpd.
-pub(crate) fn gobgpd(node: &Node) -> Result<Pid> {
-    let inside = node.netns().processes()?;
-    let is_gobgpd =
-        |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "gobgpd\n");
-    inside.into_iter().find(is_gobgpd).context("gobgpd runs")
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use vipcast_lab::traffic::{Churn, LongLived};
 use vipcast_lab::{Node, wait_for, wait_until};
 
@@ -26,15 +26,6 @@ fn restart(node: &Node) -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
 }
 
-/// The process ID of the node's gobgpd.
-fn gobgpd(node: &Node) -> Result<i32> {
-    let processes = node.netns().processes()?;
-    let is_it = |pid: &&nix::unistd::Pid| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "gobgpd")
-    };
-    Ok(processes.iter().find(is_it).context("a gobgpd")?.as_raw())
-}
-
 #[test]
 fn gobgpd_is_restarted_without_a_packet_lost_if_peers_keep_its_routes_and_not_at_all_if_they_do_not() -> Result<()> {
     let Some(mut rack) = Rack::bare()? else { return Ok(()) };
@@ -43,13 +34,16 @@ fn gobgpd_is_restarted_without_a_packet_lost_if_peers_keep_its_routes_and_not_at
     rack.attempt(|rack| {
         let node = rack.lab.node("lb1");
         wait_until_ready(node)?;
-        let first = gobgpd(node)?;
+        let first = node.process("gobgpd")?;
         let (is_done, said) = restart(node)?;
         ensure!(!is_done, "the ToR was told not to keep routes: {said}");
         for what in ["10.0.1.1", "fd00:1::1", "no graceful restart on that side", "--force"] {
             ensure!(said.contains(what), "no {what} in {said}");
         }
-        ensure!(gobgpd(node)? == first && metric(node, "vipcast_bgp_session_flaps_total")? == 0.0, "nothing happened");
+        ensure!(
+            node.process("gobgpd")? == first && metric(node, "vipcast_bgp_session_flaps_total")? == 0.0,
+            "nothing happened"
+        );
 
         let tor = rack.lab.node("tor");
         let helper = tor.path("helper.conf");
@@ -72,7 +66,7 @@ fn gobgpd_is_restarted_without_a_packet_lost_if_peers_keep_its_routes_and_not_at
         let load = Churn::start(rack.client(), address(WEB[0]), 2, Duration::from_millis(50), PATIENCE)?;
         let (is_done, said) = restart(node)?;
         ensure!(is_done, "{said}");
-        ensure!(gobgpd(node)? != first, "it is another one");
+        ensure!(node.process("gobgpd")? != first, "it is another one");
         wait_until(LONG, "sessions with the new gobgpd", || {
             Ok(tor.sessions()?.values().all(|session| session.established))
         })?;

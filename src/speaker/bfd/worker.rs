@@ -247,9 +247,8 @@ impl Worker {
                     if let Some(session) = other {
                         session.say_farewell(now);
                         // That the next one is not up yet is not to be taken for a drop of this one.
-                        self.told.remove(&peer);
-                        let gone = News { peer: peer.clone(), status: None };
-                        self.subscribers.retain(|subscriber| subscriber.send(gone.clone()).is_ok());
+                        self.sessions.remove(&peer);
+                        self.tell();
                     }
                     let saved = self.inherited.remove(&peer);
                     let discriminator = self.discriminator();

@@ -37,14 +37,19 @@ impl<H: Hands> Keeper<H> {
         }
         // A change of the state is told by itself.
         if state == self.settled {
-            self.tell_agent(now);
+            self.tell_lease(now);
         }
     }
 
     /// Tells the agent, if there is one, how the lease stands.
-    pub(super) fn tell_agent(&mut self, now: Time) {
+    pub(super) fn tell_lease(&mut self, now: Time) {
+        self.tell_agent(FromSpeaker { lease: Some(self.status(now)), ..FromSpeaker::default() });
+    }
+
+    /// Tells the agent, if there is one.
+    pub(super) fn tell_agent(&mut self, message: FromSpeaker) {
         if let Some(agent) = self.agent {
-            self.tell(agent, FromSpeaker { lease: Some(self.status(now)), ..FromSpeaker::default() });
+            self.tell(agent, message);
         }
     }
 

@@ -10,7 +10,6 @@ use super::attributes::all_routes_are_heard_as_configured;
 use super::{
     LINKS, NODES, Neighbour, ensure_undisturbed, gobgp, programs, sessions, set_gobgpd, status, wait_for_sessions,
 };
-use crate::death;
 use crate::rack::{LONG, Rack, wait_until_ready};
 
 pub(super) fn routes_come_back_whatever_happens_to_gobgpd(rack: &Rack) -> Result<()> {
@@ -45,7 +44,7 @@ fn emptied(rack: &Rack) -> Result<()> {
 fn killed(rack: &Rack) -> Result<()> {
     for name in NODES {
         let node = rack.lab.node(name);
-        let (pid, before) = (death::gobgpd(node)?, sessions(rack)?);
+        let (pid, before) = (node.process("gobgpd")?, sessions(rack)?);
         kill(pid, Signal::SIGKILL)?;
         let killed = Instant::now();
         wait_for(LONG, &format!("new sessions of {name}"), || {
@@ -60,7 +59,7 @@ fn killed(rack: &Rack) -> Result<()> {
         })?;
         println!("{name}: sessions back {:.1} s after gobgpd was killed", killed.elapsed().as_secs_f32());
         all_routes_are_heard_as_configured(rack)?;
-        ensure!(death::gobgpd(node)? != pid, "another gobgpd");
+        ensure!(node.process("gobgpd")? != pid, "another gobgpd");
         wait_until_ready(node)?;
     }
     Ok(())
@@ -75,7 +74,7 @@ fn replaced(rack: &Rack) -> Result<()> {
     let before = [flavour(NODES[0])?, flavour(NODES[1])?];
     for (name, program) in NODES.iter().rev().zip(programs(&rack.lab)?) {
         set_gobgpd(rack.lab.node(name), &program)?;
-        kill(death::gobgpd(rack.lab.node(name))?, Signal::SIGKILL)?;
+        kill(rack.lab.node(name).process("gobgpd")?, Signal::SIGKILL)?;
     }
     let after = [before[1].clone(), before[0].clone()];
     wait_for(LONG, "the versions have changed places", || {

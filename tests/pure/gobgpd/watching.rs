@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, channel};
 use vipcast::apply::bgp::{Endpoint, Ledger, Speaker, watch};
-use vipcast::model::bgp::{Attributes, Export, Global, NextHop, Peer, PeerName, SHUT_DOWN, Session, SessionState, Ttl};
+use vipcast::model::bgp::{Attributes, Export, Global, NextHop, Peer, PeerName, Session, SessionState, Ttl};
 use vipcast::model::{Family, Secret};
 use vipcast::plan::{Change, Step};
 
@@ -122,7 +122,7 @@ async fn sessions_are_told_on_coming_up_and_as_they_change(flavour: Flavour) {
             && session.state != SessionState::Active
         {
             assert_eq!((address, session.state), (second, SessionState::Idle));
-            assert_eq!(session.reason.as_deref(), Some(SHUT_DOWN));
+            assert_eq!(session.reason.as_deref(), Some("shut down in gobgpd"));
             break;
         }
     }

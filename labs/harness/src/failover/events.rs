@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use vipcast_lab::{Node, wait_until};
 
 use super::cells::{Cell, Detection, Row, Setting};
@@ -71,7 +70,7 @@ pub(super) fn happen(stage: &mut Stage, row: Row) -> Result<()> {
             stage.speakers.remove(VICTIM);
         }
         Row::Link => stage.lab.darken(VICTIM, &["eth1"])?,
-        Row::Gobgpd => kill(process(stage.lab.node(VICTIM), "gobgpd")?, Signal::SIGKILL).context("kill gobgpd")?,
+        Row::Gobgpd => kill(stage.lab.node(VICTIM).process("gobgpd")?, Signal::SIGKILL).context("kill gobgpd")?,
         Row::Speaker => {
             stage.speakers.get(VICTIM).context("it runs")?.kill()?;
             sleep(SPEAKER_AGAIN);
@@ -195,10 +194,4 @@ fn vipcast(stage: &Stage, words: &[&str]) -> Result<()> {
 
 fn nft(node: &Node, rules: &str) -> Result<()> {
     node.command("nft").arg(rules).run().map(drop)
-}
-
-/// A node's process of this name.
-fn process(node: &Node, name: &str) -> Result<Pid> {
-    let is_it = |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
-    node.netns().processes()?.into_iter().find(is_it).with_context(|| format!("no {name} on {}", node.name()))
 }

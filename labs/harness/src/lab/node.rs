@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
 use super::Daemon;
 use crate::clab::{NodeSpec, Role};
@@ -61,6 +62,14 @@ impl Node {
     /// Its network namespace.
     pub fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// Its process of this name.
+    pub fn process(&self, name: &str) -> Result<Pid> {
+        let is_it =
+            |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
+        let found = self.netns.processes()?.into_iter().find(is_it);
+        found.with_context(|| format!("no process {name} on {}", self.name()))
     }
 
     /// Its pods, from the label `vipcast.pods: "NAME=ADDRESS,ADDRESS NAME=…"`.
