@@ -91,7 +91,11 @@ pub enum Command {
     /// the announcement lease, which the agent renews: when nothing proves the data plane any more, it withdraws. `run` starts
     /// one by itself. As a unit or container of its own it keeps BGP sessions apart from all that happens to the agent. On
     /// SIGTERM it ends all sessions; on SIGHUP it runs its program anew in its own place, and no session notices.
-    Speaker,
+    Speaker {
+        /// Only say whether it could start with this configuration: exits with 0 if so, else with 1 and the reason.
+        #[arg(long)]
+        check: bool,
+    },
     /// Get this node ready for an agent: load kernel modules with their parameters, and set kernel parameters.
     ///
     /// For an agent that has not the rights to do so by itself, as in a container that is not privileged. Prints what it
@@ -144,11 +148,11 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
-    /// Let this node leave without a broken connection, as before it is booted again.
+    /// Let this node leave without a new connection that fails, as for an upgrade.
     ///
     /// The other LB nodes are asked first (drain.maxUnavailable, and the last one stays); then the routes get the community
-    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what is open here gets drain.deadline to end. The
-    /// data plane stays. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
+    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what is open here gets drain.deadline to end, as far as
+    /// the switch goes on sending it here. The data plane stays. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
     Drain {
         /// Wait until this node can be spared, and then until nothing depends on it; tell how far it is.
         ///
@@ -236,8 +240,11 @@ impl Cli {
                 block_on(daemon::run(self.load()?, !no_speaker))?;
                 Ok(Ending::Done)
             }
-            Command::Speaker => {
-                block_on(self.speaker())?;
+            Command::Speaker { check } => {
+                let options = self.speaker()?;
+                if !check {
+                    block_on(crate::speaker::run(&options))?;
+                }
                 Ok(Ending::Done)
             }
             Command::Prepare => {
@@ -297,12 +304,13 @@ impl Cli {
         }
     }
 
-    async fn speaker(&self) -> anyhow::Result<()> {
+    /// What a speaker of this configuration is told.
+    fn speaker(&self) -> anyhow::Result<SpeakerOptions> {
         let config = self.load()?;
         if !config.has_speaker() {
             bail!("{}: there is nothing to announce: neither bgp nor bfd.peers is given", config.file.display());
         }
-        crate::speaker::run(&SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir }).await
+        Ok(SpeakerOptions { gobgpd: config.gobgpd, runtime_dir: config.runtime_dir })
     }
 
     /// The configuration.

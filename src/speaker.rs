@@ -111,7 +111,7 @@ pub async fn run(options: &SpeakerOptions) -> anyhow::Result<()> {
     let (end, words) = mpsc::channel(1);
     let (sessions, held) = Sessions::start(&folder)?;
     let (hand, news) = mpsc::unbounded_channel();
-    let holder = endpoint.clone().map(|endpoint| holder::hold(endpoint, held.clone(), sessions.held()));
+    let holder = endpoint.clone().map(|endpoint| holder::hold(endpoint, held.clone(), sessions.clone()));
     let hands = OwnHands::new(endpoint, program.is_some().then_some(end), sessions.clone());
     let own_socket = own_socket(&folder);
     let listener = socket::bind(&own_socket).with_context(|| format!("{}", own_socket.display()))?;

@@ -46,12 +46,19 @@ pub struct Member {
     pub node: String,
 }
 
-/// Says how the node stands, and asks whether it may leave, for as long as anybody listens.
+/// Says how the node stands, and asks whether it may leave, for as long as anybody listens. A fleet that it is no longer in
+/// has no Lease of it.
 pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, changes: Sender<Change>) {
     let mut trouble = None;
+    // The fleet whose Leases may name this node.
+    let mut joined: Option<Standing> = None;
     loop {
-        let standing = wanted.borrow_and_update().clone();
+        let told = wanted.borrow_and_update().clone();
         let mut pause = None;
+        let is_left = |former: &&Standing| told.as_ref().is_none_or(|told| told.fleet != former.fleet);
+        let left = joined.as_ref().filter(is_left).map(|former| Standing { stance: Stance::Absent, ..former.clone() });
+        let leaves = left.is_some();
+        let standing = left.or(told);
         if let Some(standing) = standing {
             let result = timeout(PATIENCE, member.stand(&standing)).await;
             let result = result
@@ -63,7 +70,7 @@ pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, change
             trouble = failed;
             pause = match standing.stance {
                 Stance::Asking => Some(AGAIN + jitter()),
-                Stance::Absent if trouble.is_none() => None,
+                Stance::Absent if trouble.is_none() => leaves.then_some(Duration::ZERO),
                 Stance::Absent | Stance::Present | Stance::Away => Some(RENEWAL),
             };
             if standing.stance == Stance::Asking {
@@ -72,6 +79,8 @@ pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, change
                     return;
                 }
             }
+            let is_gone = leaves && trouble.is_none();
+            joined = (!is_gone).then_some(standing);
         }
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },

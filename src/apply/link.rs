@@ -136,6 +136,8 @@ impl<V: AsyncFn() -> Option<Result<(), String>>> Link<'_, V> {
                     let orders = self.orders.borrow_and_update().clone();
                     if orders.is_some() {
                         write_line(writer, &ToSpeaker { orders, ..ToSpeaker::default() }).await.map_err(lost)?;
+                        // They may ask for renewals more often than the former ones.
+                        due = Instant::now();
                     }
                 }
                 () = hung => {

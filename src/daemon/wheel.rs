@@ -205,7 +205,7 @@ impl Wheel {
             sender.send_replace(saved);
         }
         if let (Some(sender), Some(standing)) = (&self.standing, plan.standing) {
-            sender.send_replace(Some(standing));
+            sender.send_replace(standing);
         }
         let writes = plan.steps.iter().filter(|step| !step.is_read() && !pass::is_for_speaker(step)).count();
         if writes > 0 {

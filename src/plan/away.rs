@@ -95,13 +95,16 @@ pub(super) struct Scene<'a> {
     pub(super) demand: Option<Demand>,
     /// Does it announce something, or may it?
     pub(super) out: bool,
+    /// Do others count on it? They do while it announces, and while its routes are gone for a moment, as while gobgpd is
+    /// started anew.
+    pub(super) counted_on: bool,
     /// Can its routes say that it is about to leave? Not where there is no BGP.
     pub(super) speaks: bool,
     /// All routes that are out say so.
     pub(super) marked: bool,
     /// The withdrawal of all routes was heard; else when it will have been, if time alone decides.
     pub(super) heard: Result<(), Option<Time>>,
-    /// All that it is to announce is out, as it is to be.
+    /// All that it is to announce is out, as it is to be, and heard.
     pub(super) restored: bool,
     /// What is configured.
     pub(super) drain: &'a Drain,
@@ -198,15 +201,15 @@ impl Away {
                 _ => Phase::Returning,
             };
         };
-        // Who announces nothing is missed by nobody.
+        // Who announces nothing has nothing to say that it leaves.
         let leave = if scene.out && scene.speaks { Phase::Shunned } else { Phase::Withdrawn };
         let is_over = |limit: Duration| self.since + limit <= now;
         match self.phase {
-            Phase::Here if scene.out => Phase::Asking,
+            Phase::Here if scene.counted_on => Phase::Asking,
             Phase::Here | Phase::Returning => leave,
             Phase::Asking => {
                 let granted = self.verdict == Some(Verdict::Granted) || scene.drain.fleet.is_none();
-                if granted || demand.force || demand.urgent || !scene.out { leave } else { Phase::Asking }
+                if granted || demand.force || demand.urgent || !scene.counted_on { leave } else { Phase::Asking }
             }
             Phase::Shunned => {
                 let quiet = scene.marked && self.meter.quiet_for(scene.drain.quiet);

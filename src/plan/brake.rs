@@ -47,6 +47,7 @@ impl Loss {
 #[derive(Debug, Clone)]
 struct Engaged {
     reason: String,
+    since: Time,
     /// `None`: until what vanished comes back, or somebody confirms.
     until: Option<Time>,
 }
@@ -138,7 +139,7 @@ pub(super) struct Held<'a> {
 impl Planner {
     /// What is held, if something is.
     pub(super) fn held_back(&self) -> Option<Held<'_>> {
-        let Engaged { reason, until } = self.brake.engaged.as_ref()?;
+        let Engaged { reason, until, .. } = self.brake.engaged.as_ref()?;
         let services = self.brake.losses.values().filter(|loss| loss.missing() > 0).count();
         Some(Held { reason, services, endpoints: self.brake.missing + self.left_over(), for_ever: until.is_none() })
     }
@@ -150,7 +151,11 @@ impl Planner {
 
     /// The source told something of `service`, which would claim `claim` by that.
     pub(super) fn note_loss(&mut self, service: &ServiceKey, claim: &Claim, now: Time) {
-        if self.settings.brake.share < 100 && !self.is_removing() {
+        let settings::Brake { share, window, .. } = self.settings.brake;
+        // What is held without an end must not gather what comes and goes meanwhile.
+        let is_later = |engaged: &Engaged| engaged.until.is_none() && now > engaged.since + window;
+        let is_meant = self.brake.engaged.as_ref().is_some_and(is_later) && claim.endpoints() > 0;
+        if share < 100 && !is_meant && !self.is_removing() {
             self.brake.note(service, self.ledger.claim(service), claim.endpoints(), now);
         }
     }
@@ -181,12 +186,20 @@ impl Planner {
             };
             let until = (!for_ever).then_some(now + hold);
             self.news.push(News::Held { reason: reason.clone(), hold: until.map(|_| hold) });
-            self.brake.engaged = Some(Engaged { reason, until });
+            self.brake.engaged = Some(Engaged { reason, since: now, until });
             let services: Vec<ServiceKey> = self.brake.losses.keys().cloned().collect();
             services.iter().for_each(|service| self.derive_claim(service, now));
             until.into_iter().for_each(|until| draft.wake(until));
             return;
         };
+        // Which of several kinds of objects is heard of first is chance.
+        if engaged.until.is_some()
+            && let Some(reason) = self.what_is_empty()
+        {
+            self.news.push(News::Held { reason: reason.clone(), hold: None });
+            self.brake.engaged = Some(Engaged { reason, since: now, until: None });
+        }
+        let Some(engaged) = &self.brake.engaged else { return };
         let half = usize::from(share) / 2;
         // What is held is claimed, too.
         let left = self.claimed_endpoints().saturating_sub(self.brake.missing);
@@ -208,22 +221,32 @@ impl Planner {
 
     /// What vanished that is too much to be believed, and whether that takes a confirmation.
     fn what_vanished(&self) -> Option<(String, bool)> {
+        if let Some(reason) = self.what_is_empty() {
+            return Some((reason, true));
+        }
         let settings::Brake { share, window, .. } = self.settings.brake;
-        let (claimed, missing, over) = (self.claimed_endpoints(), self.brake.missing, self.left_over());
-        if self.servers.adopted && over >= LEAST {
-            return Some((format!("the source has no Services, and {over} endpoints are served"), true));
-        }
-        let many = self.brake.losses.len() >= LEAST_SERVICES;
-        if many && self.is_source_empty() {
-            return Some((format!("the source has no Services any more: {missing} endpoints vanished"), true));
-        }
-        if many && missing >= LEAST && self.brake.exceeds(usize::from(share), claimed) {
+        let (claimed, missing) = (self.claimed_endpoints(), self.brake.missing);
+        let is_much = missing >= LEAST && self.brake.exceeds(usize::from(share), claimed);
+        (self.brake.losses.len() >= LEAST_SERVICES && is_much).then(|| {
             let (all, seconds) = (missing + claimed, window.as_secs());
-            return Some((format!("{missing} of {all} endpoints vanished within {seconds} s"), false));
+            (format!("{missing} of {all} endpoints vanished within {seconds} s"), false)
+        })
+    }
+
+    /// What there is none of any more, which time alone does not make true.
+    fn what_is_empty(&self) -> Option<String> {
+        let (missing, over) = (self.brake.missing, self.left_over());
+        if self.servers.adopted && over >= LEAST {
+            return Some(format!("the source has no Services, and {over} endpoints are served"));
+        }
+        if self.brake.losses.len() >= LEAST_SERVICES && self.is_source_empty() {
+            return Some(format!("the source has no Services any more: {missing} endpoints vanished"));
+        }
+        if !self.cluster.service_cidrs().is_empty() {
+            return None;
         }
         let ranges: Vec<String> = self.vanished_ranges().iter().map(ToString::to_string).collect();
-        let reason = || format!("the source has no ServiceCIDR any more for {}", ranges.join(", "));
-        (!ranges.is_empty()).then(|| (reason(), true))
+        (!ranges.is_empty()).then(|| format!("the source has no ServiceCIDR any more for {}", ranges.join(", ")))
     }
 
     /// How many endpoints Services claim.

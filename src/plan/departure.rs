@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::model::bgp::{Bgp, Community, Path};
+use crate::model::bfd::BfdState;
+use crate::model::bgp::{Bgp, Community, Path, PeerName};
 use crate::model::fleet::{Stance, Standing, Verdict};
 use crate::model::ipvs::ServerKey;
 use crate::model::node::DrainAsked;
@@ -15,6 +16,7 @@ use super::change::{Command, Leave};
 use super::news::News;
 use super::pass::Draft;
 use super::planner::Planner;
+use super::preconditions::Footing;
 use super::role::Role;
 use super::step::Step;
 
@@ -35,6 +37,8 @@ pub(super) struct AwayBook {
     saved: Saved,
     /// What the fleet was told last.
     standing: Option<Standing>,
+    /// It has announced something, and nobody decided that it stops.
+    counted_on: bool,
 }
 
 impl Planner {
@@ -127,11 +131,12 @@ impl Planner {
         let mut scene = Scene {
             demand,
             out: self.may_announce(),
+            counted_on: self.may_announce() || self.away.counted_on,
             speaks: self.settings.bgp.is_some(),
             marked: self.are_all_marked(),
             heard: self.withdrawal_heard(now),
             // Under another bearing other routes are wanted.
-            restored: before == Bearing::Announce && self.is_restored(),
+            restored: before == Bearing::Announce && self.is_restored() && self.is_heard(),
             drain: &drain,
         };
         self.away.causes = causes;
@@ -183,9 +188,21 @@ impl Planner {
     /// The routes may be out again by what this pass found: then the next one, which is due at once, says so.
     pub(super) fn plan_return(&mut self, now: Time, draft: &mut Draft) {
         let decides = self.leaving.is_none() && self.derived && self.role == Role::Serving;
-        if decides && self.away.state.phase() == Phase::Returning && self.is_restored() {
+        if decides && self.away.state.phase() == Phase::Returning && self.is_restored() && self.is_heard() {
             draft.wake(now);
         }
+    }
+
+    /// Notes whether others count on this node, after all that this pass decided. Who asks to leave is counted on until the
+    /// others let it go.
+    pub(super) fn note_counted_on(&mut self) {
+        let is_out = self.announces() || self.memory.paths_in_flight() > 0;
+        let is_known = self.settings.bgp.is_none() || self.actual.bgp.is_some();
+        self.away.counted_on = match self.away.state.phase() {
+            Phase::Here if is_known => is_out,
+            Phase::Here | Phase::Asking => is_out || self.away.counted_on,
+            _ => false,
+        };
     }
 
     /// What the next agent has to know, if that is something else than it was told last.
@@ -198,16 +215,18 @@ impl Planner {
         differs.then_some(saved)
     }
 
-    /// How the node stands in its fleet, if that is something else than was told last. Before the node is known, it is
-    /// what it was for the others.
-    pub(super) fn standing_anew(&mut self) -> Option<Standing> {
-        let fleet = self.settings.drain.fleet.clone()?;
+    /// How the node stands in its fleet, or that it is in none, if that is something else than was told last. Before the node
+    /// is known, it is what it was for the others.
+    pub(super) fn standing_anew(&mut self) -> Option<Option<Standing>> {
+        let Some(fleet) = self.settings.drain.fleet.clone() else {
+            return self.away.standing.take().map(|_| None);
+        };
         if !self.derived || self.leaving.is_some() {
             return None;
         }
         let stance = match self.away.state.phase() {
             _ if self.role != Role::Serving => Stance::Absent,
-            Phase::Here if self.announces() => Stance::Present,
+            Phase::Here if self.announces() && self.is_heard() => Stance::Present,
             // Before it has announced anything, it is what it was for the others: about to come back, maybe.
             Phase::Here if self.away.standing.is_none() => return None,
             Phase::Here => Stance::Absent,
@@ -218,7 +237,20 @@ impl Planner {
         let told = Some(standing.clone());
         let differs = told != self.away.standing;
         self.away.standing = told;
-        differs.then_some(standing)
+        differs.then_some(Some(standing))
+    }
+
+    /// Does anybody hear what it announces, if it announces something? In a gobgpd whose peers are all somebody else's, that is
+    /// taken for granted.
+    fn is_heard(&self) -> bool {
+        if self.settings.bgp.is_none() {
+            let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
+            let announcing = self.announcing_sessions();
+            return announcing.is_empty() || announcing.keys().any(is_up);
+        }
+        let mut paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys()).peekable();
+        let is_silent = paths.peek().is_none() || self.peers.is_empty();
+        is_silent || paths.any(|prefix| !self.hearers(*prefix).is_empty())
     }
 
     /// Does the node announce something?
@@ -247,7 +279,8 @@ impl Planner {
     }
 
     /// Are the routes of all ranges out again, as they are to be? One that something else speaks against is waited for by
-    /// nobody, nor is one of a range that has not been proved, once there are others that were.
+    /// nobody, nor is one of a range that has not been proved, once there are others that were; but a node that has nothing
+    /// else than what is broken is not back.
     fn is_restored(&self) -> bool {
         if self.settings.bgp.is_none() {
             return self.settings.bfd.peers.is_empty() || self.stands() == Some(true);
@@ -255,6 +288,10 @@ impl Planner {
         let Some(bgp) = &self.actual.bgp else { return false };
         let announced: Vec<Prefix> =
             self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
+        let is_broken = |range: &Prefix| matches!(self.footing(*range), Footing::Broken(_));
+        if bgp.paths.is_empty() && announced.iter().any(is_broken) {
+            return false;
+        }
         let is_any_founded = announced.iter().any(|range| self.is_founded(*range));
         let counts = |range: Prefix| !is_any_founded || self.is_founded(range);
         let aggregates =

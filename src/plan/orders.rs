@@ -199,7 +199,7 @@ impl Planner {
     }
 
     /// The sessions that are announcements themselves.
-    fn announcing_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
+    pub(super) fn announcing_sessions(&self) -> BTreeMap<PeerName, bfd::Session> {
         let labels = labels(&self.cluster);
         let selected = self.settings.bfd.peers.iter().filter(|entry| entry.node_selector.matches(&labels));
         let enabled = self.link.stands == Some(true);

@@ -54,8 +54,8 @@ pub struct Plan {
     pub orders: Option<Orders>,
     /// What the next agent has to know, where that is something else than before.
     pub saved: Option<Saved>,
-    /// How the node stands in its fleet, where that is something else than before.
-    pub standing: Option<Standing>,
+    /// How the node stands in its fleet, or that it is in none, where that is something else than before.
+    pub standing: Option<Option<Standing>>,
     /// The agent may leave: all that it was asked to do before is done.
     pub finished: bool,
 }
@@ -135,6 +135,7 @@ impl Planner {
         self.asked_secrets.clone_from(&self.wanted_secrets);
         let (news, notices) = (std::mem::take(&mut self.news), std::mem::take(&mut self.notices));
         let route_latencies = std::mem::take(&mut self.speaker.latencies);
+        self.note_counted_on();
         let (saved, standing) = (self.saved_anew(), self.standing_anew());
         let Draft { steps, wake_at, latencies } = draft;
         Plan {

@@ -1,37 +1,36 @@
 //! Does to BGP sessions what [`super::reach`] says of them, one after the other, and again where gobgpd did not answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::sessions::Sessions;
 use crate::apply::bgp::{Endpoint, Speaker};
 use crate::model::bgp::PeerName;
 
 /// The pause before something is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Holds the BGP sessions that `wanted` names, and releases the others of those that were `held` before, for ever.
-pub(super) async fn hold(
-    endpoint: Endpoint,
-    mut held: BTreeSet<PeerName>,
-    mut wanted: watch::Receiver<BTreeMap<PeerName, String>>,
-) {
+/// How often it is seen to that what is held is down: another gobgpd knows nothing of it, and the agent may add the peer anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Holds the BGP sessions that `sessions` wants held, and releases the others of those that were `held` before, for ever.
+pub(super) async fn hold(endpoint: Endpoint, mut held: BTreeSet<PeerName>, sessions: Sessions) {
     let mut gobgpd = Speaker::new(endpoint);
+    let mut wanted = sessions.held();
     let mut said: Option<String> = None;
     loop {
         let names = wanted.borrow_and_update().clone();
         let mut problem = None;
         for (peer, why) in &names {
-            if held.contains(peer) {
-                continue;
+            // Written down before it is done, so that whoever comes next releases it.
+            if held.insert(peer.clone()) {
+                sessions.keep_held(&held);
             }
             match gobgpd.hold(peer, why).await {
-                Ok(()) => {
-                    warn!(%peer, "BGP session ended and held down: {why}");
-                    held.insert(peer.clone());
-                }
+                Ok(true) => warn!(%peer, "BGP session ended and held down: {why}"),
+                Ok(false) => {}
                 Err(error) => problem = Some(error),
             }
         }
@@ -40,6 +39,7 @@ pub(super) async fn hold(
                 Ok(()) => {
                     info!(%peer, "BGP session released");
                     held.remove(peer);
+                    sessions.keep_held(&held);
                 }
                 Err(error) => problem = Some(error),
             }
@@ -48,7 +48,7 @@ pub(super) async fn hold(
         if let Some(problem) = problem.as_ref().filter(|problem| said.as_ref() != Some(problem)) {
             warn!("{problem}; trying again");
         }
-        let is_done = problem.is_none();
+        let pause = if problem.is_some() { Some(RETRY) } else { (!names.is_empty()).then_some(AGAIN) };
         said = problem;
         let changed = async {
             // The keeper lives as long as the speaker.
@@ -58,7 +58,7 @@ pub(super) async fn hold(
         };
         tokio::select! {
             () = changed => {}
-            () = tokio::time::sleep(RETRY), if !is_done => {}
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
 }

@@ -218,6 +218,10 @@ impl<H: Hands> Keeper<H> {
                     self.agent = None;
                     warn!("the agent is gone");
                     self.lease.connected(false, self.now());
+                    if self.lease.state() == LeaseState::Lapsed {
+                        // It may have announced, and did not live to vouch for that.
+                        self.withdraw();
+                    }
                 }
             }
         }
@@ -332,7 +336,7 @@ impl<H: Hands> Keeper<H> {
 
     /// Has everything withdrawn that is ours, and goes on until that is so.
     fn withdraw(&mut self) {
-        let Some(orders) = &self.orders else { return };
+        let Some(orders) = self.orders.as_ref().filter(|_| self.withdrawal.is_none()) else { return };
         let (hands, owned, patience) = (self.hands.clone(), orders.owned.clone(), orders.ttl);
         let withdrawal = self.tasks.spawn(async move {
             let mut said = None;

@@ -128,11 +128,18 @@ impl Lease {
         self.silent_before + now.since(self.heard)
     }
 
-    /// There are orders.
+    /// There are orders. What was proved by terms that were longer gets the new `ttl` from now on, and no more than it had.
     pub(super) fn order(&mut self, terms: Terms, now: Time) {
-        if self.terms.is_none() {
-            (self.renewed, self.heard) = (now, now);
-            self.enter(LeaseState::Held, now);
+        match self.terms {
+            None => {
+                (self.renewed, self.heard) = (now, now);
+                self.enter(LeaseState::Held, now);
+            }
+            Some(former) if self.state == LeaseState::Held => {
+                let shorter = former.ttl.saturating_sub(terms.ttl);
+                self.renewed = self.renewed.max((self.renewed + shorter).min(now));
+            }
+            Some(_) => {}
         }
         self.terms = Some(terms);
         self.judge(now);

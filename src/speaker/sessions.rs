@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,7 +24,7 @@ use crate::runtime;
 struct Kept {
     /// The sessions.
     bfd: Saved,
-    /// The BGP sessions that are held down.
+    /// The BGP sessions that are held down, or may be.
     held: BTreeSet<PeerName>,
 }
 
@@ -33,6 +33,8 @@ struct Kept {
 pub(super) struct Sessions {
     engine: Arc<Engine>,
     held: watch::Sender<BTreeMap<PeerName, String>>,
+    /// Those that gobgpd may hold down, wanted or not.
+    down: Arc<Mutex<BTreeSet<PeerName>>>,
     file: PathBuf,
 }
 
@@ -49,7 +51,8 @@ impl Sessions {
         });
         let engine = Engine::resume(bfd).context("cannot start the BFD engine")?;
         let wanted = held.iter().map(|peer| (peer.clone(), String::new())).collect();
-        let sessions = Sessions { engine: Arc::new(engine), held: watch::channel(wanted).0, file };
+        let down = Arc::new(Mutex::new(held.clone()));
+        let sessions = Sessions { engine: Arc::new(engine), held: watch::channel(wanted).0, down, file };
         Ok((sessions, held))
     }
 
@@ -61,6 +64,12 @@ impl Sessions {
     /// These BGP sessions are to be held down, and why.
     pub(super) fn hold(&self, held: BTreeMap<PeerName, String>) {
         self.held.send_replace(held);
+        self.save();
+    }
+
+    /// These BGP sessions gobgpd may hold down, whether that is wanted still or not.
+    pub(super) fn keep_held(&self, down: &BTreeSet<PeerName>) {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).clone_from(down);
         self.save();
     }
 
@@ -107,7 +116,9 @@ impl Sessions {
     }
 
     fn save(&self) {
-        let kept = Kept { bfd: self.engine.saved(), held: self.held.borrow().keys().cloned().collect() };
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = self.held.borrow().keys().cloned().chain(down).collect();
+        let kept = Kept { bfd: self.engine.saved(), held };
         if let Err(problem) = save(&self.file, &kept) {
             warn!("{}: {problem}; BFD sessions would not survive a restart of the speaker", self.file.display());
         }

@@ -209,3 +209,19 @@ fn without_an_api_server_nobody_can_tell_and_nobody_leaves() {
     let Verdict::Unknown(reason) = runtime.block_on(nodes[0].verdict()) else { panic!("somebody knows") };
     assert!(!reason.is_empty());
 }
+
+/// A fleet that a node is not in any more is not told that it is there, nor is its slot kept.
+#[test]
+fn who_leaves_its_fleet_or_joins_another_leaves_no_lease_behind() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let runtime = Runtime::new().unwrap();
+    let mut nodes = fleet(&runtime, &cluster, "left", 2, 1);
+    nodes[0].is(Stance::Away);
+    until_held(&cluster, "left", &[("away-0", "lb1"), ("here-lb2", "lb2")]);
+    nodes[0].standing.send_replace(None);
+    until_held(&cluster, "left", &[("here-lb2", "lb2")]);
+    nodes[1].fleet = "joined";
+    nodes[1].is(Stance::Present);
+    until_held(&cluster, "joined", &[("here-lb2", "lb2")]);
+    until_held(&cluster, "left", &[]);
+}

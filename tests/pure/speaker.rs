@@ -44,7 +44,7 @@ impl Folder {
     /// Starts a speaker for this program.
     fn speaker_with(&self, gobgpd: &Path) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        let config = self.temporary.path().join("vipcast.yaml");
+        let config = self.config();
         let text = format!(
             "runtimeDir: {}\n\
              source: {{manifests: .}}\n\
@@ -63,6 +63,11 @@ impl Folder {
             .kill_on_drop(true)
             .spawn()
             .unwrap()
+    }
+
+    /// The configuration file of its speakers.
+    fn config(&self) -> PathBuf {
+        self.temporary.path().join("vipcast.yaml")
     }
 
     /// What the speakers said.

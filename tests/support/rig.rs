@@ -1,10 +1,11 @@
 //! A planner and a node to plan for, turned step by step without faults.
 
-use vipcast::model::{Event, Settings, Time};
+use vipcast::model::bgp::{PeerName, Session, SessionState};
+use vipcast::model::{Event, Family, Settings, Time};
 use vipcast::plan::rehearse::{Stage, rehearse};
 use vipcast::plan::{Change, ModelNode, Planner};
 
-use super::build::{host, listed};
+use super::build::{host, ip, listed};
 
 pub(crate) struct Rig {
     pub(crate) planner: Planner,
@@ -44,6 +45,24 @@ impl Rig {
     /// Tells of `objects` as the complete list.
     pub(crate) fn list(&mut self, objects: impl IntoIterator<Item = Event>) -> &mut Rig {
         self.tell_all(listed(objects))
+    }
+
+    /// The session with this peer comes up, and carries this family.
+    pub(crate) fn establish(&mut self, peer: &str, family: Family) -> &mut Rig {
+        let name: PeerName = peer.parse().unwrap();
+        let local = if family == Family::Ipv4 { "10.0.1.2" } else { "fd01::2" };
+        let established = Session::new(SessionState::Established);
+        let session = Session { local_address: Some(ip(local)), families: [family].into(), ..established };
+        self.node.sessions.insert(name.clone(), session.clone());
+        self.node.send_paths(None);
+        self.change(Change::Session(name, session))
+    }
+
+    /// The session with this peer ends.
+    pub(crate) fn part(&mut self, peer: &str) -> &mut Rig {
+        let name: PeerName = peer.parse().unwrap();
+        self.node.sessions.remove(&name);
+        self.change(Change::Session(name, Session::new(SessionState::Active)))
     }
 
     /// Until nothing is left to do before the next resync.

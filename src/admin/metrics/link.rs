@@ -29,7 +29,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "The announcement lease: 1 for the state that it is in; anything but held is an alarm";
+        let help = "The announcement lease: 1 for the state that it is in; static, lapsed and lost are alarms";
         registry.register("lease", help, self.lease.clone());
         let help =
             "1 while the BFD session with a peer is up and believed; absent while this node holds it down on purpose";

@@ -43,18 +43,23 @@ impl Speaker {
     }
 
     /// Ends the session with a peer of ours at once, and keeps it from coming back until [`Speaker::release`]. The peer hears
-    /// `why`, where the session still carries it.
+    /// `why`, where the session still carries it. False if that was so before, or gobgpd has no such peer now.
     ///
     /// # Errors
     /// What gobgpd, or the connection to it, says.
-    pub async fn hold(&mut self, name: &PeerName, why: &str) -> Result<(), String> {
+    pub async fn hold(&mut self, name: &PeerName, why: &str) -> Result<bool, String> {
         let held = async {
             let api = self.api().await?;
             let peers = api.peers().await?;
             if peers.foreign.contains(name) {
                 return Err(not_ours(name));
             }
-            if peers.ours.contains_key(name) { api.disable_peer(name, why).await } else { Ok(()) }
+            let is_shut = peers.sessions.get(name).is_some_and(|listed| listed.shut.is_some());
+            let is_open = peers.ours.contains_key(name) && !is_shut;
+            if is_open {
+                api.disable_peer(name, why).await?;
+            }
+            Ok(is_open)
         };
         held.await.map_err(|failure| self.in_words(failure))
     }

@@ -29,7 +29,7 @@ pub(super) fn write_lease(lease: &LeaseStatus, now: i64, text: &mut String) -> f
 pub(super) fn write_bfd(sessions: &[BfdSessionStatus], now: i64, text: &mut String) -> fmt::Result {
     table(
         text,
-        &["BFD", "FOR", "STATE", "SINCE", "INTERVAL", "DETECTION", "FLAPS"],
+        &["BFD", "FOR", "STATE", "OTHER SIDE", "SINCE", "INTERVAL", "DETECTION", "FLAPS"],
         sessions.iter().map(|s| row(s, now)).collect(),
     )
 }
@@ -41,6 +41,7 @@ fn row(session: &BfdSessionStatus, now: i64) -> Row {
         session.peer.clone(),
         session.kind.clone(),
         session.state.clone(),
+        session.remote.clone().unwrap_or_else(|| "-".to_owned()),
         since.map_or("-".to_owned(), |since| span(now - since.as_second())),
         millis(session.interval_ms),
         millis(session.detection_ms),

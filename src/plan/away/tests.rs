@@ -13,7 +13,16 @@ fn demand() -> Demand {
 
 /// An LB node that announces, of a fleet, and that is to leave.
 fn scene(drain: &Drain) -> Scene<'_> {
-    Scene { demand: Some(demand()), out: true, speaks: true, marked: false, heard: Err(None), restored: false, drain }
+    Scene {
+        demand: Some(demand()),
+        out: true,
+        counted_on: true,
+        speaks: true,
+        marked: false,
+        heard: Err(None),
+        restored: false,
+        drain,
+    }
 }
 
 fn fleet() -> Drain {
@@ -98,11 +107,12 @@ fn nothing_waits_for_ever_once_it_has_begun() {
 #[test]
 fn who_is_forced_or_shuts_down_or_announces_nothing_does_not_ask() {
     let drain = fleet();
-    let cases: [(&str, Scene, Phase); 5] = [
+    let cases: [(&str, Scene, Phase); 6] = [
         ("asks", scene(&drain), Phase::Asking),
         ("forced", Scene { demand: Some(Demand { force: true, ..demand() }), ..scene(&drain) }, Phase::Shunned),
         ("urgent", Scene { demand: Some(Demand { urgent: true, ..demand() }), ..scene(&drain) }, Phase::Shunned),
-        ("announces nothing", Scene { out: false, ..scene(&drain) }, Phase::Withdrawn),
+        ("announces nothing", Scene { out: false, counted_on: false, ..scene(&drain) }, Phase::Withdrawn),
+        ("announces nothing for a moment", Scene { out: false, ..scene(&drain) }, Phase::Asking),
         (
             "has no BGP and is forced",
             Scene { speaks: false, demand: Some(Demand { force: true, ..demand() }), ..scene(&drain) },

@@ -140,7 +140,7 @@ impl Planner {
     /// What brings gobgpd back.
     fn gobgpd_fix(&self) -> &'static str {
         if self.is_exclusive() {
-            "the speaker starts gobgpd again by itself; if it does not, its log says why (`journalctl -u vipcast-speaker`)"
+            "the speaker starts gobgpd again by itself; if it does not, its log says why (docs/runbook.md: where it is)"
         } else {
             "start gobgpd, or correct bgp.gobgpd.address"
         }

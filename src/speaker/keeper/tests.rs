@@ -271,6 +271,26 @@ async fn what_nothing_proves_is_withdrawn_within_the_ttl() {
     }
 }
 
+/// It may have announced before it died.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_to_a_lapsed_lease_and_dies_leaves_nothing_out() {
+    let rig = Rig::new();
+    let _told = rig.come(1, true).await;
+    rig.order(1, orders(vec![])).await;
+    rig.visits.send(Visit::Left(1)).await.unwrap();
+    wait(6).await;
+    assert_eq!(rig.done(), ["withdrew all"]);
+    let _told = rig.come(2, true).await;
+    rig.visits.send(Visit::Left(2)).await.unwrap();
+    wait(1).await;
+    assert_eq!(rig.done(), ["withdrew all"]);
+    // A command is no agent.
+    let _told = rig.come(3, false).await;
+    rig.visits.send(Visit::Left(3)).await.unwrap();
+    wait(1).await;
+    assert_eq!(rig.done(), [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gobgpd_that_hangs_is_ended_and_one_that_refuses_is_asked_again() {
     for (gobgpd, expected) in [(Gobgpd::Hangs, &["ended gobgpd", "withdrew all"][..]), (Gobgpd::Refuses, &[])] {

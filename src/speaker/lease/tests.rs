@@ -260,3 +260,24 @@ proptest! {
         }
     }
 }
+
+/// Another `lease.ttl`, or canaries that are switched on, must not withdraw what the former terms held.
+#[test]
+fn a_shorter_ttl_counts_from_now_on_and_prolongs_nothing() {
+    let long = Terms { ttl: Duration::from_secs(120), ..BLIND };
+    let mut lease = held(long);
+    lease.order(PROVABLE, at(100));
+    assert_eq!((lease.state(), lease.until()), (LeaseState::Held, Some(at(105))));
+    // The same again is no renewal.
+    lease.order(PROVABLE, at(103));
+    assert_eq!(lease.until(), Some(at(105)));
+    lease.judge(at(105));
+    assert_eq!(lease.state(), LeaseState::Lapsed);
+
+    // Of what was left to it, it gets no more than that.
+    let mut lease = held(long);
+    lease.order(PROVABLE, at(118));
+    assert_eq!(lease.until(), Some(at(120)));
+    lease.renew(Ok(()), at(119));
+    assert_eq!(lease.until(), Some(at(124)));
+}

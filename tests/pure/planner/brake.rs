@@ -183,6 +183,36 @@ fn an_empty_source_is_held_until_somebody_confirms() {
     assert!(rig.node.state == before, "nothing had been touched");
 }
 
+/// The API server's watches begin anew one by one: endpoints may be gone before their Services are.
+#[test]
+fn an_empty_source_is_held_whatever_is_heard_of_it_first() {
+    let mut rig = at_rest();
+    rig.tell_all((1..=SERVICES).map(|n| gone(Kind::EndpointSlice, &format!("shop/{}-4", name(n)))));
+    now(&mut rig);
+    assert!(!rig.planner.status().brake.unwrap().needs_confirmation);
+    later(&mut rig, 1);
+    rig.tell_all(listed([]));
+    let told = now(&mut rig);
+    assert!(told.iter().any(|line| line.contains("the source has no Services any more")), "{told:#?}");
+    later(&mut rig, 100_000);
+    assert_eq!(destinations(&rig), 80);
+    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+}
+
+/// What is held without an end does not gather what is scaled down or moved meanwhile.
+#[test]
+fn services_that_live_go_on_changing_while_something_is_held_without_an_end() {
+    let mut rig = Rig::new(from_cidrs());
+    rig.list(objects().into_iter().chain([cidr("a", &["10.96.0.0/16"])])).run();
+    rig.tell(gone(Kind::ServiceCidr, "a"));
+    now(&mut rig);
+    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+    later(&mut rig, 60);
+    rig.tell(endpoints(1, 1));
+    later(&mut rig, 60);
+    assert_eq!((destinations(&rig), is_held(&rig)), (77, true));
+}
+
 #[test]
 fn deleted_services_are_held_like_their_endpoints() {
     let mut rig = at_rest();

@@ -7,13 +7,13 @@ use vipcast::model::fleet::{Stance, Verdict};
 use vipcast::model::ipvs::Connections;
 use vipcast::model::node::{DrainAsked, Node};
 use vipcast::model::settings::{Drain, Taint};
-use vipcast::model::{Event, Object, Settings};
+use vipcast::model::{Event, Family, Object, Settings};
 use vipcast::plan::away::{Commanded, Saved};
 use vipcast::plan::change::{Command, Leave};
 use vipcast::plan::{Change, Plan, Report, Step};
 
 use super::position;
-use crate::support::build::{dual_stack, endpoint, host_routes, node, selector, tcp, web};
+use crate::support::build::{dual_stack, endpoint, host, host_routes, node, selector, tcp, web};
 use crate::support::rig::Rig;
 
 const DRAIN: Change = Change::Command(Command::Drain { force: false });
@@ -22,6 +22,7 @@ const UNDRAIN: Change = Change::Command(Command::Undrain);
 fn serving(settings: Settings) -> Rig {
     let mut rig = Rig::new(settings);
     rig.list(web()).run();
+    rig.establish("10.0.1.1", Family::Ipv4).establish("fd01::1", Family::Ipv6).run();
     assert!(rig.planner.status().ready, "{:?}", rig.planner.status().reasons);
     rig
 }
@@ -48,6 +49,11 @@ fn changed(node: Event, change: impl FnOnce(&mut Node)) -> Event {
     let Event::Put(Object::Node(mut node)) = node else { unreachable!("a Node is put") };
     change(&mut node);
     Event::Put(Object::Node(node))
+}
+
+/// What the fleet is told of this node in one pass.
+fn stance(rig: &mut Rig) -> Option<Stance> {
+    turn(rig).standing.map(|standing| standing.unwrap().stance)
 }
 
 fn marks(rig: &Rig) -> Vec<bool> {
@@ -113,6 +119,7 @@ fn everything_that_drains_a_node_drains_it_and_tells_which() {
         let drain = Drain { taints, ..Drain::default() };
         let mut rig = Rig::new(Settings { drain, node_selector: selector("role=lb"), ..dual_stack() });
         rig.list(web().into_iter().chain([node("role=lb")])).run();
+        rig.establish("10.0.1.1", Family::Ipv4).run();
         let before = rig.node.state.bgp.clone();
         rig.tell(event);
         turn(&mut rig);
@@ -176,7 +183,6 @@ fn who_leaves_announces_nothing_new() {
 #[test]
 fn the_fleet_is_asked_and_a_refusal_is_told_and_force_asks_nobody() {
     let mut rig = serving(with_fleet(dual_stack()));
-    let stance = |rig: &mut Rig| turn(rig).standing.map(|standing| standing.stance);
     rig.change(DRAIN);
     assert_eq!(stance(&mut rig), Some(Stance::Asking));
     let drain = rig.planner.status().drain;
@@ -300,12 +306,76 @@ fn a_node_that_loses_its_label_keeps_its_sessions_until_it_has_withdrawn() {
 #[test]
 fn an_agent_that_begins_is_for_the_others_what_it_was() {
     let mut rig = Rig::new(with_fleet(dual_stack()));
-    rig.list(web());
+    rig.list(web()).establish("10.0.1.1", Family::Ipv4);
     let mut told = Vec::new();
     for _ in 0..60 {
         let plan = turn(&mut rig);
-        told.extend(plan.standing.map(|standing| standing.stance));
+        told.extend(plan.standing.map(|standing| standing.unwrap().stance));
         rig.now = plan.wake_at.filter(|at| *at < rig.planner.next_resync()).unwrap_or(rig.now).max(rig.now);
     }
     assert_eq!(told, [Stance::Present]);
+}
+
+/// Its routes are gone for a moment only, so the fleet is asked all the same.
+#[test]
+fn who_was_refused_stays_while_gobgpd_is_started_anew() {
+    for asked_before in [true, false] {
+        let mut rig = serving(with_fleet(dual_stack()));
+        if asked_before {
+            rig.change(DRAIN).change(Change::Fleet(Verdict::Refused("lb1 is the last one".into()))).run();
+        }
+        rig.change(Change::SpeakerGone("connection refused".into()));
+        rig.node.state.bgp = None;
+        rig.run();
+        if !asked_before {
+            rig.change(DRAIN).run();
+        }
+        assert_eq!(phase(&rig), "asking", "{asked_before}");
+        rig.change(Change::SpeakerUp).run();
+        assert_eq!((phase(&rig).as_str(), marks(&rig)), ("asking", vec![false, false]), "{asked_before}");
+        rig.change(Change::Fleet(Verdict::Granted)).run();
+        assert_eq!(phase(&rig), "away");
+    }
+}
+
+/// What nobody hears keeps no other node from being the last one.
+#[test]
+fn who_announces_to_nobody_does_not_count_as_there() {
+    let mut rig = serving(with_fleet(dual_stack()));
+    rig.part("10.0.1.1");
+    assert_eq!(stance(&mut rig), None, "the other session carries the other family");
+    rig.part("fd01::1");
+    assert_eq!(stance(&mut rig), Some(Stance::Absent));
+    rig.establish("10.0.1.1", Family::Ipv4);
+    assert_eq!(stance(&mut rig), Some(Stance::Present));
+
+    // Nor is it back before it is heard.
+    rig.change(Change::Command(Command::Drain { force: true })).run();
+    rig.part("10.0.1.1").change(UNDRAIN).run();
+    assert_eq!((phase(&rig).as_str(), marks(&rig).len()), ("returning", 2));
+    rig.establish("fd01::1", Family::Ipv6).run();
+    assert_eq!(phase(&rig), "here");
+}
+
+#[test]
+fn who_has_nothing_but_broken_ranges_is_not_back() {
+    let mut rig = serving(with_fleet(dual_stack()));
+    rig.change(Change::Command(Command::Drain { force: true })).run();
+    rig.node.host.addresses.clear();
+    rig.change(Change::HostMoved).change(UNDRAIN).run();
+    assert_eq!(phase(&rig), "returning");
+    assert!(rig.node.state.bgp.as_ref().unwrap().paths.is_empty());
+    rig.node.host = host();
+    rig.change(Change::HostMoved).run();
+    assert_eq!(phase(&rig), "here");
+}
+
+#[test]
+fn who_leaves_its_fleet_says_so_once() {
+    let mut rig = serving(with_fleet(dual_stack()));
+    rig.change(Change::Settings(Box::new(dual_stack())));
+    assert_eq!(turn(&mut rig).standing, Some(None));
+    assert_eq!(turn(&mut rig).standing, None);
+    rig.change(Change::Settings(Box::new(with_fleet(dual_stack()))));
+    assert_eq!(stance(&mut rig), Some(Stance::Present));
 }

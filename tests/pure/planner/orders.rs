@@ -33,6 +33,22 @@ fn without_bgp() -> Settings {
     Settings { bgp: None, bfd, ..settings(&[range("10.96.0.0/16", Announce::Aggregate)]) }
 }
 
+/// The session with the switch is up.
+fn up(rig: &mut Rig) {
+    let told = BfdStatus {
+        state: BfdState::Up,
+        remote: BfdState::Up,
+        reason: None,
+        since: 0,
+        interval: FAST.interval,
+        detection: Some(Duration::from_millis(150)),
+        flaps: 1,
+        damped: None,
+        problem: None,
+    };
+    rig.change(Change::Bfd("10.0.1.1".parse().unwrap(), told));
+}
+
 fn orders(rig: &Rig) -> &Orders {
     rig.planner.given_orders().unwrap()
 }
@@ -296,9 +312,11 @@ fn a_node_whose_sessions_are_down_is_not_counted_as_one_that_serves() {
             }
             (!idle).then_some(plan.standing)
         });
-        stages.flatten().last().map(|standing| standing.stance)
+        stages.flatten().last().map(|standing| standing.unwrap().stance)
     };
     rig.list(web());
+    assert_eq!(standing(&mut rig), None, "no switch has heard of it yet");
+    up(&mut rig);
     assert_eq!(standing(&mut rig), Some(Stance::Present));
     rig.node.host.addresses.remove(&ip("10.0.1.2"));
     rig.change(Change::HostMoved);
@@ -310,6 +328,7 @@ fn a_node_whose_sessions_are_down_is_not_counted_as_one_that_serves() {
 fn a_node_is_back_without_a_range_that_never_stood() {
     let mut rig = Rig::new(without_bgp());
     rig.list(web()).run();
+    up(&mut rig);
     let ranges = [range("10.96.0.0/16", Announce::Aggregate), range("10.200.0.0/24", Announce::Aggregate)];
     let both = Settings { cluster_ips: Some(ranges.into()), ..without_bgp() };
     let refuse = |step: &Step| matches!(step, Step::SetRoute(prefix, _) if prefix.to_string() == "10.200.0.0/24");
@@ -338,18 +357,7 @@ fn the_status_says_how_lease_and_sessions_stand() {
     rig.list(web()).run();
     let status = rig.planner.status();
     assert_eq!((status.lease, status.bfd[0].state.as_str()), (None, "unknown"));
-    let told = BfdStatus {
-        state: BfdState::Up,
-        remote: BfdState::Up,
-        reason: None,
-        since: 0,
-        interval: FAST.interval,
-        detection: Some(Duration::from_millis(150)),
-        flaps: 1,
-        damped: None,
-        problem: None,
-    };
-    rig.change(Change::Bfd("10.0.1.1".parse().unwrap(), told));
+    up(&mut rig);
     let lease = LeaseStatus {
         state: LeaseState::Static,
         since: 0,

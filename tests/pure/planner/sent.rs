@@ -8,7 +8,7 @@ use vipcast::model::{Family, Settings};
 use vipcast::plan::change::Leave;
 use vipcast::plan::{Change, Observation, Outcome, Report, Step};
 
-use crate::support::build::{dual_stack, host_routes, ip, prefix, range, service, settings, slice, web};
+use crate::support::build::{dual_stack, host_routes, prefix, range, service, settings, slice, web};
 use crate::support::rig::Rig;
 
 fn name(text: &str) -> PeerName {
@@ -29,21 +29,11 @@ fn position(steps: &[String], what: &str) -> usize {
     steps.iter().position(|step| step.starts_with(what)).unwrap_or_else(|| panic!("no step {what} in {steps:#?}"))
 }
 
-/// The session with `10.0.1.1` comes up.
-fn up(rig: &mut Rig) {
-    let established = Session::new(SessionState::Established);
-    let families = [Family::Ipv4].into();
-    let session = Session { local_address: Some(ip("10.0.1.2")), families, ..established };
-    rig.node.sessions.insert(name("10.0.1.1"), session.clone());
-    rig.node.send_paths(None);
-    rig.change(Change::Session(name("10.0.1.1"), session));
-}
-
 /// At rest, with an established session with `10.0.1.1`.
 fn connected(settings: Settings) -> Rig {
     let mut rig = Rig::new(settings);
     rig.list(web()).run();
-    up(&mut rig);
+    rig.establish("10.0.1.1", Family::Ipv4);
     rig.run();
     rig
 }
@@ -229,7 +219,7 @@ fn a_difference_that_lasts_is_a_problem_of_the_peer() {
 fn a_session_that_comes_up_is_looked_at() {
     let mut rig = Rig::new(dual_stack());
     rig.list(web()).run();
-    up(&mut rig);
+    rig.establish("10.0.1.1", Family::Ipv4);
     assert_eq!(pass(&mut rig), ["read what peer 10.0.1.1 was sent"]);
     assert_eq!(pass(&mut rig), Vec::<String>::new());
     let wanted = rig.planner.desired_sent(&name("10.0.1.1"));

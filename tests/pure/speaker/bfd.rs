@@ -73,6 +73,9 @@ async fn bfd_that_goes_down_holds_the_bgp_session_down(flavour: Flavour) {
     // The switch dies without a word.
     drop(tor);
     said("BGP session ended and held down: BFD is down", 1).await;
+    // What the agent, or another gobgpd, makes anew is held again.
+    done(&mut writer, [Step::DeletePeer(ends[1].into()), Step::AddPeer(ends[1].into(), absent())]).await;
+    said("BGP session ended and held down: BFD is down", 2).await;
     let tor = switch(ends);
     until_it_is(&tor, Up).await;
     said("BGP session released", 1).await;
@@ -80,7 +83,7 @@ async fn bfd_that_goes_down_holds_the_bgp_session_down(flavour: Flavour) {
     tor.close();
     drop(tor);
     while agent.hear().await.bfd.is_none_or(|bfd| bfd.values().all(|status| status.remote != AdminDown)) {}
-    assert_eq!(folder.said().matches("held down: ").count(), 1, "{}", folder.said());
+    assert_eq!(folder.said().matches("held down: ").count(), 2, "{}", folder.said());
     assert_eq!(routes(&mut writer).await, 2);
 }
 
@@ -94,6 +97,17 @@ async fn no_switch_notices_that_the_speaker_is_another_one() {
     let tor = switch(ends);
     agent.order_all(watched(ends, false)).await;
     until_it_is(&tor, Up).await;
+    // It does not, where what it would become could not start.
+    let good = std::fs::read_to_string(folder.config()).unwrap();
+    std::fs::write(folder.config(), good.replace("asn: 65001", "asn: none")).unwrap();
+    send(&child, Signal::HUP);
+    until("it refuses", async || folder.said().contains("not started anew: ").then_some(())).await;
+    let said = folder.said();
+    assert!(
+        said.contains("vipcast.yaml:3") && said.contains("bgp.asn") && !said.contains("told to start anew"),
+        "{said}"
+    );
+    std::fs::write(folder.config(), good).unwrap();
     // It takes its own place.
     send(&child, Signal::HUP);
     until("it has started anew", async || (folder.said().matches("adopted=true").count() == 1).then_some(())).await;
