@@ -189,9 +189,10 @@ pub enum Command {
     },
     /// Put another gobgpd in the place of the one that runs, as after an upgrade of its package.
     ///
-    /// With `bgp.gracefulRestart` peers keep the routes until it is back, so no packet is lost; without, it refuses.
+    /// With `bgp.gracefulRestart` peers keep the routes until it is back, so no packet is lost; without, or while no agent
+    /// runs that would tell the next one everything, it refuses.
     RestartGobgpd {
-        /// Restart it in any case: all sessions end, and the routes with them, until they are back.
+        /// Restart it though all sessions end, and the routes with them, until they are back.
         #[arg(long)]
         force: bool,
     },

@@ -13,13 +13,15 @@ use crate::model::bgp::PeerName;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How often it is seen to that what is held is down: another gobgpd knows nothing of it, and the agent may add the peer anew.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Holds the BGP sessions that `sessions` wants held, and releases the others of those that were `held` before, for ever.
 pub(super) async fn hold(endpoint: Endpoint, mut held: BTreeSet<PeerName>, sessions: Sessions) {
     let mut gobgpd = Speaker::new(endpoint);
     let mut wanted = sessions.held();
     let mut said: Option<String> = None;
+    // Is what is held to be looked at, too?
+    let mut again = true;
     loop {
         let names = wanted.borrow_and_update().clone();
         let mut problem = None;
@@ -27,6 +29,8 @@ pub(super) async fn hold(endpoint: Endpoint, mut held: BTreeSet<PeerName>, sessi
             // Written down before it is done, so that whoever comes next releases it.
             if held.insert(peer.clone()) {
                 sessions.keep_held(&held);
+            } else if !again {
+                continue;
             }
             match gobgpd.hold(peer, why).await {
                 Ok(true) => warn!(%peer, "BGP session ended and held down: {why}"),
@@ -56,9 +60,9 @@ pub(super) async fn hold(endpoint: Endpoint, mut held: BTreeSet<PeerName>, sessi
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-        }
+        again = tokio::select! {
+            () = changed => said.is_some(),
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => true,
+        };
     }
 }
