@@ -56,7 +56,7 @@ pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, change
         let told = wanted.borrow_and_update().clone();
         let mut pause = None;
         let is_left = |former: &&Standing| told.as_ref().is_none_or(|told| told.fleet != former.fleet);
-        let left = joined.as_ref().filter(is_left).map(|former| Standing { stance: Stance::Absent, ..former.clone() });
+        let left = joined.as_ref().filter(is_left).map(absent);
         let leaves = left.is_some();
         let standing = left.or(told);
         if let Some(standing) = standing {
@@ -89,6 +89,11 @@ pub async fn keep(member: Member, mut wanted: Receiver<Option<Standing>>, change
     }
 }
 
+/// That of a node which is no part of the fleet any more.
+fn absent(former: &Standing) -> Standing {
+    Standing { stance: Stance::Absent, serves: false, ..former.clone() }
+}
+
 /// Up to half a second, another one each time.
 fn jitter() -> Duration {
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
@@ -105,15 +110,18 @@ impl Member {
         let fleet = &standing.fleet;
         let leases = self.list(fleet).await?;
         let here = presence(fleet, &self.node);
+        let holder = standing.serves.then_some(self.node.as_str());
         match standing.stance {
             Stance::Absent | Stance::Present => {
-                let holder = (standing.stance == Stance::Present).then_some(self.node.as_str());
-                self.hold(&leases, fleet, &here, holder, PRESENCE).await?;
-                self.release(&leases, fleet).await?;
-                Ok(Verdict::Granted)
+                let is_written = self.hold(&leases, fleet, &here, holder, PRESENCE).await?;
+                if self.release(&leases, fleet).await? && is_written {
+                    Ok(Verdict::Granted)
+                } else {
+                    Err("somebody else wrote to the Lease of this node".to_owned())
+                }
             }
             Stance::Asking => {
-                self.hold(&leases, fleet, &here, Some(&self.node), PRESENCE).await?;
+                self.hold(&leases, fleet, &here, holder, PRESENCE).await?;
                 self.ask(&leases, standing).await
             }
             Stance::Away => {
@@ -167,12 +175,13 @@ impl Member {
         listed.map(|list| list.items).map_err(|error| words::request(&error))
     }
 
-    /// Gives back all slots that this node has.
-    async fn release(&self, leases: &[Lease], fleet: &str) -> Result<(), String> {
+    /// Gives back all slots that this node has; false if somebody else was faster with one.
+    async fn release(&self, leases: &[Lease], fleet: &str) -> Result<bool, String> {
+        let mut is_written = true;
         for slot in self.view(fleet, &self.held(leases)).own_slots() {
-            self.hold(leases, fleet, &slot, None, ABSENCE).await?;
+            is_written &= self.hold(leases, fleet, &slot, None, ABSENCE).await?;
         }
-        Ok(())
+        Ok(is_written)
     }
 
     /// Makes `holder` the holder of the Lease `name` for so many seconds, if it is still as it is among `leases`; false if

@@ -56,7 +56,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()), Saved::default());
         for commanded in [None, Some(Commanded::Asking), Some(Commanded::Forced)] {
-            let saved = Saved { commanded, away: commanded.is_some() };
+            let saved = Saved { commanded, away: commanded.is_some(), counted_on: true };
             write(folder.path(), saved).unwrap();
             assert_eq!(read(folder.path()), saved);
         }

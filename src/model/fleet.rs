@@ -9,6 +9,8 @@ pub struct Standing {
     pub max_unavailable: u32,
     /// What the node is about.
     pub stance: Stance,
+    /// It announces something that a peer hears, so that others may leave.
+    pub serves: bool,
 }
 
 /// What a node is about.
@@ -18,7 +20,7 @@ pub enum Stance {
     Absent,
     /// It announces.
     Present,
-    /// It announces, and asks whether it may leave.
+    /// It announces, or does but for a moment, and asks whether it may leave.
     Asking,
     /// It is leaving, away, or on its way back.
     Away,

@@ -118,6 +118,8 @@ pub struct Saved {
     pub commanded: Option<Commanded>,
     /// The routes were withdrawn, so that the next agent must not announce them for a moment.
     pub away: bool,
+    /// Others count on this node, so that the next agent asks them before it leaves.
+    pub counted_on: bool,
 }
 
 /// How `vipcast drain` was given.

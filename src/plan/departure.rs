@@ -68,6 +68,7 @@ impl Planner {
     /// What the former agent knew.
     pub(super) fn on_remembered(&mut self, saved: Saved, now: Time) {
         self.away.commanded = saved.commanded;
+        self.away.counted_on = saved.counted_on;
         if saved.away {
             self.away.state = Away::resumed(now);
         }
@@ -196,6 +197,9 @@ impl Planner {
     /// Notes whether others count on this node, after all that this pass decided. Who asks to leave is counted on until the
     /// others let it go.
     pub(super) fn note_counted_on(&mut self) {
+        if !self.derived || self.leaving.is_some() {
+            return;
+        }
         let is_out = self.announces() || self.memory.paths_in_flight() > 0;
         let is_known = self.settings.bgp.is_none() || self.actual.bgp.is_some();
         self.away.counted_on = match self.away.state.phase() {
@@ -209,7 +213,7 @@ impl Planner {
     pub(super) fn saved_anew(&mut self) -> Option<Saved> {
         // What was withdrawn for good comes back with the next agent.
         let away = self.away.state.bearing() == Bearing::Withdraw && self.away.ending.is_none();
-        let saved = Saved { commanded: self.away.commanded, away };
+        let saved = Saved { commanded: self.away.commanded, away, counted_on: self.away.counted_on };
         let differs = saved != self.away.saved;
         self.away.saved = saved;
         differs.then_some(saved)
@@ -233,7 +237,8 @@ impl Planner {
             Phase::Asking => Stance::Asking,
             _ => Stance::Away,
         };
-        let standing = Standing { fleet, max_unavailable: self.settings.drain.max_unavailable, stance };
+        let serves = matches!(stance, Stance::Present | Stance::Asking) && self.announces() && self.is_heard();
+        let standing = Standing { fleet, max_unavailable: self.settings.drain.max_unavailable, stance, serves };
         let told = Some(standing.clone());
         let differs = told != self.away.standing;
         self.away.standing = told;
@@ -243,30 +248,25 @@ impl Planner {
     /// Does anybody hear what it announces, if it announces something? In a gobgpd whose peers are all somebody else's, that is
     /// taken for granted.
     fn is_heard(&self) -> bool {
-        if self.settings.bgp.is_none() {
-            let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
-            let announcing = self.announcing_sessions();
-            return announcing.is_empty() || announcing.keys().any(is_up);
+        if !self.announces() || self.settings.bgp.is_some() && self.peers.is_empty() {
+            return true;
         }
-        let mut paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys()).peekable();
-        let is_silent = paths.peek().is_none() || self.peers.is_empty();
-        is_silent || paths.any(|prefix| !self.hearers(*prefix).is_empty())
+        let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
+        let mut paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
+        self.announcing_sessions().keys().any(is_up) || paths.any(|prefix| !self.hearers(*prefix).is_empty())
     }
 
-    /// Does the node announce something?
+    /// Does the node announce something? Whoever answers BFD is announced by switches with static routes.
     fn announces(&self) -> bool {
-        match &self.settings.bgp {
-            Some(_) => self.actual.bgp.as_ref().is_some_and(|bgp| !bgp.paths.is_empty()),
-            // Whoever answers BFD is announced by the switches.
-            None => self.stands() == Some(true),
-        }
+        let is_out = self.settings.bgp.is_some() && self.actual.bgp.as_ref().is_some_and(|bgp| !bgp.paths.is_empty());
+        is_out || self.stands() == Some(true)
     }
 
     /// The same, as far as can be excluded.
     pub(super) fn may_announce(&self) -> bool {
         let is_unknown = self.settings.bgp.is_some() && self.actual.bgp.is_none() && !self.has_died();
         let is_undecided =
-            self.settings.bgp.is_none() && !self.settings.bfd.peers.is_empty() && self.stands().is_none();
+            self.settings.bgp.is_none() && self.stands().is_none() && !self.announcing_sessions().is_empty();
         is_unknown || is_undecided || self.announces() || self.memory.paths_in_flight() > 0
     }
 
@@ -283,13 +283,15 @@ impl Planner {
     /// else than what is broken is not back.
     fn is_restored(&self) -> bool {
         if self.settings.bgp.is_none() {
-            return self.settings.bfd.peers.is_empty() || self.stands() == Some(true);
+            let announced = self.vip_ranges().filter(|range| range.announce != Announce::None);
+            let can_be = announced.map(|range| range.prefix).any(|range| self.desired_route(range).is_some());
+            return self.announcing_sessions().is_empty() || self.stands() == Some(true) || !can_be;
         }
         let Some(bgp) = &self.actual.bgp else { return false };
         let announced: Vec<Prefix> =
             self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
         let is_broken = |range: &Prefix| matches!(self.footing(*range), Footing::Broken(_));
-        if bgp.paths.is_empty() && announced.iter().any(is_broken) {
+        if !announced.is_empty() && announced.iter().all(is_broken) {
             return false;
         }
         let is_any_founded = announced.iter().any(|range| self.is_founded(*range));

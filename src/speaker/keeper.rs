@@ -106,8 +106,9 @@ impl<H: Hands> Keeper<H> {
             stalled: now,
             withdrawal: None,
             bfd: BTreeMap::new(),
+            // What the former speaker held is released too, where nothing watches it any more.
+            held: held.iter().map(|peer| (peer.clone(), String::new())).collect(),
             ways: Ways::resumed(held, now),
-            held: BTreeMap::new(),
         };
         if keeper.settled == LeaseState::Lapsed {
             // The former speaker may have been killed in the middle of it.

@@ -56,6 +56,8 @@ pub(super) struct Lease {
     since: Time,
     /// When the agent renewed it the last time, or when this speaker began.
     renewed: Time,
+    /// By terms that were longer it is proved until then, if not by those in force.
+    grace: Time,
     /// When the agent was heard the last time, whether it vouched or not, or when this speaker began.
     heard: Time,
     /// For how long the agent had been silent before that, as an earlier speaker knew.
@@ -86,6 +88,7 @@ impl Lease {
             state: LeaseState::Unknown,
             since: now,
             renewed: now,
+            grace: Time::ZERO,
             heard: now,
             silent_before: Duration::ZERO,
             connected: false,
@@ -135,11 +138,10 @@ impl Lease {
                 (self.renewed, self.heard) = (now, now);
                 self.enter(LeaseState::Held, now);
             }
-            Some(former) if self.state == LeaseState::Held => {
-                let shorter = former.ttl.saturating_sub(terms.ttl);
-                self.renewed = self.renewed.max((self.renewed + shorter).min(now));
+            Some(former) => {
+                let proof = self.held_until(former).max(self.static_until(former).unwrap_or_default());
+                self.grace = proof.min(now + terms.ttl);
             }
-            Some(_) => {}
         }
         self.terms = Some(terms);
         self.judge(now);
@@ -159,7 +161,7 @@ impl Lease {
         self.objection = proof.err();
         (self.heard, self.silent_before) = (now, Duration::ZERO);
         if self.objection.is_none() && self.terms.is_some() {
-            self.renewed = now;
+            (self.renewed, self.grace) = (now, Time::ZERO);
             (self.probed, self.failure, self.lapse) = (None, None, None);
             self.enter(LeaseState::Held, now);
         }
@@ -190,7 +192,7 @@ impl Lease {
     /// Time has passed.
     pub(super) fn judge(&mut self, now: Time) {
         let Some(terms) = self.terms else { return };
-        if self.state == LeaseState::Lapsed || now < self.renewed + terms.ttl {
+        if self.state == LeaseState::Lapsed || now < self.held_until(terms) {
             return;
         }
         match self.static_until(terms) {
@@ -208,8 +210,10 @@ impl Lease {
         let terms = self.terms?;
         match self.state {
             LeaseState::Unknown | LeaseState::Lapsed => None,
-            LeaseState::Held => Some((self.renewed + terms.ttl).max(self.pardoned)),
-            LeaseState::Static => self.static_until(terms).map(|until| until.max(self.pardoned)),
+            LeaseState::Held => Some(self.held_until(terms).max(self.pardoned)),
+            LeaseState::Static => {
+                Some(self.static_until(terms).unwrap_or_default().max(self.held_until(terms)).max(self.pardoned))
+            }
         }
     }
 
@@ -232,7 +236,7 @@ impl Lease {
         let terms = self.terms?;
         match self.state {
             LeaseState::Unknown | LeaseState::Lapsed => None,
-            LeaseState::Held => Some(self.renewed + terms.ttl),
+            LeaseState::Held => Some(self.held_until(terms)),
             LeaseState::Static => Some(self.end_of_static(terms)),
         }
     }
@@ -252,6 +256,11 @@ impl Lease {
             LeaseState::Static => Some(self.silence_in_words()),
             LeaseState::Lapsed => self.lapse.clone(),
         }
+    }
+
+    /// Until when what the agent said last is proof enough.
+    fn held_until(&self, terms: Terms) -> Time {
+        (self.renewed + terms.ttl).max(self.grace)
     }
 
     fn static_until(&self, terms: Terms) -> Option<Time> {

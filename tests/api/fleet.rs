@@ -43,7 +43,8 @@ impl Node {
 
     fn is(&self, stance: Stance) {
         let (fleet, max_unavailable) = (self.fleet.to_owned(), self.max_unavailable);
-        self.standing.send_replace(Some(Standing { fleet, max_unavailable, stance }));
+        let serves = matches!(stance, Stance::Present | Stance::Asking);
+        self.standing.send_replace(Some(Standing { fleet, max_unavailable, stance, serves }));
     }
 
     /// What the fleet says next.

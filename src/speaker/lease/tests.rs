@@ -280,4 +280,20 @@ fn a_shorter_ttl_counts_from_now_on_and_prolongs_nothing() {
     assert_eq!(lease.until(), Some(at(120)));
     lease.renew(Ok(()), at(119));
     assert_eq!(lease.until(), Some(at(124)));
+
+    // There and back.
+    let mut lease = held(long);
+    lease.order(PROVABLE, at(100));
+    lease.order(long, at(101));
+    assert_eq!(lease.until(), Some(at(120)));
+
+    // What the speaker's own probe proved is proved for a moment without canaries, too.
+    let mut lease = held(PROVABLE);
+    pass(&mut lease, 0, 20, Agent::Objecting, &Ok(()));
+    assert_eq!(lease.state(), LeaseState::Static);
+    lease.order(BLIND, at(20));
+    assert_eq!(lease.state(), LeaseState::Static);
+    assert_eq!(lease.wake_at(), Some(at(25)));
+    lease.judge(at(25));
+    assert_eq!(lease.state(), LeaseState::Lapsed);
 }

@@ -211,11 +211,11 @@ fn an_agent_that_is_started_anew_stays_drained_and_never_announces_in_between() 
     let mut rig = serving(with_fleet(dual_stack()));
     rig.change(DRAIN).change(Change::Fleet(Verdict::Granted));
     let plan = turn(&mut rig);
-    assert_eq!(plan.saved, Some(Saved { commanded: Some(Commanded::Asking), away: false }));
+    assert_eq!(plan.saved, Some(Saved { commanded: Some(Commanded::Asking), away: false, counted_on: true }));
     rig.change(Change::Fleet(Verdict::Granted)).run();
     assert_eq!(phase(&rig), "away");
 
-    let saved = Saved { commanded: Some(Commanded::Asking), away: true };
+    let saved = Saved { commanded: Some(Commanded::Asking), away: true, counted_on: false };
     let mut next = Rig::on(with_fleet(dual_stack()), rig.node.clone());
     next.change(Change::Remembered(saved));
     assert!(next.planner.is_away(), "before anything is known");
@@ -355,6 +355,29 @@ fn who_announces_to_nobody_does_not_count_as_there() {
     assert_eq!((phase(&rig).as_str(), marks(&rig).len()), ("returning", 2));
     rig.establish("fd01::1", Family::Ipv6).run();
     assert_eq!(phase(&rig), "here");
+}
+
+/// The agent and gobgpd are started anew at once: nothing is announced, and the last node stays all the same.
+#[test]
+fn who_was_refused_stays_while_agent_and_gobgpd_are_started_anew() {
+    let mut rig = serving(with_fleet(dual_stack()));
+    let saved = turn(&mut rig).saved;
+    assert_eq!(saved, None, "told in the run");
+    rig.node.state.bgp = None;
+    let mut next = Rig::on(with_fleet(dual_stack()), rig.node);
+    next.change(Change::Remembered(Saved { counted_on: true, ..Saved::default() })).change(DRAIN);
+    next.list(web()).change(Change::Fleet(Verdict::Refused("lb1 is the last one".into()))).run();
+    assert_eq!((phase(&next).as_str(), marks(&next)), ("asking", vec![false, false]));
+}
+
+#[test]
+fn who_asks_and_is_not_heard_does_not_let_others_leave() {
+    let mut rig = serving(with_fleet(dual_stack()));
+    let serves = |rig: &mut Rig| turn(rig).standing.map(|standing| standing.unwrap().serves);
+    rig.change(DRAIN);
+    assert_eq!(serves(&mut rig), Some(true));
+    rig.part("10.0.1.1").part("fd01::1");
+    assert_eq!(serves(&mut rig), Some(false));
 }
 
 #[test]
