@@ -151,8 +151,8 @@ pub enum Command {
     /// Let this node leave without a new connection that fails, as for an upgrade.
     ///
     /// The other LB nodes are asked first (drain.maxUnavailable, and the last one stays); then the routes get the community
-    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what is open here gets drain.deadline to end, as far as
-    /// the switch goes on sending it here. The data plane stays. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
+    /// GRACEFUL_SHUTDOWN, and go when no new connection comes any more; what the switch goes on sending here gets drain.deadline
+    /// to end. It lasts over restarts of the agent, until `undrain`. Exits with 3 if the node cannot be spared.
     Drain {
         /// Wait until this node can be spared, and then until nothing depends on it; tell how far it is.
         ///

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::ipvs::Destination;
 use crate::model::settings::{self, Use};
@@ -184,9 +185,7 @@ impl Planner {
                 }
                 return;
             };
-            let until = (!for_ever).then_some(now + hold);
-            self.news.push(News::Held { reason: reason.clone(), hold: until.map(|_| hold) });
-            self.brake.engaged = Some(Engaged { reason, since: now, until });
+            let until = self.engage(reason, (!for_ever).then_some(hold), now);
             let services: Vec<ServiceKey> = self.brake.losses.keys().cloned().collect();
             services.iter().for_each(|service| self.derive_claim(service, now));
             until.into_iter().for_each(|until| draft.wake(until));
@@ -196,8 +195,7 @@ impl Planner {
         if engaged.until.is_some()
             && let Some(reason) = self.what_is_empty()
         {
-            self.news.push(News::Held { reason: reason.clone(), hold: None });
-            self.brake.engaged = Some(Engaged { reason, since: now, until: None });
+            self.engage(reason, None, now);
         }
         let Some(engaged) = &self.brake.engaged else { return };
         let half = usize::from(share) / 2;
@@ -217,6 +215,14 @@ impl Planner {
         };
         self.let_go(cause, now);
         self.derive_ranges(now);
+    }
+
+    /// Holds what vanished, for so long or without an end. Answers when that is over.
+    fn engage(&mut self, reason: String, hold: Option<Duration>, now: Time) -> Option<Time> {
+        let until = hold.map(|hold| now + hold);
+        self.news.push(News::Held { reason: reason.clone(), hold });
+        self.brake.engaged = Some(Engaged { reason, since: now, until });
+        until
     }
 
     /// What vanished that is too much to be believed, and whether that takes a confirmation.

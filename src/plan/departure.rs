@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::bfd::BfdState;
-use crate::model::bgp::{Bgp, Community, Path, PeerName};
+use crate::model::bgp::{Bgp, Community, Path};
 use crate::model::fleet::{Stance, Standing, Verdict};
 use crate::model::ipvs::ServerKey;
 use crate::model::node::DrainAsked;
@@ -137,7 +136,7 @@ impl Planner {
             marked: self.are_all_marked(),
             heard: self.withdrawal_heard(now),
             // Under another bearing other routes are wanted.
-            restored: before == Bearing::Announce && self.is_restored() && self.is_heard(),
+            restored: before == Bearing::Announce && self.is_restored(),
             drain: &drain,
         };
         self.away.causes = causes;
@@ -189,7 +188,7 @@ impl Planner {
     /// The routes may be out again by what this pass found: then the next one, which is due at once, says so.
     pub(super) fn plan_return(&mut self, now: Time, draft: &mut Draft) {
         let decides = self.leaving.is_none() && self.derived && self.role == Role::Serving;
-        if decides && self.away.state.phase() == Phase::Returning && self.is_restored() && self.is_heard() {
+        if decides && self.away.state.phase() == Phase::Returning && self.is_restored() {
             draft.wake(now);
         }
     }
@@ -251,9 +250,8 @@ impl Planner {
         if !self.announces() || self.settings.bgp.is_some() && self.peers.is_empty() {
             return true;
         }
-        let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
         let mut paths = self.actual.bgp.iter().flat_map(|bgp| bgp.paths.keys());
-        self.announcing_sessions().keys().any(is_up) || paths.any(|prefix| !self.hearers(*prefix).is_empty())
+        self.is_answered_by_bfd() || paths.any(|prefix| !self.hearers(*prefix).is_empty())
     }
 
     /// Does the node announce something? Whoever answers BFD is announced by switches with static routes.
@@ -278,18 +276,19 @@ impl Planner {
         self.actual.bgp.as_ref().is_some_and(are_marked) && self.memory.paths_in_flight() == 0
     }
 
-    /// Are the routes of all ranges out again, as they are to be? One that something else speaks against is waited for by
+    /// Are the routes of all ranges out again, as they are to be, and heard? One that something else speaks against is waited for by
     /// nobody, nor is one of a range that has not been proved, once there are others that were; but a node that has nothing
     /// else than what is broken is not back.
     fn is_restored(&self) -> bool {
+        if !self.is_heard() {
+            return false;
+        }
+        let announced: Vec<Prefix> = self.announced_ranges().collect();
         if self.settings.bgp.is_none() {
-            let announced = self.vip_ranges().filter(|range| range.announce != Announce::None);
-            let can_be = announced.map(|range| range.prefix).any(|range| self.desired_route(range).is_some());
+            let can_be = announced.iter().any(|range| self.desired_route(*range).is_some());
             return self.announcing_sessions().is_empty() || self.stands() == Some(true) || !can_be;
         }
         let Some(bgp) = &self.actual.bgp else { return false };
-        let announced: Vec<Prefix> =
-            self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
         let is_broken = |range: &Prefix| matches!(self.footing(*range), Footing::Broken(_));
         if !announced.is_empty() && announced.iter().all(is_broken) {
             return false;

@@ -107,14 +107,24 @@ impl Planner {
 
     /// May a session be up that announces one of the ranges `open`, which are not proved?
     pub(super) fn may_stand_on(&self, open: &[Prefix]) -> bool {
-        let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
         match self.link.stands {
             Some(true) => open.iter().any(|range| self.link.stood.contains(range)),
             Some(false) => false,
             // Nobody else announces there, so an earlier agent may have had them come up, and for whatever it was.
             None if self.settings.bgp.is_none() => true,
-            None => self.announcing_sessions().keys().any(is_up),
+            None => self.is_answered_by_bfd(),
         }
+    }
+
+    /// Is a session up that announces?
+    pub(super) fn is_answered_by_bfd(&self) -> bool {
+        let is_up = |peer: &PeerName| self.link.bfd.get(peer).is_some_and(|status| status.state == BfdState::Up);
+        self.announcing_sessions().keys().any(is_up)
+    }
+
+    /// The ranges that are announced, as aggregates or VIP by VIP.
+    pub(super) fn announced_ranges(&self) -> impl Iterator<Item = Prefix> {
+        self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix)
     }
 
     /// Are the sessions up that announce, as far as it was decided?
@@ -223,8 +233,7 @@ impl Planner {
             (self.link.stands, self.link.stood) = (None, BTreeSet::new());
             return;
         }
-        let announced: BTreeSet<Prefix> =
-            self.vip_ranges().filter(|range| range.announce != Announce::None).map(|range| range.prefix).collect();
+        let announced: BTreeSet<Prefix> = self.announced_ranges().collect();
         self.link.stood.retain(|range| announced.contains(range));
         let bearing = self.away.state.bearing();
         let leaves = matches!(self.leaving, Some(Leave::Withdraw | Leave::Drain)) || bearing == Bearing::Withdraw;

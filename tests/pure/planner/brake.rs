@@ -53,6 +53,16 @@ fn now(rig: &mut Rig) -> Vec<String> {
     told
 }
 
+/// The source turns out to be empty, and what it had is held without an end.
+fn is_held_when_emptied(rig: &mut Rig) {
+    rig.tell_all(listed([]));
+    let told = now(rig);
+    assert!(told.iter().any(|line| line.contains("the source has no Services any more")), "{told:#?}");
+    later(rig, 100_000);
+    assert_eq!(destinations(rig), 80);
+    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+}
+
 fn later(rig: &mut Rig, seconds: u64) -> Vec<String> {
     rig.now = rig.now + Duration::from_secs(seconds);
     now(rig)
@@ -160,12 +170,7 @@ fn the_brake_lets_go_when_it_comes_back_or_somebody_confirms() {
 #[test]
 fn an_empty_source_is_held_until_somebody_confirms() {
     let mut rig = at_rest();
-    rig.tell_all(listed([]));
-    let told = now(&mut rig);
-    assert!(told.iter().any(|line| line.contains("the source has no Services any more")), "{told:#?}");
-    later(&mut rig, 100_000);
-    assert_eq!(destinations(&rig), 80);
-    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+    is_held_when_emptied(&mut rig);
     rig.change(Change::Command(Command::Confirm));
     later(&mut rig, 1);
     later(&mut rig, 60);
@@ -191,12 +196,7 @@ fn an_empty_source_is_held_whatever_is_heard_of_it_first() {
     now(&mut rig);
     assert!(!rig.planner.status().brake.unwrap().needs_confirmation);
     later(&mut rig, 1);
-    rig.tell_all(listed([]));
-    let told = now(&mut rig);
-    assert!(told.iter().any(|line| line.contains("the source has no Services any more")), "{told:#?}");
-    later(&mut rig, 100_000);
-    assert_eq!(destinations(&rig), 80);
-    assert!(rig.planner.status().brake.unwrap().needs_confirmation);
+    is_held_when_emptied(&mut rig);
 }
 
 /// What is held without an end does not gather what is scaled down or moved meanwhile.
